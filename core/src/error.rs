@@ -1,0 +1,110 @@
+//! What can go wrong, one family per cause: the peer ([`ProtocolError`]), our own policy ([`Rejected`]), the
+//! caller ([`Misuse`]), the transport ([`Fault`]).
+
+use thiserror::Error;
+
+/// The peer sent what its wire does not allow. It costs the connection, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// The bytes cannot begin a frame.
+    #[error("the peer sent bytes that cannot begin a frame (expected the magic 55 57)")]
+    BadMagic,
+    /// A version that this side does not speak.
+    #[error("the peer speaks version {0} of the wire, which is not supported here")]
+    BadVersion(u8),
+    /// A frame that claims more content than is allowed here; nothing was allocated for it.
+    #[error("the peer announced {len} bytes of content; the limit here is {limit}")]
+    TooLarge {
+        /// What the frame claims, in bytes.
+        len: u64,
+        /// What is allowed, in bytes.
+        limit: u64,
+    },
+    /// The method is not UTF-8.
+    #[error("the peer sent a method name that is not UTF-8")]
+    BadMethod,
+    /// A frame began and did not end in time.
+    #[error("the peer began a frame and did not finish it in time")]
+    Stalled,
+    /// An answer to nothing, on a wire where answers come in order.
+    #[error("the peer sent an answer that nobody asked for")]
+    Unexpected,
+    /// Anything else a user's own wire finds wrong; the number is the wire's own.
+    #[error("the peer broke the rules of its wire (code {0})")]
+    Other(u16),
+}
+
+/// Our own policy refused a request before it was taken. Nothing was sent, so trying later or elsewhere is
+/// always safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// Every connection is full, and so is the wait queue.
+    #[error("overloaded: every connection is at its limit and the wait queue is full")]
+    Overloaded,
+    /// The circuit breaker of every endpoint is open.
+    #[error("circuit open: every endpoint of the service has failed too often lately")]
+    CircuitOpen,
+    /// The service has no endpoint at all.
+    #[error("the service has no endpoint")]
+    NoEndpoint,
+    /// The machine is draining and takes no more requests.
+    #[error("shutting down: no more requests are taken")]
+    ShuttingDown,
+}
+
+/// The caller asked for what cannot be done; trying again does not help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Misuse {
+    /// A method name is too long for the wire.
+    #[error("the method name has {len} bytes; the wire allows {limit}")]
+    MethodTooLong {
+        /// Its length in bytes.
+        len: u64,
+        /// What the wire allows, in bytes.
+        limit: u64,
+    },
+    /// The content is above the configured limit.
+    #[error("the content has {len} bytes; the limit is {limit}")]
+    ContentTooLarge {
+        /// Its length in bytes.
+        len: u64,
+        /// The configured limit in bytes.
+        limit: u64,
+    },
+    /// The wire cannot carry this request, for a reason of its own.
+    #[error("the wire cannot carry this request (code {0})")]
+    Unencodable(u16),
+}
+
+/// The transport failed. What a driver reports with `Input::Closed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The peer closed in an orderly way.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// Nobody listens at the address.
+    #[error("connection refused: nobody listens at this address")]
+    Refused,
+    /// The peer, or something on the way, reset the connection.
+    #[error("the connection was reset")]
+    Reset,
+    /// No answer from the peer's host in time.
+    #[error("the connection timed out")]
+    TimedOut,
+    /// No route, or the host is down.
+    #[error("the host cannot be reached")]
+    Unreachable,
+    /// The name has no address.
+    #[error("the name does not resolve to an address")]
+    Unresolved,
+    /// This process is out of file descriptors or memory.
+    #[error("out of file descriptors, ports or memory on this side")]
+    Exhausted,
+    /// Anything else the operating system reports.
+    #[error("an input/output error")]
+    Other,
+}

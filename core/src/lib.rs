@@ -1,0 +1,14 @@
+//! The part of a network client or server that decides, without a socket or a clock in it.
+#![no_std]
+#![deny(clippy::float_arithmetic)]
+
+extern crate alloc;
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+pub mod error;
+pub mod id;
+pub mod machine;
+pub mod policy;
+pub mod rng;
+pub mod time;

@@ -1,0 +1,130 @@
+//! The contract between a machine and a runtime.
+//!
+//! **Call anything in any order; drain; sleep until [`deadline`](Machine::deadline).** That is all there is.
+//!
+//! 1. Tell the machine what happened: [`handle`](Machine::handle) (and [`accept`](Machine::accept) for a
+//!    connection that somebody else opened).
+//! 2. Drain what it decoded: [`event`](Machine::event) until `None`.
+//! 3. Drain what it wants: [`poll`](Machine::poll) until `None`, doing each [`Action`].
+//! 4. Write what connections that were flushed have to send: [`send_bufs`](Machine::send_bufs), then
+//!    `Input::Sent`, until nothing is left or the socket takes no more.
+//! 5. Sleep until [`deadline`](Machine::deadline), a socket that is ready, or a command of the application.
+//! 6. At the deadline: `Input::Tick`.
+//!
+//! # The laws
+//!
+//! Every machine passes these as tests (`testing::laws`):
+//!
+//! 1. A tick at `deadline()` makes progress, and the deadline then moves or clears.
+//! 2. An early or repeated tick changes nothing.
+//! 3. An undrained action implies `deadline() <= now`; undrained events do not (a slow application must not
+//!    spin).
+//! 4. Time that runs backwards is clamped.
+//! 5. However the bytes are cut into pieces, the events are the same.
+//! 6. Same seed, same inputs: same actions, same bytes.
+//! 7. A late completion for a recycled slot is ignored, never misrouted.
+//! 8. Every queue, table and buffer has a limit, and what happens at it is said in the type that is returned.
+//! 9. Once warm, the steady state allocates nothing.
+//! 10. A machine that is saved and loaded behaves as the one that was saved. (Machines are plain data for
+//!     this; saving itself is not built yet.)
+
+use crate::error::Fault;
+use crate::id::ConnId;
+use crate::time::Instant;
+
+/// What a runtime tells a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The dial that [`Action::Connect`] asked for has succeeded.
+    Connected(ConnId),
+    /// So many bytes were written to the front of the last [`recv_buf`](Machine::recv_buf).
+    Received(ConnId, usize),
+    /// The transport took so many bytes of [`send_bufs`](Machine::send_bufs). Comes before `Closed`.
+    Sent(ConnId, usize),
+    /// The peer will send nothing more. A client counts the connection as lost; a server still answers what it
+    /// took.
+    ReadClosed(ConnId),
+    /// The connection is gone, or its dial has failed.
+    Closed(ConnId, Fault),
+    /// Nothing but the time has changed.
+    Tick,
+    /// The wall clock, in milliseconds since 1970: at start, and whenever it has moved against the monotonic
+    /// clock by over 100 ms. Only wires read it.
+    Wall(u64),
+}
+
+/// What a machine wants of its runtime. No payload: whom to dial is [`Machine::target`], what to send is
+/// [`Machine::send_bufs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Dial [`target`](Machine::target), then say `Connected` or `Closed`.
+    Connect(ConnId),
+    /// Drop the socket, or stop the dial. Nothing needs to be said back: the id names nothing any more.
+    Close(ConnId),
+    /// Whether to read from the connection. A new connection is read.
+    Read(ConnId, bool),
+    /// There are bytes to send. Not said again before all are sent: the runtime goes on when the socket takes
+    /// more. Best done once at the end of a turn, for all connections together.
+    Flush(ConnId),
+}
+
+/// A pure state machine: everything a runtime sees of the service client, the service server, or a user's own.
+pub trait Machine {
+    /// One decoded item, lent straight out of the receive buffer.
+    type Event<'a>
+    where
+        Self: 'a;
+
+    /// Something happened, or time passed. Inputs for ids that name nothing any more are ignored.
+    fn handle(&mut self, now: Instant, input: Input);
+
+    /// Somebody has connected to us: the id that the connection will have. `None` if this machine takes no
+    /// (more) connections; the runtime drops the socket, and the machine has counted it.
+    fn accept(&mut self, now: Instant) -> Option<ConnId> {
+        let _ = now;
+        None
+    }
+
+    /// The next thing to do.
+    fn poll(&mut self) -> Option<Action>;
+
+    /// The next decoded item. Not calling this *is* backpressure: buffers fill, and the peer's window closes.
+    fn event(&mut self) -> Option<Self::Event<'_>>;
+
+    /// Whether [`event`](Self::event) would lend something.
+    fn has_event(&self) -> bool;
+
+    /// Where to read into; holds until the next `&mut` call, which is `Received`. Ask only when there is
+    /// something to read. Empty while undrained events fill the buffer: drain them, then ask again.
+    fn recv_buf(&mut self, conn: ConnId) -> &mut [u8];
+
+    /// For drivers that own their buffers: copies in what fits, and says how much that was.
+    fn feed(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) -> usize {
+        let buf = self.recv_buf(conn);
+        let n = buf.len().min(bytes.len());
+        buf[..n].copy_from_slice(&bytes[..n]);
+        if n > 0 {
+            self.handle(now, Input::Received(conn, n));
+        }
+        n
+    }
+
+    /// What is to be sent, in order, as up to `bufs.len()` slices; how many were filled in.
+    fn send_bufs<'a>(&'a self, conn: ConnId, bufs: &mut [&'a [u8]]) -> usize;
+
+    /// Whom [`Action::Connect`] means: `host:port`, with brackets around an IPv6 address.
+    fn target(&self, conn: ConnId) -> Option<&str> {
+        let _ = conn;
+        None
+    }
+
+    /// When to tick next: the last `now` seen while actions wait; `None` if only the outside can change
+    /// anything.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// What the deadline is for, for people.
+    fn deadline_reason(&self) -> Option<&'static str>;
+
+    /// Whether the machine has shut down: no connection is left, and none will come.
+    fn is_finished(&self) -> bool;
+}
