@@ -1,0 +1,460 @@
+//! What connections have received and nobody has decoded yet.
+//!
+//! All connections of a machine read into one shared block. A connection that is left with part of a frame when
+//! another one wants to read takes that part with it, into a buffer of its own; so an idle connection costs
+//! nothing, and a busy one is never copied. A frame that is longer than the block gathers in a buffer of its own,
+//! which grows with the bytes that have arrived (at most four times as large), never by what a header claims.
+
+use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// The shared block, in bytes.
+pub const BLOCK: usize = 256 * 1024;
+
+/// Up to so many bytes are carried back into the block to read on. Above, a connection reads on into its own
+/// buffer until its frame is whole: otherwise a peer that dribbles a long frame makes us copy it over and over.
+const CARRY: usize = 4 * 1024;
+/// How much larger than its content a growing buffer may be.
+const GROWTH: usize = 4;
+/// Own buffers are sized in steps of this many bytes.
+const STEP: usize = 512;
+
+/// The receive side of one connection.
+#[derive(Clone, Debug, Default)]
+struct Inbox {
+    /// Whether the bytes lie in the shared block, or in `own`.
+    in_block: bool,
+    own: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// The length that the first frame needs to be whole, as far as its decoder knows; 0 if it has not said.
+    want: usize,
+    /// Waits for the budget.
+    starved: bool,
+}
+
+impl Inbox {
+    fn len(&self) -> usize {
+        self.end - self.start
+    }
+}
+
+/// A stretch of received bytes that has been consumed and is still in place, until the receiver is next changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lent {
+    slot: u32,
+    in_block: bool,
+    start: usize,
+    len: usize,
+}
+
+/// The receive buffers of all connections of a machine, by slot.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    block: Vec<u8>,
+    /// The slot whose bytes lie in the block.
+    owner: Option<u32>,
+    inboxes: Vec<Inbox>,
+    /// Bytes of all own buffers.
+    held: usize,
+    budget: usize,
+    /// Slots that could not read on, because the budget was spent.
+    starved: VecDeque<u32>,
+    /// A slot whose long buffer has been emptied: freed at the next call, since it may still be lent.
+    emptied: Option<u32>,
+}
+
+impl Receiver {
+    /// Own buffers of all connections together hold at most `budget` bytes; the block is apart.
+    pub fn new(budget: usize) -> Self {
+        Receiver {
+            block: Vec::new(),
+            owner: None,
+            inboxes: Vec::new(),
+            held: 0,
+            budget,
+            starved: VecDeque::new(),
+            emptied: None,
+        }
+    }
+
+    /// A new connection lives in `slot`; nothing of the one before it remains.
+    pub fn open(&mut self, slot: u32) {
+        if self.inboxes.len() <= slot as usize {
+            self.inboxes.resize_with(slot as usize + 1, Inbox::default);
+        }
+        self.close(slot);
+    }
+
+    /// Forgets what `slot` has received.
+    pub fn close(&mut self, slot: u32) {
+        self.resize_own(slot, 0);
+        self.inboxes[slot as usize] = Inbox::default();
+        if self.owner == Some(slot) {
+            self.owner = None;
+        }
+    }
+
+    /// Where `slot` reads next. Empty while whole frames fill the room, and while the budget is spent (then
+    /// [`is_starved`](Self::is_starved)).
+    pub fn buf(&mut self, slot: u32) -> &mut [u8] {
+        self.reclaim();
+        let inbox = &self.inboxes[slot as usize];
+        let partial = inbox.want > inbox.len();
+        let long = inbox.want > BLOCK || (!inbox.in_block && inbox.len() > CARRY);
+        if partial && long {
+            return self.own_tail(slot);
+        }
+        if !inbox.in_block && inbox.len() > 0 && !partial {
+            return &mut [];
+        }
+        if inbox.in_block || self.take_block(slot) { self.block_tail(slot) } else { &mut [] }
+    }
+
+    /// `n` bytes were written to the front of the last [`buf`](Self::buf) of `slot`.
+    pub fn filled(&mut self, slot: u32, n: usize) {
+        let inbox = &mut self.inboxes[slot as usize];
+        let room = if inbox.in_block { self.block.len() } else { inbox.own.len() };
+        inbox.end = (inbox.end + n).min(room);
+    }
+
+    /// What `slot` has received and not consumed.
+    pub fn bytes(&self, slot: u32) -> &[u8] {
+        let inbox = &self.inboxes[slot as usize];
+        let storage = if inbox.in_block { &self.block } else { &inbox.own };
+        &storage[inbox.start..inbox.end]
+    }
+
+    /// The first frame of `slot` is whole when `total` bytes are there.
+    pub fn need(&mut self, slot: u32, total: usize) {
+        self.inboxes[slot as usize].want = total;
+    }
+
+    /// Whether `slot` holds part of a frame.
+    pub fn is_partial(&self, slot: u32) -> bool {
+        let inbox = &self.inboxes[slot as usize];
+        inbox.len() > 0 && inbox.want > inbox.len()
+    }
+
+    /// Consumes the first `n` bytes of `slot`. They stay in place until the receiver is next changed by another
+    /// call than this one.
+    pub fn consume(&mut self, slot: u32, n: usize) -> Lent {
+        let inbox = &mut self.inboxes[slot as usize];
+        let len = n.min(inbox.len());
+        let lent = Lent { slot, in_block: inbox.in_block, start: inbox.start, len };
+        inbox.start += len;
+        inbox.want = 0;
+        if inbox.len() == 0 {
+            inbox.start = 0;
+            inbox.end = 0;
+            if inbox.in_block {
+                inbox.in_block = false;
+                self.owner = None;
+            } else if inbox.own.len() > CARRY {
+                self.emptied = Some(slot);
+            }
+        }
+        lent
+    }
+
+    /// Lends a part of what was consumed last; the range counts from the start of what was consumed.
+    pub fn lent(&self, lent: &Lent, range: Range<usize>) -> &[u8] {
+        let storage = if lent.in_block { &self.block } else { &self.inboxes[lent.slot as usize].own };
+        &storage[lent.start..lent.start + lent.len][range]
+    }
+
+    /// Frees a long buffer that was lent no longer than until now.
+    pub fn reclaim(&mut self) {
+        let Some(slot) = self.emptied.take() else { return };
+        if self.inboxes[slot as usize].len() == 0 {
+            self.resize_own(slot, 0);
+        }
+    }
+
+    /// Whether `slot` waits for the budget to allow more.
+    pub fn is_starved(&self, slot: u32) -> bool {
+        self.inboxes[slot as usize].starved
+    }
+
+    /// A slot that waited for the budget and may read again: when half of the budget is free.
+    pub fn relieved(&mut self) -> Option<u32> {
+        while self.held <= self.budget / 2 {
+            let slot = self.starved.pop_front()?;
+            if core::mem::take(&mut self.inboxes[slot as usize].starved) {
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    /// Bytes that own buffers hold now, in all.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// The free end of the own buffer of a slot that gathers a long frame.
+    fn own_tail(&mut self, slot: u32) -> &mut [u8] {
+        if self.inboxes[slot as usize].in_block && !self.move_out(slot) {
+            self.starve(slot);
+            return &mut [];
+        }
+        let inbox = &self.inboxes[slot as usize];
+        if inbox.end == inbox.own.len() {
+            let size = inbox.want.min(GROWTH * inbox.len().max(CARRY)).next_multiple_of(STEP);
+            let affordable = self.budget - (self.held - inbox.own.len());
+            let size = size.min(affordable).max(inbox.end + 1);
+            if !self.compact_own(slot) && !self.resize_own(slot, size) {
+                self.starve(slot);
+                return &mut [];
+            }
+        }
+        let inbox = &mut self.inboxes[slot as usize];
+        &mut inbox.own[inbox.end..]
+    }
+
+    /// The free end of the block, for its owner.
+    fn block_tail(&mut self, slot: u32) -> &mut [u8] {
+        let inbox = &mut self.inboxes[slot as usize];
+        let room = BLOCK - inbox.end;
+        if inbox.start > 0 && (room == 0 || (room < BLOCK / 4 && inbox.len() < inbox.start)) {
+            self.block.copy_within(inbox.start..inbox.end, 0);
+            inbox.end -= inbox.start;
+            inbox.start = 0;
+        }
+        &mut self.block[inbox.end..]
+    }
+
+    /// Makes `slot` the owner of the block, with the few bytes it carries.
+    fn take_block(&mut self, slot: u32) -> bool {
+        if let Some(owner) = self.owner
+            && !self.move_out(owner)
+        {
+            self.starve(slot);
+            return false;
+        }
+        if self.block.is_empty() {
+            self.block = vec![0; BLOCK];
+        }
+        let inbox = &mut self.inboxes[slot as usize];
+        let len = inbox.len();
+        self.block[..len].copy_from_slice(&inbox.own[inbox.start..inbox.end]);
+        inbox.in_block = true;
+        inbox.start = 0;
+        inbox.end = len;
+        self.owner = Some(slot);
+        true
+    }
+
+    /// Moves what the block's owner has left into a buffer of its own.
+    fn move_out(&mut self, owner: u32) -> bool {
+        let len = self.inboxes[owner as usize].len();
+        if self.inboxes[owner as usize].own.len() < len && !self.resize_own(owner, len.next_multiple_of(STEP))
+        {
+            return false;
+        }
+        let inbox = &mut self.inboxes[owner as usize];
+        inbox.own[..len].copy_from_slice(&self.block[inbox.start..inbox.end]);
+        inbox.in_block = false;
+        inbox.start = 0;
+        inbox.end = len;
+        self.owner = None;
+        true
+    }
+
+    /// Makes room by moving the bytes of an own buffer to its front, if there is room to win.
+    fn compact_own(&mut self, slot: u32) -> bool {
+        let inbox = &mut self.inboxes[slot as usize];
+        if inbox.start == 0 {
+            return false;
+        }
+        inbox.own.copy_within(inbox.start..inbox.end, 0);
+        inbox.end -= inbox.start;
+        inbox.start = 0;
+        true
+    }
+
+    /// Gives `slot` an own buffer of `size` bytes, unless that is over the budget.
+    fn resize_own(&mut self, slot: u32, size: usize) -> bool {
+        let inbox = &mut self.inboxes[slot as usize];
+        let others = self.held - inbox.own.len();
+        if size > inbox.own.len() && others + size > self.budget {
+            return false;
+        }
+        self.held = others + size;
+        if size == 0 {
+            inbox.own = Vec::new();
+        } else {
+            inbox.own.reserve_exact(size.saturating_sub(inbox.own.len()));
+            inbox.own.resize(size, 0);
+        }
+        true
+    }
+
+    fn starve(&mut self, slot: u32) {
+        let inbox = &mut self.inboxes[slot as usize];
+        if !core::mem::replace(&mut inbox.starved, true) {
+            self.starved.push_back(slot);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::{TestResult, quickcheck};
+
+    /// A toy wire: a frame is its length as four bytes, then so many copies of one byte.
+    const HEAD: usize = 4;
+
+    fn frame(len: u32) -> Vec<u8> {
+        let mut bytes = len.to_le_bytes().to_vec();
+        bytes.resize(HEAD + len as usize, len as u8);
+        bytes
+    }
+
+    /// Decodes one frame of `slot`, as a machine would: its length if it was whole and right.
+    fn decode(receiver: &mut Receiver, slot: u32) -> Option<u32> {
+        let bytes = receiver.bytes(slot);
+        let Some(head) = bytes.first_chunk::<HEAD>() else {
+            receiver.need(slot, HEAD);
+            return None;
+        };
+        let len = u32::from_le_bytes(*head);
+        let total = HEAD + len as usize;
+        if bytes.len() < total {
+            receiver.need(slot, total);
+            return None;
+        }
+        let lent = receiver.consume(slot, total);
+        let content = receiver.lent(&lent, HEAD..total);
+        assert!(content.iter().all(|&byte| byte == len as u8), "the bytes of another frame");
+        Some(len)
+    }
+
+    quickcheck! {
+        /// Three connections, frames of many sizes, reads of any length in any order, decoded at once or later:
+        /// every connection gets its own frames, whole and in order.
+        fn frames_arrive_whole_on_any_schedule(lens: Vec<(u8, u32)>, reads: Vec<(u8, u16, bool)>) -> TestResult {
+            if reads.is_empty() {
+                return TestResult::discard();
+            }
+            let mut receiver = Receiver::new(8 << 20);
+            let mut wires = [Vec::new(), Vec::new(), Vec::new()];
+            let mut expected = [Vec::new(), Vec::new(), Vec::new()];
+            for (conn, len) in lens.into_iter().take(12) {
+                let len = if len % 5 == 0 { len % 600_000 } else { len % 9_000 };
+                wires[usize::from(conn % 3)].extend(frame(len));
+                expected[usize::from(conn % 3)].push(len);
+            }
+            let mut got = [Vec::new(), Vec::new(), Vec::new()];
+            (0..3).for_each(|slot| receiver.open(slot));
+            for (conn, n, decode_now) in reads.iter().cycle().take(100_000).copied() {
+                let slot = u32::from(conn % 3);
+                let wire = &mut wires[slot as usize];
+                let buf = receiver.buf(slot);
+                let n = buf.len().min(wire.len()).min(1 + usize::from(n) * 4);
+                buf[..n].copy_from_slice(&wire[..n]);
+                wire.drain(..n);
+                receiver.filled(slot, n);
+                if decode_now || n == 0 {
+                    while let Some(len) = decode(&mut receiver, slot) {
+                        got[slot as usize].push(len);
+                    }
+                }
+            }
+            for slot in 0..3u32 {
+                loop {
+                    let wire = &mut wires[slot as usize];
+                    let n = receiver.feed_all(slot, wire);
+                    wire.drain(..n);
+                    let mut progress = n > 0;
+                    while let Some(len) = decode(&mut receiver, slot) {
+                        got[slot as usize].push(len);
+                        progress = true;
+                    }
+                    if !progress {
+                        break;
+                    }
+                }
+            }
+            let held_is_true = receiver.held == receiver.inboxes.iter().map(|inbox| inbox.own.len()).sum::<usize>();
+            TestResult::from_bool(got == expected && held_is_true)
+        }
+    }
+
+    impl Receiver {
+        fn feed_all(&mut self, slot: u32, bytes: &[u8]) -> usize {
+            let buf = self.buf(slot);
+            let n = buf.len().min(bytes.len());
+            buf[..n].copy_from_slice(&bytes[..n]);
+            self.filled(slot, n);
+            n
+        }
+    }
+
+    #[test]
+    fn a_claimed_length_allocates_at_most_four_times_what_arrived() {
+        let mut receiver = Receiver::new(64 << 20);
+        receiver.open(0);
+        receiver.feed_all(0, &(50_000_000u32).to_le_bytes());
+        assert_eq!(decode(&mut receiver, 0), None);
+        let mut arrived = HEAD;
+        while arrived < 3_000_000 {
+            arrived += receiver.feed_all(0, &[0; 1000]);
+            assert!(receiver.held() <= 4 * arrived.max(CARRY) + STEP, "{} for {arrived}", receiver.held());
+        }
+    }
+
+    #[test]
+    fn a_spent_budget_starves_and_a_freed_one_relieves() {
+        let mut receiver = Receiver::new(40_000);
+        receiver.open(0);
+        receiver.open(1);
+        for slot in [0, 1] {
+            receiver.feed_all(slot, &(1_000_000u32).to_le_bytes());
+            assert_eq!(decode(&mut receiver, slot), None);
+        }
+        while receiver.feed_all(0, &[64; 1000]) > 0 {}
+        assert!(receiver.is_starved(0));
+        assert!(receiver.held() <= 40_000);
+        assert_eq!(receiver.relieved(), None);
+        receiver.close(0);
+        while receiver.feed_all(1, &[64; 1000]) > 0 {}
+        assert!(receiver.is_starved(1));
+        receiver.close(1);
+        assert_eq!(receiver.relieved(), None, "a closed connection is not relieved");
+        assert_eq!(receiver.held(), 0);
+    }
+
+    #[test]
+    fn an_idle_connection_holds_nothing() {
+        let mut receiver = Receiver::new(1 << 20);
+        for slot in 0..100 {
+            receiver.open(slot);
+            receiver.feed_all(slot, &frame(500));
+            assert_eq!(decode(&mut receiver, slot), Some(500));
+        }
+        assert_eq!(receiver.held(), 0);
+    }
+
+    #[test]
+    fn a_block_full_of_undrained_frames_is_backpressure_not_loss() {
+        let mut receiver = Receiver::new(1 << 20);
+        receiver.open(0);
+        let one = frame(996);
+        let mut sent = 0;
+        loop {
+            let n = receiver.feed_all(0, &one[sent % 1000..]);
+            sent += n;
+            if n == 0 {
+                break;
+            }
+        }
+        assert_eq!(sent, BLOCK);
+        assert!(!receiver.is_starved(0));
+        assert_eq!(decode(&mut receiver, 0), Some(996));
+        assert!(!receiver.buf(0).is_empty());
+    }
+}
