@@ -152,6 +152,17 @@ impl Rate {
             .sum()
     }
 
+    /// Adds what another rate, told of the same times, has counted.
+    pub fn merge(&mut self, other: &Rate) {
+        self.forget_until(Instant::from_nanos(other.slot.saturating_mul(SLOT_NANOS)));
+        for slot in (self.slot.saturating_sub(SLOTS - 1)..=self.slot).filter(|&slot| slot <= other.slot) {
+            if slot + SLOTS > other.slot {
+                let index = (slot % SLOTS) as usize;
+                self.counts[index] = self.counts[index].saturating_add(other.counts[index]);
+            }
+        }
+    }
+
     fn forget_until(&mut self, now: Instant) {
         let current = now.as_nanos() / SLOT_NANOS;
         if current <= self.slot {

@@ -1,0 +1,243 @@
+//! What goes into a client, and what comes out.
+
+use core::time::Duration;
+
+use crate::error::{Fault, Misuse, ProtocolError, Rejected};
+use crate::id::{ConnId, EndpointId, RequestId};
+use crate::metrics::{Histogram, Rate};
+use crate::policy::breaker;
+use thiserror::Error;
+
+/// What a caller may say about one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// How long it may take from being taken to its answer, waiting and retries included; `None` for the client's
+    /// default. Zero times out at the next tick.
+    pub timeout: Option<Duration>,
+    /// Whether it may run more than once. Only then is it sent again after a connection was lost that had begun
+    /// to send it.
+    pub idempotent: bool,
+    /// The caller's own number, handed back with the outcome.
+    pub tag: u64,
+}
+
+/// Why a request was not taken. Nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum RequestError {
+    /// Our own policy: later or elsewhere it may work.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// The caller's mistake: it will never work.
+    #[error(transparent)]
+    Misuse(#[from] Misuse),
+}
+
+/// How a request ended. Every request that was taken ends exactly once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// The service answered; the content is lent from the receive buffer.
+    Answer(&'a [u8]),
+    /// The service answered that it failed.
+    Remote {
+        /// A word for machines, such as `METHOD_NOT_FOUND`.
+        code: &'a str,
+        /// A sentence for people, as the wire carries it (UW: JSON text, escapes not resolved).
+        message: &'a str,
+    },
+    /// No answer in time.
+    Timeout {
+        /// Whether any byte of it left: if so, nobody can tell whether it ran.
+        sent: bool,
+    },
+    /// Its connection was lost, and it may not be tried again.
+    Lost {
+        /// Whether any byte of it left: if so, nobody can tell whether it ran.
+        sent: bool,
+    },
+    /// Its connection was closed because the peer broke the rules of the wire. Whether it ran, nobody can tell.
+    Protocol(ProtocolError),
+    /// The caller gave it up.
+    Cancelled,
+}
+
+/// What a client has to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A request has ended.
+    Outcome {
+        /// Which one.
+        id: RequestId,
+        /// The caller's own number for it.
+        tag: u64,
+        /// How.
+        outcome: Outcome<'a>,
+    },
+    /// Something changed that an operator would want to know.
+    State(StateEvent),
+}
+
+/// A change in a client's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateEvent {
+    /// A connection stands.
+    Connected {
+        /// To which endpoint.
+        endpoint: EndpointId,
+        /// Which connection.
+        conn: ConnId,
+    },
+    /// A connection, or the attempt at one, has ended.
+    Closed {
+        /// To which endpoint.
+        endpoint: EndpointId,
+        /// Which connection.
+        conn: ConnId,
+        /// Why.
+        cause: CloseCause,
+    },
+    /// The circuit breaker of an endpoint changed its state.
+    Breaker {
+        /// Of which endpoint.
+        endpoint: EndpointId,
+        /// To which state.
+        to: breaker::State,
+    },
+    /// So many changes went by while nobody looked.
+    Missed(u64),
+}
+
+/// Why a client's connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CloseCause {
+    /// The dial failed.
+    #[error("the dial failed: {0}")]
+    Dial(Fault),
+    /// The dial took too long.
+    #[error("the dial took too long")]
+    DialTimeout,
+    /// The transport failed, or the peer closed.
+    #[error("{0}")]
+    Fault(Fault),
+    /// The peer broke the rules of the wire.
+    #[error("{0}")]
+    Protocol(ProtocolError),
+    /// The peer was silent, and did not answer a ping in time.
+    #[error("the peer fell silent and did not answer a ping")]
+    Silent,
+    /// Nobody used it for long, and more than the minimum stood.
+    #[error("idle")]
+    Idle,
+    /// Its endpoint was removed.
+    #[error("its endpoint was removed")]
+    Removed,
+    /// The client shut down.
+    #[error("the client shut down")]
+    Shutdown,
+}
+
+impl CloseCause {
+    /// Whether something went wrong, as against an orderly end.
+    pub fn is_error(self) -> bool {
+        !matches!(self, CloseCause::Idle | CloseCause::Removed | CloseCause::Shutdown)
+    }
+}
+
+/// What a client has counted since it was built, or since [`reset`](Metrics::reset).
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Requests that were taken.
+    pub requests: u64,
+    /// Requests that were answered with success.
+    pub succeeded: u64,
+    /// Requests that ended in any other way.
+    pub failed: u64,
+    /// Requests by how they failed.
+    pub failures: Failures,
+    /// Requests that were not taken.
+    pub rejected: u64,
+    /// Times that a request was sent again.
+    pub retries: u64,
+    /// From being taken to the answer, of all that were answered.
+    pub latency: Histogram,
+    /// Requests taken, by time.
+    pub rate: Rate,
+    /// Bytes received and sent.
+    pub bytes_in: u64,
+    /// Bytes that the transport took.
+    pub bytes_out: u64,
+    /// Dials that were begun.
+    pub dials: u64,
+    /// Connections that stood and were lost.
+    pub reconnects: u64,
+    /// Pings sent.
+    pub pings: u64,
+    /// Bytes skipped on the way to the next frame.
+    pub skipped_bytes: u64,
+    /// Answers to requests that had ended or never been.
+    pub late_responses: u64,
+    /// Connections closed because the peer broke the rules of the wire.
+    pub protocol_errors: u64,
+}
+
+/// Failed requests by how they failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is an outcome of the same name")]
+pub struct Failures {
+    pub remote: u64,
+    pub timeout: u64,
+    pub lost: u64,
+    pub protocol: u64,
+    pub cancelled: u64,
+}
+
+impl Metrics {
+    /// Counts from nothing again.
+    pub fn reset(&mut self) {
+        *self = Metrics::default();
+    }
+
+    /// Adds what another client has counted: shards of one service, for example.
+    pub fn merge(&mut self, other: &Metrics) {
+        self.requests += other.requests;
+        self.succeeded += other.succeeded;
+        self.failed += other.failed;
+        self.failures.remote += other.failures.remote;
+        self.failures.timeout += other.failures.timeout;
+        self.failures.lost += other.failures.lost;
+        self.failures.protocol += other.failures.protocol;
+        self.failures.cancelled += other.failures.cancelled;
+        self.rejected += other.rejected;
+        self.retries += other.retries;
+        self.latency.merge(&other.latency);
+        self.rate.merge(&other.rate);
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.dials += other.dials;
+        self.reconnects += other.reconnects;
+        self.pings += other.pings;
+        self.skipped_bytes += other.skipped_bytes;
+        self.late_responses += other.late_responses;
+        self.protocol_errors += other.protocol_errors;
+    }
+}
+
+/// How a client stands now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Connections that stand.
+    pub connections: u32,
+    /// Connections that stand and have room for a request, at an endpoint that is not out.
+    pub available: u32,
+    /// Connections that are being dialled.
+    pub dialing: u32,
+    /// Requests on a connection.
+    pub in_flight: u32,
+    /// Requests that wait for a place on one.
+    pub waiting: u32,
+    /// Endpoints.
+    pub endpoints: u32,
+    /// Endpoints whose breaker lets no request through.
+    pub endpoints_out: u32,
+}

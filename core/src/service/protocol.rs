@@ -1,0 +1,85 @@
+//! Bring your own wire: what the service client needs to know of one.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use crate::error::{Misuse, ProtocolError};
+use crate::wire::WireId;
+
+/// What a decoder found at the start of the bytes it was shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// Not yet whole: ask again when so many bytes are there, counted from the start of what was shown; always more
+    /// than that.
+    Need(usize),
+    /// An answer. It takes up the first `len` bytes.
+    Response {
+        /// Which request it answers; `None` on a wire whose answers come in order.
+        id: Option<WireId>,
+        /// Where its content lies.
+        content: Range<usize>,
+        /// Its length with everything around the content.
+        len: usize,
+    },
+    /// Something of the wire's own (a pong, an update) that asks for nothing. It takes up so many bytes.
+    Control(usize),
+    /// So many bytes are garbage, and the wire is to go on behind them. They are counted.
+    Skip(usize),
+}
+
+/// What a wire reads in the content of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// The service did what was asked.
+    Success,
+    /// The service says that it failed.
+    Failure {
+        /// A word for machines.
+        code: &'a str,
+        /// A sentence for people, as the wire carries it (UW: JSON text, escapes not resolved).
+        message: &'a str,
+        /// Whether the service is to blame, so that its breaker and health count a failure. An answer such as "no
+        /// such method" comes from a healthy service.
+        unhealthy: bool,
+    },
+}
+
+/// A wire that carries requests and answers. Implementations are plain data: same calls, same bytes.
+pub trait Protocol {
+    /// What is encoded; may borrow from the caller.
+    type Request<'a>;
+
+    /// Whether answers carry the id of their request. Otherwise they come in the order of the requests, and a
+    /// request that was given up keeps its place until its answer has passed.
+    const HAS_IDS: bool;
+
+    /// Appends what opens a new connection (authentication, hello). Nothing by default.
+    fn greet(&self, out: &mut Vec<u8>) {
+        let _ = out;
+    }
+
+    /// Appends one request.
+    ///
+    /// # Errors
+    /// [`Misuse`] if the wire cannot carry it; what was appended before is then taken back.
+    fn encode(&self, out: &mut Vec<u8>, id: WireId, request: &Self::Request<'_>) -> Result<(), Misuse>;
+
+    /// Gives an encoded request, as [`encode`](Self::encode) appended it, another id: a retry draws a new one.
+    /// Needless on a wire without ids.
+    fn set_id(&self, frame: &mut [u8], id: WireId) {
+        let _ = (frame, id);
+    }
+
+    /// Appends a question that any living peer answers, at `unix_ms` on the wall clock. `false`: the wire has none, and
+    /// silence is never taken for death.
+    fn ping(&self, out: &mut Vec<u8>, id: WireId, unix_ms: u64) -> bool;
+
+    /// Looks at the bytes that wait, which begin where the last item ended.
+    ///
+    /// # Errors
+    /// [`ProtocolError`]: nothing sensible can follow, and the connection is closed.
+    fn decode(&self, bytes: &[u8]) -> Result<Decoded, ProtocolError>;
+
+    /// Reads the content of an answer, no deeper than to tell success from failure.
+    fn verdict<'a>(&self, content: &'a [u8]) -> Verdict<'a>;
+}
