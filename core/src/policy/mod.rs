@@ -1,1 +1,13 @@
 //! Leaf machines, each usable alone: they answer by value, and know only the time.
+
+pub mod backoff;
+pub mod ewma;
+pub mod fixed;
+pub mod heartbeat;
+pub mod watermark;
+
+pub use backoff::Backoff;
+pub use ewma::PeakEwma;
+pub use fixed::Ratio;
+pub use heartbeat::Heartbeat;
+pub use watermark::Watermark;
