@@ -1,6 +1,7 @@
 //! Leaf machines, each usable alone: they answer by value, and know only the time.
 
 pub mod backoff;
+pub mod balance;
 mod buckets;
 pub mod ewma;
 pub mod fixed;
@@ -9,6 +10,7 @@ pub mod retry_budget;
 pub mod watermark;
 
 pub use backoff::Backoff;
+pub use balance::Balancer;
 pub use ewma::PeakEwma;
 pub use fixed::Ratio;
 pub use heartbeat::Heartbeat;
