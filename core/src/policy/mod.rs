@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod balance;
+pub mod breaker;
 mod buckets;
 pub mod ewma;
 pub mod fixed;
@@ -11,6 +12,7 @@ pub mod watermark;
 
 pub use backoff::Backoff;
 pub use balance::Balancer;
+pub use breaker::Breaker;
 pub use ewma::PeakEwma;
 pub use fixed::Ratio;
 pub use heartbeat::Heartbeat;
