@@ -158,7 +158,7 @@ mod tests {
     fn the_table_agrees_with_its_own_squares_in_exact_integers() {
         // (2^(-i/256))² = 2^(-2i/256): no float involved. Half a unit in Q32 doubles when squared.
         for i in 0..=128 {
-            let square = (u128::from(POWERS[i]) * u128::from(POWERS[i]) >> 32) as u64;
+            let square = ((u128::from(POWERS[i]) * u128::from(POWERS[i])) >> 32) as u64;
             assert!(square.abs_diff(POWERS[2 * i]) <= 2, "{i}");
         }
         assert_eq!((POWERS[0], POWERS[256]), (ONE, ONE / 2));
