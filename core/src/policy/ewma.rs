@@ -172,7 +172,7 @@ mod tests {
         let (mut failed, now) = after(&[(0, 10)]);
         failed.failed(now, ms(1));
         let (mut serving, mut later) = after(&[(0, 10)]);
-        while failed.cost(later, 0) >= serving.cost(later, 0) {
+        while failed.cost(later, 0) >= serving.cost(later, 0) && later < now + ms(100_000) {
             later = later + ms(100);
             serving.succeeded(later, ms(10));
         }
