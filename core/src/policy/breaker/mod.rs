@@ -249,6 +249,7 @@ impl Breaker {
     ///
     /// # Errors
     /// [`Open`] while it is open, and while half-open as long as every probe is out.
+    #[inline]
     pub fn admit(&mut self, now: Instant) -> Result<Permit, Open> {
         self.advance(now);
         let lease_end = now + self.config.lease;
@@ -267,6 +268,7 @@ impl Breaker {
     }
 
     /// A call has ended. Does nothing if the state has changed since the call was admitted.
+    #[inline]
     pub fn settle(&mut self, now: Instant, permit: Permit, outcome: Outcome) -> Option<Transition> {
         if permit.generation != self.generation {
             self.stats.stale += 1;
@@ -346,6 +348,7 @@ impl Breaker {
         stats
     }
 
+    #[inline]
     fn advance(&mut self, now: Instant) {
         match &mut self.phase {
             Phase::Open { until } if now >= *until => {
@@ -391,10 +394,10 @@ impl Breaker {
             sum.successes -= expired.successes;
             sum.failures -= expired.failures;
         });
-        for counts in [bucket, sum] {
-            counts.successes += result.successes;
-            counts.failures += result.failures;
-        }
+        bucket.successes += result.successes;
+        bucket.failures += result.failures;
+        sum.successes += result.successes;
+        sum.failures += result.failures;
     }
 
     fn is_too_much(&self) -> bool {
@@ -433,6 +436,7 @@ impl Breaker {
         self.stats.consecutive_failures = 0;
     }
 
+    #[cold]
     fn enter(&mut self, phase: Phase) -> Transition {
         let from = self.phase.state();
         self.generation = self.generation.wrapping_add(1);
