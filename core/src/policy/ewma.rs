@@ -1,8 +1,8 @@
 //! What a call to an endpoint costs lately: Peak-EWMA of the round trip, times the calls in flight.
 //!
 //! The estimate rises at once to a slower answer and comes down only with time, so that an endpoint that turns
-//! slow is avoided after one answer. From Finagle's `PeakEwma` load metric (M. Oliver, "Beyond Round Robin",
-//! Linkerd blog, 2016); the decay of 10 s is linkerd2-proxy's.
+//! slow is avoided after one answer. It is Finagle's `PeakEwma` load metric ("Beyond Round Robin: Load Balancing
+//! for Latency", Linkerd blog, 2016), with the decay of 10 s from linkerd/linkerd2#1080.
 //!
 //! Two additions. A failure is charged at least the `penalty`, for an endpoint that fails fast would draw all
 //! traffic otherwise (linkerd/linkerd2-proxy#4537). And the estimate decays towards zero while nothing is

@@ -2,7 +2,8 @@
 //!
 //! When a service fails, clients that retry each call three times send it four times the load, just then. A
 //! budget ties what is repeated to what is asked: by default a fifth of the calls of the last 10 s, and 10 per
-//! second besides, so that a client with few calls may retry too. After Finagle's `RetryBudget`.
+//! second besides, so that a client with few calls may retry too. After Finagle's `RetryBudget`
+//! ("Retry Budgets", Finagle blog, 2016).
 //!
 //! ```
 //! use plimsoll_core::policy::retry_budget::{Config, RetryBudget};
