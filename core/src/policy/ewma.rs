@@ -4,9 +4,9 @@
 //! slow is avoided after one answer. It is Finagle's `PeakEwma` load metric ("Beyond Round Robin: Load Balancing
 //! for Latency", Linkerd blog, 2016), with the decay of 10 s from linkerd/linkerd2#1080.
 //!
-//! Two additions. A failure is charged at least the `penalty`, for an endpoint that fails fast would draw all
+//! Two things beside. A failure is charged at least the `penalty`, for an endpoint that fails fast would draw all
 //! traffic otherwise (linkerd/linkerd2-proxy#4537). And the estimate decays towards zero while nothing is
-//! observed, so that a penalised endpoint is tried again.
+//! observed, as in Finagle, so that a penalised endpoint is tried again.
 //!
 //! ```
 //! use core::time::Duration;
