@@ -6,9 +6,12 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+pub mod buf;
 pub mod error;
 pub mod id;
 pub mod machine;
 pub mod policy;
 pub mod rng;
+pub mod sched;
 pub mod time;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! Buffers that protocols are built on.
