@@ -244,6 +244,7 @@ mod tests {
             r#"{"error":{"code":"\u00g0"}}"#,
             r#"{"error" {"code":"A"}}"#,
             "{\"error\":{\"code\":\"A\nB\"}}",
+            "{\"error\":{\"code\":\"A\x1fB\"}}",
         ] {
             assert_eq!(read_error(content.as_bytes()), None, "{content}");
         }
