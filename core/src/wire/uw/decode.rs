@@ -8,6 +8,9 @@ use super::{ID_END, Limits, MAGIC, PREFIX, REQUEST_HEADER, RESPONSE_HEADER};
 use crate::error::ProtocolError;
 use crate::wire::WireId;
 
+/// Where the method of a request starts.
+const METHOD_START: usize = ID_END + 1;
+
 /// What to do about bytes that cannot begin a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Mode {
@@ -59,7 +62,15 @@ pub struct ResponseHead {
 /// magic, at a wrong version, at the end of a method that is not UTF-8, at a content length above the limit.
 #[inline]
 pub fn decode_request(bytes: &[u8], limits: &Limits, mode: Mode) -> Result<Step<RequestHead>, ProtocolError> {
-    request(bytes, limits).or_else(|error| resync(bytes, error, mode))
+    match request_ends(bytes, limits) {
+        Ok((method, frame)) if frame <= bytes.len() => Ok(Step::Frame(RequestHead {
+            id: id(bytes),
+            method: METHOD_START..method,
+            content: method + size_of::<u32>()..frame,
+        })),
+        Ok((_, needed)) => Ok(Step::Need(needed)),
+        Err(error) => resync(bytes, error, mode),
+    }
 }
 
 /// Looks for a response at the start of `bytes`.
@@ -73,46 +84,48 @@ pub fn decode_response(
     limits: &Limits,
     mode: Mode,
 ) -> Result<Step<ResponseHead>, ProtocolError> {
-    response(bytes, limits).or_else(|error| resync(bytes, error, mode))
+    match response_end(bytes, limits) {
+        Ok(frame) if frame <= bytes.len() => {
+            Ok(Step::Frame(ResponseHead { id: id(bytes), content: RESPONSE_HEADER..frame }))
+        }
+        Ok(needed) => Ok(Step::Need(needed)),
+        Err(error) => resync(bytes, error, mode),
+    }
 }
 
+/// Where the method ends, and where the frame does. While the header is not all there, the second is where the part
+/// of it ends that has to be there next; either way more is needed if the slice is shorter.
+///
+/// The ends alone, because building a `Step` here and passing it on costs a copy that takes as long as the rest.
 #[inline]
-fn request(bytes: &[u8], limits: &Limits) -> Result<Step<RequestHead>, ProtocolError> {
+fn request_ends(bytes: &[u8], limits: &Limits) -> Result<(usize, usize), ProtocolError> {
     let Some(head) = bytes.first_chunk::<REQUEST_HEADER>() else { return short_request(bytes) };
     check_prefix(head)?;
-    let method = method_range(head[ID_END]);
-    check_method(bytes, &method)?;
-    let Some(content_len) = bytes[method.start..].get(method.len()..).and_then(<[u8]>::first_chunk) else {
-        return Ok(Step::Need(method.end + size_of::<u32>()));
-    };
-    let content = content_range(method.end, *content_len, limits)?;
-    if bytes.len() < content.end {
-        return Ok(Step::Need(content.end));
+    let method_end = METHOD_START + usize::from(head[ID_END]);
+    check_method(bytes, method_end)?;
+    match bytes[METHOD_START..].get(method_end - METHOD_START..).and_then(<[u8]>::first_chunk) {
+        Some(content_len) => Ok((method_end, content_end(method_end, *content_len, limits)?)),
+        None => Ok((method_end, method_end + size_of::<u32>())),
     }
-    Ok(Step::Frame(RequestHead { id: id(head), method, content }))
 }
 
+/// Where the frame ends, or else the header, if it is not all there.
 #[inline]
-fn response(bytes: &[u8], limits: &Limits) -> Result<Step<ResponseHead>, ProtocolError> {
-    let Some(head) = bytes.first_chunk::<RESPONSE_HEADER>() else {
-        return check_prefix(bytes).map(|()| Step::Need(RESPONSE_HEADER));
-    };
-    check_prefix(head)?;
-    let content_len = [head[ID_END], head[ID_END + 1], head[ID_END + 2], head[ID_END + 3]];
-    let content = content_range(ID_END, content_len, limits)?;
-    if bytes.len() < content.end {
-        return Ok(Step::Need(content.end));
+fn response_end(bytes: &[u8], limits: &Limits) -> Result<usize, ProtocolError> {
+    check_prefix(bytes)?;
+    match bytes.first_chunk::<RESPONSE_HEADER>() {
+        Some(&[.., a, b, c, d]) => content_end(ID_END, [a, b, c, d], limits),
+        None => Ok(RESPONSE_HEADER),
     }
-    Ok(Step::Frame(ResponseHead { id: id(head), content }))
 }
 
 #[cold]
-fn short_request(bytes: &[u8]) -> Result<Step<RequestHead>, ProtocolError> {
+fn short_request(bytes: &[u8]) -> Result<(usize, usize), ProtocolError> {
     check_prefix(bytes)?;
     if let Some(&len) = bytes.get(ID_END) {
-        check_method(bytes, &method_range(len))?;
+        check_method(bytes, METHOD_START + usize::from(len))?;
     }
-    Ok(Step::Need(REQUEST_HEADER))
+    Ok((METHOD_START, REQUEST_HEADER))
 }
 
 /// Whether what is there of magic and version is right.
@@ -133,35 +146,28 @@ fn check_part_of_prefix(bytes: &[u8]) -> Result<(), ProtocolError> {
 
 /// Whether the method is UTF-8, once all of it is there.
 #[inline]
-fn check_method(bytes: &[u8], method: &Range<usize>) -> Result<(), ProtocolError> {
-    match bytes.get(method.clone()).map(core::str::from_utf8) {
+fn check_method(bytes: &[u8], end: usize) -> Result<(), ProtocolError> {
+    match bytes.get(METHOD_START..end).map(core::str::from_utf8) {
         Some(Err(_)) => Err(ProtocolError::BadMethod),
         _ => Ok(()),
     }
 }
 
-#[inline]
-fn method_range(len: u8) -> Range<usize> {
-    let start = ID_END + 1;
-    start..start + usize::from(len)
-}
-
-/// Where the content stands whose length is written at `at`. A content that this machine cannot address never
+/// Where the content ends whose length is written at `at`. Content that this machine cannot address never
 /// arrives, so that saturating is only a longer wait.
 #[inline]
-fn content_range(at: usize, len: [u8; 4], limits: &Limits) -> Result<Range<usize>, ProtocolError> {
+fn content_end(at: usize, len: [u8; 4], limits: &Limits) -> Result<usize, ProtocolError> {
     let len = u32::from_le_bytes(len);
     if len > limits.content {
         return Err(ProtocolError::TooLarge { len: u64::from(len), limit: u64::from(limits.content) });
     }
-    let start = at + size_of::<u32>();
-    Ok(start..start.saturating_add(len as usize))
+    Ok((at + size_of::<u32>()).saturating_add(len as usize))
 }
 
 #[inline]
-fn id<const N: usize>(head: &[u8; N]) -> WireId {
+fn id(frame: &[u8]) -> WireId {
     let mut id = [0; 16];
-    id.copy_from_slice(&head[PREFIX.len()..ID_END]);
+    id.copy_from_slice(&frame[PREFIX.len()..ID_END]);
     WireId(id)
 }
 
