@@ -144,10 +144,11 @@ fn check_part_of_prefix(bytes: &[u8]) -> Result<(), ProtocolError> {
     }
 }
 
-/// Whether the method is UTF-8, once all of it is there.
+/// Whether the method is UTF-8, once all of it is there. Nearly all are ASCII, which is told without a call.
 #[inline]
 fn check_method(bytes: &[u8], end: usize) -> Result<(), ProtocolError> {
-    match bytes.get(METHOD_START..end).map(core::str::from_utf8) {
+    let unusual = bytes.get(METHOD_START..end).filter(|method| !method.is_ascii());
+    match unusual.map(core::str::from_utf8) {
         Some(Err(_)) => Err(ProtocolError::BadMethod),
         _ => Ok(()),
     }
