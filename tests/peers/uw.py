@@ -56,7 +56,7 @@ class Decoder:
     def _next(self) -> Optional[Frame]:
         buffer = self._buffer
         while True:
-            if not MAGIC.startswith(buffer[:2]):
+            if not MAGIC.startswith(bytes(buffer[:2])):
                 at = buffer.find(MAGIC, 1)
                 keep_last = 1 if buffer.endswith(MAGIC[:1]) else 0
                 self._skip(at if at >= 0 else len(buffer) - keep_last, "no magic")
