@@ -107,6 +107,7 @@ class Connection:
         self.writer = writer
         self.answered = 0
         self.batch = []
+        self.ended = False
         self.tasks = set()
         self.sending = asyncio.Lock()
 
@@ -139,31 +140,33 @@ class Connection:
             self.writer.close()
 
     async def answer(self, request: uw.Frame) -> None:
+        mode = self.options.mode
         good = uw.response(request.id, await self.server.content(request))
+        if mode == "late":
+            await asyncio.sleep(self.options.delay_ms / 1000)
         try:
             async with self.sending:
-                misbehave = self.answered >= self.options.after and request.method not in (b"ping", b"stats")
+                exempt = mode != "silent" and request.method in (b"ping", b"stats")
+                misbehave = self.answered >= self.options.after and not exempt
                 self.answered += 1
                 await (self.misbehave(request, good) if misbehave else self.send(good))
         except ConnectionError:
             pass
 
     async def send(self, data: bytes) -> None:
-        if not self.writer.is_closing():
+        if not self.ended and not self.writer.is_closing():
             self.writer.write(data)
             await self.writer.drain()
 
     async def misbehave(self, request: uw.Frame, good: bytes) -> None:
         mode = self.options.mode
-        if mode == "good":
+        if mode in ("good", "late"):
             await self.send(good)
         elif mode == "reversed":
             self.batch.append(good)
             if len(self.batch) == self.options.batch:
                 await self.send(b"".join(reversed(self.batch)))
                 self.batch.clear()
-        elif mode == "late":
-            asyncio.get_running_loop().call_later(self.options.delay_ms / 1000, self.writer.write, good)
         elif mode == "twice":
             await self.send(good + good)
         elif mode == "stranger":
@@ -187,7 +190,8 @@ class Connection:
             linger = struct.pack("ii", 1, 0)
             self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.writer.transport.abort()
-        elif mode == "half-close" and not self.writer.is_closing():
+        elif mode == "half-close" and not self.ended:
+            self.ended = True
             self.writer.write_eof()
 
 
