@@ -169,11 +169,10 @@ def silent(options):
 
 def slow_reader(options):
     client = Client(options)
-    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.send(b"".join(client.encode("size", {"bytes": 65536}) for _ in range(100)))
+    client.send(b"".join(client.encode("size", {"bytes": 65536}) for _ in range(400)))
     time.sleep(0.5)
     expect_serving(options)
-    client.answers(100)
+    client.answers(400)
 
 
 def violation(options, garbage: bytes) -> None:
