@@ -13,4 +13,6 @@ pub mod machine;
 pub mod metrics;
 pub mod policy;
 pub mod rng;
+pub mod sched;
 pub mod time;
+pub mod wire;

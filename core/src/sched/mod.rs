@@ -1,0 +1,21 @@
+//! What a machine that owns many nodes schedules with: who is ready ([`ReadyList`]), who wants to be woken when
+//! ([`Timers`]), and which requests run out of time ([`Deadlines`]).
+//!
+//! All three are keyed by a small dense `u32` (the slot of an [`Id`](crate::id::Id)): tables as long as the
+//! highest key ever used, no hashing, no allocation once warm. They hold each key at most once, so they are
+//! bounded by the table that gives out the slots. Keys stay below [`MAX_KEYS`].
+
+mod deadlines;
+mod heap;
+mod ready;
+mod timers;
+
+pub use deadlines::Deadlines;
+pub use ready::ReadyList;
+pub use timers::Timers;
+
+/// One more than the highest key; the two numbers above it mark the ends of lists and what is in no list.
+pub const MAX_KEYS: u32 = u32::MAX - 1;
+
+/// The end of a list, and the position of what is in no heap.
+const NONE: u32 = u32::MAX;
