@@ -1,1 +1,38 @@
-//! Leaf machines, each usable alone: they answer by value, and know only the time.
+//! Leaf machines, each usable alone: they answer by value, know only the time, and allocate nothing.
+//!
+//! | leaf | answers |
+//! |---|---|
+//! | [`Backoff`] | how long to wait before the next attempt |
+//! | [`Watermark`] | whether a queue is too full, in items or bytes |
+//! | [`Heartbeat`] | whether to ping a silent connection, and when its peer is dead |
+//! | [`Breaker`] | whether to call what has failed lately |
+//! | [`PeakEwma`] | what a call to an endpoint costs lately |
+//! | [`Balancer`] | which endpoint gets the next call |
+//! | [`RetryBudget`] | whether a call may be repeated |
+//!
+//! [`fixed`] holds the arithmetic they share: fractions and decays without floating point.
+//!
+//! They have a shape in common. A `Config` of public fields has the defaults, and each field says its range; a
+//! value outside counts as the nearest inside. What depends on time takes `now`, and time that runs backwards
+//! does no harm. What has to act by itself has a `deadline()` and a `tick(now)`: sleep until the one, then call
+//! the other; an early or a repeated tick changes nothing. What needs chance takes a [`Pcg`](crate::rng::Pcg),
+//! so that the same seed gives the same answers.
+
+pub mod backoff;
+pub mod balance;
+pub mod breaker;
+mod buckets;
+pub mod ewma;
+pub mod fixed;
+pub mod heartbeat;
+pub mod retry_budget;
+pub mod watermark;
+
+pub use backoff::Backoff;
+pub use balance::Balancer;
+pub use breaker::Breaker;
+pub use ewma::PeakEwma;
+pub use fixed::Ratio;
+pub use heartbeat::Heartbeat;
+pub use retry_budget::RetryBudget;
+pub use watermark::Watermark;
