@@ -8,6 +8,9 @@ extern crate std;
 
 pub mod buf;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod id;
 pub mod machine;
 pub mod metrics;

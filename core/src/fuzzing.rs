@@ -1,0 +1,132 @@
+//! What the fuzz targets in `fuzz/` call: each takes any bytes, and panics if a promise is broken. They stand here so
+//! that ordinary builds check them, and the seeds in `fuzz/seeds` are replayed as a test.
+
+use alloc::vec::Vec;
+
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use crate::error::ProtocolError;
+use crate::wire::uw::{
+    Limits, Mode, Step, decode_request, decode_response, encode_request, encode_response, read_error,
+};
+
+/// A target by its name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 3] =
+    [("uw_error", uw_error), ("uw_requests", uw_requests), ("uw_responses", uw_responses)];
+
+/// Small, so that short inputs reach it.
+const LIMITS: Limits = Limits { content: 512 };
+/// The longest frame within [`LIMITS`], in bytes.
+const LONGEST: usize = 24 + 255 + 512;
+
+/// A stream of requests; the first byte says into what pieces it is cut.
+pub fn uw_requests(data: &[u8]) {
+    check_stream(data, |bytes, mode| {
+        decode_request(bytes, &LIMITS, mode).map(|step| match step {
+            Step::Need(needed) => Step::Need(needed),
+            Step::Skip(skipped) => Step::Skip(skipped),
+            Step::Frame(head) => {
+                let method = core::str::from_utf8(&bytes[head.method]).expect("a method is UTF-8");
+                let mut frame = Vec::new();
+                encode_request(&mut frame, head.id, method, &bytes[head.content], &LIMITS)
+                    .expect("what was decoded can be encoded");
+                Step::Frame(frame)
+            }
+        })
+    });
+}
+
+/// A stream of responses; the first byte says into what pieces it is cut.
+pub fn uw_responses(data: &[u8]) {
+    check_stream(data, |bytes, mode| {
+        decode_response(bytes, &LIMITS, mode).map(|step| match step {
+            Step::Need(needed) => Step::Need(needed),
+            Step::Skip(skipped) => Step::Skip(skipped),
+            Step::Frame(head) => {
+                let mut frame = Vec::new();
+                encode_response(&mut frame, head.id, &bytes[head.content], &LIMITS)
+                    .expect("what was decoded can be encoded");
+                Step::Frame(frame)
+            }
+        })
+    });
+}
+
+/// Content of a response. Whatever is read as an error is JSON with `error` as its only key.
+pub fn uw_error(content: &[u8]) {
+    let Some(error) = read_error(content) else { return };
+    serde_json::from_slice::<IgnoredAny>(content).expect("an error is JSON");
+    // Half a surrogate pair, escaped, is JSON by the grammar of RFC 8259, but no text that could be compared.
+    let Ok(value) = serde_json::from_slice::<Value>(content) else { return };
+    let (keys, inner) = (value.as_object().expect("an object"), &value["error"]);
+    assert_eq!(keys.len(), 1, "error is its only key");
+    let unquoted =
+        |text: &str| serde_json::from_str::<Value>(&alloc::format!("\"{text}\"")).expect("a JSON string");
+    assert_eq!(inner["code"], unquoted(error.code));
+    assert_eq!(*inner.get("message").unwrap_or(&Value::from("")), unquoted(error.message));
+}
+
+/// What a decoder made of a stream.
+#[derive(Debug, PartialEq)]
+struct Decoded {
+    frames: Vec<Vec<u8>>,
+    skipped: usize,
+    /// Bytes that are no whole frame yet, or what ended the stream.
+    rest: Result<usize, ProtocolError>,
+}
+
+/// However a stream is cut, the same is found in it; each frame is the bytes it was found in; and skipping what is
+/// no frame loses none of the frames before it.
+fn check_stream(data: &[u8], decode: impl Fn(&[u8], Mode) -> Result<Step<Vec<u8>>, ProtocolError>) {
+    let Some((&piece, bytes)) = data.split_first() else { return };
+    let piece = usize::from(piece).max(1);
+    let strict = decode_in_pieces(bytes, bytes.len().max(1), |bytes| decode(bytes, Mode::Strict));
+    let resync = decode_in_pieces(bytes, bytes.len().max(1), |bytes| decode(bytes, Mode::Resync));
+    assert_eq!(strict, decode_in_pieces(bytes, piece, |bytes| decode(bytes, Mode::Strict)));
+    assert_eq!(resync, decode_in_pieces(bytes, piece, |bytes| decode(bytes, Mode::Resync)));
+    assert_eq!(strict.skipped, 0, "strict guesses nothing");
+    assert!(resync.frames.starts_with(&strict.frames));
+    assert!(resync.rest.is_ok(), "nothing ends a stream that is resynchronised");
+    assert!(strict.rest.is_err() || strict == resync, "without an error there is nothing to skip");
+}
+
+fn decode_in_pieces(
+    bytes: &[u8],
+    piece: usize,
+    decode: impl Fn(&[u8]) -> Result<Step<Vec<u8>>, ProtocolError>,
+) -> Decoded {
+    let mut decoded = Decoded { frames: Vec::new(), skipped: 0, rest: Ok(0) };
+    let (mut start, mut arrived) = (0, 0);
+    loop {
+        let there = &bytes[start..arrived];
+        match decode(there) {
+            Ok(Step::Need(needed)) => {
+                assert!(needed > there.len(), "asks for what is there");
+                assert!(needed <= LONGEST, "asks for more than the limit");
+                if arrived == bytes.len() {
+                    decoded.rest = Ok(there.len());
+                    return decoded;
+                }
+                arrived = bytes.len().min(arrived + piece);
+            }
+            Ok(Step::Skip(skipped)) => {
+                assert!((1..=there.len()).contains(&skipped), "skips nothing, or what is not there");
+                decoded.skipped += skipped;
+                start += skipped;
+            }
+            Ok(Step::Frame(frame)) => {
+                assert!(there.starts_with(&frame), "another frame than the one that came");
+                start += frame.len();
+                decoded.frames.push(frame);
+            }
+            Err(error) => {
+                decoded.rest = Err(error);
+                return decoded;
+            }
+        }
+    }
+}
