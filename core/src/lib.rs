@@ -17,5 +17,6 @@ pub mod metrics;
 pub mod policy;
 pub mod rng;
 pub mod sched;
+pub mod service;
 pub mod time;
 pub mod wire;

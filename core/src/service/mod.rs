@@ -2,5 +2,7 @@
 
 pub mod client;
 mod protocol;
+mod uw;
 
 pub use protocol::{Decoded, Protocol, Verdict};
+pub use uw::{Uw, UwRequest};
