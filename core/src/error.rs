@@ -74,6 +74,15 @@ pub enum Misuse {
         /// The configured limit in bytes.
         limit: u64,
     },
+    /// An address is not `host:port`.
+    #[error("an address must be host:port, with brackets around an IPv6 address")]
+    BadAddress,
+    /// The cluster has as many endpoints as it is configured for.
+    #[error("the cluster has {limit} endpoints, which is its limit")]
+    TooManyEndpoints {
+        /// The configured limit.
+        limit: u32,
+    },
     /// The wire cannot carry this request, for a reason of its own.
     #[error("the wire cannot carry this request (code {0})")]
     Unencodable(u16),

@@ -16,13 +16,13 @@ pub struct Id<T> {
 /// Kinds of things that ids name; never built.
 pub mod kind {
     /// See [`ConnId`](super::ConnId).
-    #[derive(Debug)]
+    #[derive(Clone, Debug)]
     pub enum Conn {}
     /// See [`EndpointId`](super::EndpointId).
-    #[derive(Debug)]
+    #[derive(Clone, Debug)]
     pub enum Endpoint {}
     /// See [`RequestId`](super::RequestId).
-    #[derive(Debug)]
+    #[derive(Clone, Debug)]
     pub enum Request {}
 }
 

@@ -7,6 +7,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod buf;
+pub mod cluster;
 pub mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

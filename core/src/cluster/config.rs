@@ -1,0 +1,72 @@
+//! What can be said about a cluster.
+
+use core::num::{NonZeroU32, NonZeroU64};
+use core::time::Duration;
+
+use crate::policy::balance::Strategy;
+use crate::policy::{backoff, breaker, ewma, heartbeat};
+
+/// How a cluster dials, chooses and gives up. The defaults are the UW client's.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Endpoints, at most.
+    pub max_endpoints: NonZeroU32,
+    /// Connections per endpoint, at most.
+    pub max_connections: NonZeroU32,
+    /// Connections per endpoint that are kept up without need; at most `max_connections` count.
+    pub min_connections: u32,
+    /// Requests on one connection at a time, at most.
+    pub in_flight: NonZeroU32,
+    /// Another connection is dialled when the least loaded one has more than so many requests.
+    pub grow_at: u32,
+    /// Requests that go to the connection chosen last, while bytes for it wait to be sent. Choosing anew for
+    /// every request scatters a burst over many small writes.
+    pub burst: u32,
+    /// At least so long between two dials to one endpoint.
+    pub dial_stagger: Duration,
+    /// How long a dial may take.
+    pub connect_timeout: Duration,
+    /// A connection above the minimum is closed when it was not used for so long.
+    pub idle_close: Duration,
+    /// When a silent connection is pinged, and when it is dead.
+    pub heartbeat: heartbeat::Config,
+    /// How long to wait before dialling an endpoint again after a failure.
+    pub backoff: backoff::Config,
+    /// When an endpoint is given a rest.
+    pub breaker: breaker::Config,
+    /// How the round-trip times of an endpoint are averaged.
+    pub ewma: ewma::Config,
+    /// How endpoints are chosen.
+    pub strategy: Strategy,
+    /// Requests that wait for a place, at most.
+    pub waiters: NonZeroU32,
+    /// Bytes of the requests that wait, at most.
+    pub waiting_bytes: NonZeroU64,
+}
+
+const fn non_zero(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).expect("a limit above zero")
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            max_endpoints: non_zero(16_384),
+            max_connections: non_zero(10),
+            min_connections: 1,
+            in_flight: non_zero(1_024),
+            grow_at: 32,
+            burst: 64,
+            dial_stagger: Duration::from_millis(50),
+            connect_timeout: Duration::from_secs(5),
+            idle_close: Duration::from_secs(300),
+            heartbeat: heartbeat::Config::default(),
+            backoff: backoff::Config::default(),
+            breaker: breaker::Config::default(),
+            ewma: ewma::Config::default(),
+            strategy: Strategy::default(),
+            waiters: non_zero(1_024),
+            waiting_bytes: NonZeroU64::new(16 << 20).expect("a limit above zero"),
+        }
+    }
+}
