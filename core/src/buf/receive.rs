@@ -62,8 +62,8 @@ pub struct Receiver {
     budget: usize,
     /// Slots that could not read on, because the budget was spent.
     starved: VecDeque<u32>,
-    /// A slot whose long buffer has been emptied: freed at the next call, since it may still be lent.
-    emptied: Option<u32>,
+    /// Slots whose long buffer has been emptied: freed later, since it may still be lent.
+    emptied: Vec<u32>,
 }
 
 impl Receiver {
@@ -76,7 +76,7 @@ impl Receiver {
             held: 0,
             budget,
             starved: VecDeque::new(),
-            emptied: None,
+            emptied: Vec::new(),
         }
     }
 
@@ -153,7 +153,7 @@ impl Receiver {
                 inbox.in_block = false;
                 self.owner = None;
             } else if inbox.own.len() > CARRY {
-                self.emptied = Some(slot);
+                self.emptied.push(slot);
             }
         }
         lent
@@ -165,11 +165,12 @@ impl Receiver {
         &storage[lent.start..lent.start + lent.len][range]
     }
 
-    /// Frees a long buffer that was lent no longer than until now.
+    /// Frees the long buffers that were lent no longer than until now.
     pub fn reclaim(&mut self) {
-        let Some(slot) = self.emptied.take() else { return };
-        if self.inboxes[slot as usize].len() == 0 {
-            self.resize_own(slot, 0);
+        while let Some(slot) = self.emptied.pop() {
+            if self.inboxes[slot as usize].len() == 0 {
+                self.resize_own(slot, 0);
+            }
         }
     }
 

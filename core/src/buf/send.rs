@@ -141,6 +141,24 @@ impl SendQueue {
         }
     }
 
+    /// Takes `len` bytes that wait at stream position `from` out again; what follows moves up. Nothing happens
+    /// unless all of them wait.
+    pub fn cut(&mut self, from: u64, len: usize) {
+        if from < self.sent || from + len as u64 > self.end() {
+            return;
+        }
+        let mut skip = self.head + (from - self.sent) as usize;
+        let mut left = len;
+        for chunk in &mut self.chunks {
+            let start = skip.min(chunk.len());
+            let end = (start + left).min(chunk.len());
+            skip -= start;
+            left -= end - start;
+            chunk.drain(start..end);
+        }
+        self.len -= len;
+    }
+
     /// Gives all chunks back: the connection has ended.
     pub fn clear(&mut self, pool: &mut SendPool) {
         self.advance(pool, usize::MAX);
@@ -186,6 +204,29 @@ mod tests {
             }
             queue.clear(&mut pool);
             queue.is_empty() && queue.chunks.is_empty() && queue.end() == model.len() as u64
+        }
+    }
+
+    quickcheck! {
+        fn a_cut_takes_out_just_its_range(sizes: Vec<u16>, sent: u16, from: u16, len: u16) -> bool {
+            let mut pool = SendPool::new(2);
+            let mut queue = SendQueue::default();
+            let mut model: Vec<u8> = Vec::new();
+            for (index, &size) in sizes.iter().take(12).enumerate() {
+                let bytes = vec![index as u8; usize::from(size)];
+                queue.push(&mut pool, &bytes);
+                model.extend_from_slice(&bytes);
+            }
+            let sent = usize::from(sent).min(model.len());
+            queue.advance(&mut pool, sent);
+            let (from, len) = (usize::from(from), usize::from(len));
+            queue.cut(from as u64, len);
+            if from >= sent && from + len <= model.len() {
+                model.drain(from..from + len);
+            }
+            let rest = waiting(&queue) == model[sent..] && queue.end() == model.len() as u64;
+            queue.advance(&mut pool, usize::MAX);
+            rest && queue.is_empty() && queue.chunks.is_empty()
         }
     }
 

@@ -210,7 +210,7 @@ impl Cluster {
 
     /// Whether [`state_event`](Self::state_event) has something.
     pub fn has_state_event(&self) -> bool {
-        !self.states.is_empty()
+        !self.states.is_empty() || self.missed > 0
     }
 
     /// The address that a connection goes to.

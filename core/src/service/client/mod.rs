@@ -1,5 +1,442 @@
-//! The service client.
+//! The service client: takes requests, and sees each to exactly one end.
+//!
+//! ```
+//! use core::time::Duration;
+//! use plimsoll_core::machine::{Action, Input, Machine};
+//! use plimsoll_core::service::client::{Client, Config, Event, Options, Outcome};
+//! use plimsoll_core::service::{Uw, UwRequest};
+//! use plimsoll_core::time::Instant;
+//! use plimsoll_core::wire::uw;
+//!
+//! let now = Instant::ZERO;
+//! let mut client = Client::new(Uw::default(), Config::default(), 42);
+//! client.add_endpoint(now, "users.internal:3001").unwrap();
+//!
+//! // The client wants a connection. A runtime dials it; here, we say that it stands.
+//! let Some(Action::Connect(conn)) = client.poll() else { panic!() };
+//! assert_eq!(client.target(conn), Some("users.internal:3001"));
+//! client.handle(now, Input::Connected(conn));
+//!
+//! let request = UwRequest { method: "getUserProfile", content: br#"{"userId":"12345"}"# };
+//! let id = client.request(now, &request, Options::default()).unwrap();
+//!
+//! // It wants to send. What a runtime would write to the socket:
+//! assert_eq!(client.poll(), Some(Action::Flush(conn)));
+//! let mut bufs = [&[][..]; 8];
+//! let n = client.send_bufs(conn, &mut bufs);
+//! let sent = bufs[..n].concat();
+//! client.handle(now, Input::Sent(conn, sent.len()));
+//!
+//! // What a runtime would read: the answer, under the id that the request bore.
+//! let wire_id = plimsoll_core::wire::WireId(sent[3..19].try_into().unwrap());
+//! let mut answer = Vec::new();
+//! uw::encode_response(&mut answer, wire_id, br#"{"name":"Ada"}"#, &uw::Limits::default()).unwrap();
+//! client.feed(now, conn, &answer);
+//!
+//! let event = core::iter::from_fn(|| match client.event()? {
+//!     Event::Outcome { id, outcome: Outcome::Answer(content), .. } => Some(Some((id, content.to_vec()))),
+//!     _ => Some(None),
+//! });
+//! assert!(event.flatten().eq([(id, br#"{"name":"Ada"}"#.to_vec())]));
+//! ```
 
+mod answers;
 mod api;
+mod config;
+mod ending;
+mod machine;
+mod requests;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 pub use api::{CloseCause, Event, Failures, Metrics, Options, Outcome, RequestError, StateEvent, Status};
+pub use config::Config;
+
+use crate::buf::pool::ObjectPool;
+use crate::buf::{Receiver, SendPool, SendQueue};
+use crate::cluster::{self, Cluster, Place, Unplaced};
+use crate::error::{Misuse, ProtocolError, Rejected};
+use crate::id::{ConnId, EndpointId, RequestId};
+use crate::machine::Action;
+use crate::policy::RetryBudget;
+use crate::policy::breaker::{self, Breaker};
+use crate::rng::Pcg;
+use crate::sched::ReadyList;
+use crate::service::Protocol;
+use crate::time::Instant;
+use answers::Next;
+use ending::Ended;
+use requests::{Line, Requests, State};
+
+/// Frames and send chunks that are kept for reuse, at most.
+const SPARE_FRAMES: usize = 200;
+const SPARE_CHUNKS: usize = 64;
+/// A frame with more capacity than this is not kept for reuse.
+const SPARE_FRAME_BYTES: usize = 8 * 1024;
+
+/// A client of one service: a [machine](crate::machine::Machine) that any runtime drives.
+#[derive(Clone, Debug)]
+pub struct Client<P> {
+    protocol: P,
+    config: Config,
+    cluster: Cluster,
+    requests: Requests,
+    links: Vec<Link>,
+    receiver: Receiver,
+    send_pool: SendPool,
+    frames: ObjectPool<Vec<u8>>,
+    budget: RetryBudget,
+    /// Connections (by slot) with received bytes that nobody has looked at.
+    ready: ReadyList,
+    /// The answer that is lent next, settled already.
+    next: Option<Next>,
+    /// A connection whose peer broke the rules; ended at the next call, since its bytes may still be lent.
+    doomed: Option<(u32, ProtocolError)>,
+    outcomes: VecDeque<Ended>,
+    /// The content of the last ended request, while it is lent.
+    lent: Vec<u8>,
+    /// Requests of a lost connection that are tried again; empty between calls.
+    again: Vec<u32>,
+    actions: VecDeque<Action>,
+    metrics: Metrics,
+    now: Instant,
+    /// The wall clock, in milliseconds since 1970, and when it was told.
+    wall: (Instant, u64),
+    draining: Option<Instant>,
+}
+
+/// A connection, as far as its bytes go.
+#[derive(Clone, Debug)]
+struct Link {
+    conn: ConnId,
+    send: SendQueue,
+    line: Line,
+    ping: Option<u32>,
+    /// The runtime knows that there are bytes to send.
+    flushing: bool,
+    reading: bool,
+    /// The runtime has dropped the socket itself.
+    gone: bool,
+}
+
+fn clear_frame(frame: &mut Vec<u8>) {
+    frame.clear();
+    frame.shrink_to(SPARE_FRAME_BYTES);
+}
+
+impl<P: Protocol> Client<P> {
+    /// A client without endpoints; all its chance comes from `seed`.
+    pub fn new(protocol: P, config: Config, seed: u64) -> Self {
+        let mut rng = Pcg::new(seed, 0);
+        Client {
+            protocol,
+            cluster: Cluster::new(config.cluster, rng.next_u64()),
+            requests: Requests::new(rng.next_u64()),
+            links: Vec::new(),
+            receiver: Receiver::new(config.receive_budget.get() as usize),
+            send_pool: SendPool::new(SPARE_CHUNKS),
+            frames: ObjectPool::new(Vec::new, clear_frame, 0, SPARE_FRAMES),
+            budget: RetryBudget::new(config.retry_budget, Instant::ZERO),
+            config,
+            ready: ReadyList::new(),
+            next: None,
+            doomed: None,
+            outcomes: VecDeque::new(),
+            lent: Vec::new(),
+            again: Vec::new(),
+            actions: VecDeque::new(),
+            metrics: Metrics::default(),
+            now: Instant::ZERO,
+            wall: (Instant::ZERO, 0),
+            draining: None,
+        }
+    }
+
+    /// Adds an address (`host:port`) that serves.
+    ///
+    /// # Errors
+    /// [`Misuse::BadAddress`]; [`Misuse::TooManyEndpoints`] at the configured limit.
+    pub fn add_endpoint(&mut self, now: Instant, address: &str) -> Result<EndpointId, Misuse> {
+        let now = self.clamp(now);
+        let added = self.cluster.add_endpoint(now, address);
+        self.catch_up();
+        added
+    }
+
+    /// Sends no more requests to an endpoint, and closes its connections when their last request has ended. `false` if
+    /// there is no such endpoint.
+    pub fn remove_endpoint(&mut self, now: Instant, endpoint: EndpointId) -> bool {
+        let now = self.clamp(now);
+        let removed = self.cluster.remove_endpoint(now, endpoint);
+        self.catch_up();
+        removed
+    }
+
+    /// Takes a request: encodes it onto a connection, or lets it wait for one. It ends with exactly one
+    /// [`Event::Outcome`].
+    ///
+    /// # Errors
+    /// [`RequestError`]: it was not taken, and nothing was sent.
+    pub fn request(
+        &mut self,
+        now: Instant,
+        request: &P::Request<'_>,
+        options: Options,
+    ) -> Result<RequestId, RequestError> {
+        let now = self.clamp(now);
+        let taken = self.take(now, request, options);
+        match &taken {
+            Ok(_) => self.metrics.requests += 1,
+            Err(_) => self.metrics.rejected += 1,
+        }
+        if self.cluster.has_actions() {
+            self.catch_up();
+        }
+        taken
+    }
+
+    fn take(
+        &mut self,
+        now: Instant,
+        request: &P::Request<'_>,
+        options: Options,
+    ) -> Result<RequestId, RequestError> {
+        if self.draining.is_some() {
+            return Err(Rejected::ShuttingDown.into());
+        }
+        if self.outcomes.len() as u64 >= u64::from(self.config.outcomes.get()) {
+            return Err(Rejected::Overloaded.into());
+        }
+        let place = match self.cluster.checkout(now) {
+            Ok(place) => Some(place),
+            Err(Unplaced::Full) => None,
+            Err(Unplaced::Rejected(rejected)) => return Err(rejected.into()),
+        };
+        let slot = self.requests.open(now);
+        let encoded = match place {
+            Some(place) => {
+                self.encode_on(place, slot, request, options.idempotent).map_err(RequestError::from)
+            }
+            None => self.encode_waiting(slot, request),
+        };
+        if let Err(error) = encoded {
+            if let Some(place) = place {
+                self.cluster.settle(now, place, breaker::Outcome::Ignored);
+                self.cluster.release(now, place.conn);
+            }
+            let frame = self.requests.close(slot);
+            self.frames.release(frame);
+            return Err(error);
+        }
+        let timeout = options.timeout.unwrap_or(self.config.timeout);
+        self.requests.deadlines.insert(slot, now, timeout);
+        let request = self.requests.get_mut(slot);
+        request.tag = options.tag;
+        request.idempotent = options.idempotent;
+        self.budget.deposit(now);
+        self.metrics.rate.record(now);
+        Ok(self.requests.id(slot))
+    }
+
+    fn encode_on(
+        &mut self,
+        place: Place,
+        slot: u32,
+        request: &P::Request<'_>,
+        keep: bool,
+    ) -> Result<(), Misuse> {
+        let id = self.requests.wire_id(slot);
+        let link = &mut self.links[place.conn.index()];
+        let start = link.send.end();
+        let protocol = &self.protocol;
+        link.send.push_with(&mut self.send_pool, |out| protocol.encode(out, id, request))?;
+        let end = link.send.end();
+        if keep {
+            let mut frame = self.frames.get();
+            link.send.copy_range(start, end, &mut frame);
+            self.requests.get_mut(slot).frame = frame;
+        }
+        self.stand_in_line(place, slot, start, end);
+        Ok(())
+    }
+
+    fn encode_waiting(&mut self, slot: u32, request: &P::Request<'_>) -> Result<(), RequestError> {
+        let id = self.requests.wire_id(slot);
+        let mut frame = self.frames.get();
+        let encoded = self.protocol.encode(&mut frame, id, request);
+        let size = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        self.requests.get_mut(slot).frame = frame;
+        encoded?;
+        if self.cluster.wait(slot, size) { Ok(()) } else { Err(Rejected::Overloaded.into()) }
+    }
+
+    /// Puts a kept frame on the connection of its place.
+    fn put(&mut self, place: Place, slot: u32) {
+        let link = &mut self.links[place.conn.index()];
+        let start = link.send.end();
+        link.send.push(&mut self.send_pool, &self.requests.get(slot).frame);
+        let end = link.send.end();
+        let request = self.requests.get_mut(slot);
+        if !request.idempotent {
+            let frame = core::mem::take(&mut request.frame);
+            self.frames.release(frame);
+        }
+        self.stand_in_line(place, slot, start, end);
+    }
+
+    fn stand_in_line(&mut self, place: Place, slot: u32, start: u64, end: u64) {
+        let link = &mut self.links[place.conn.index()];
+        self.requests.join(&mut link.line, slot);
+        let request = self.requests.get_mut(slot);
+        request.state = State::Placed(place);
+        request.start = start;
+        request.len = (end - start) as u32;
+        self.flush(place.conn.slot());
+    }
+
+    fn flush(&mut self, slot: u32) {
+        let link = &mut self.links[slot as usize];
+        if !link.flushing {
+            link.flushing = true;
+            self.actions.push_back(Action::Flush(link.conn));
+        }
+    }
+
+    /// Gives a request up: its place is free at once, and it ends as [`Outcome::Cancelled`]. `false` if it has ended.
+    pub fn cancel(&mut self, now: Instant, id: RequestId) -> bool {
+        let now = self.clamp(now);
+        let Some(slot) = self.requests.find(id) else { return false };
+        self.give_up(now, slot, breaker::Outcome::Ignored, |_| ending::How::Cancelled);
+        self.catch_up();
+        true
+    }
+
+    /// Takes no more requests, sees those it has taken to their end, and closes. At `deadline`, what is left ends as
+    /// [`Outcome::Lost`].
+    pub fn shutdown(&mut self, now: Instant, deadline: Instant) {
+        let now = self.clamp(now);
+        self.draining = Some(self.draining.map_or(deadline, |earlier| earlier.min(deadline)));
+        self.cluster.drain(now);
+        self.catch_up();
+    }
+
+    /// What was counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Counts from nothing again.
+    pub fn reset_metrics(&mut self) {
+        self.metrics.reset();
+    }
+
+    /// How things stand; walks over all connections.
+    pub fn status(&self) -> Status {
+        self.cluster.status()
+    }
+
+    /// The endpoints and their addresses.
+    pub fn endpoints(&self) -> impl Iterator<Item = (EndpointId, &str)> {
+        self.cluster.endpoints()
+    }
+
+    /// The breaker of an endpoint.
+    pub fn breaker(&self, endpoint: EndpointId) -> Option<&Breaker> {
+        self.cluster.breaker(endpoint)
+    }
+
+    fn clamp(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// Does what the cluster wants, ends what is doomed, and looks for the next answer.
+    fn catch_up(&mut self) {
+        loop {
+            if let Some((slot, error)) = self.doomed.take() {
+                self.metrics.protocol_errors += 1;
+                let conn = self.links[slot as usize].conn;
+                self.cluster.end(self.now, conn, CloseCause::Protocol(error));
+            }
+            while let Some(action) = self.cluster.poll() {
+                self.carry_out(action);
+            }
+            self.look_ahead();
+            if self.doomed.is_none() && !self.cluster.has_actions() {
+                break;
+            }
+        }
+        self.relieve();
+    }
+
+    fn carry_out(&mut self, action: cluster::Action) {
+        match action {
+            cluster::Action::Dial(conn) => self.dial(conn),
+            cluster::Action::Close(conn, cause) => self.close(conn, cause),
+            cluster::Action::Ping(conn) => self.ping(conn),
+            cluster::Action::Assign { waiter, place } => {
+                if self.cluster.has_conn(place.conn) {
+                    self.put(place, waiter);
+                } else {
+                    self.try_again(waiter);
+                }
+            }
+        }
+    }
+
+    fn dial(&mut self, conn: ConnId) {
+        let link = Link {
+            conn,
+            send: SendQueue::default(),
+            line: Line::default(),
+            ping: None,
+            flushing: false,
+            reading: true,
+            gone: false,
+        };
+        // A whole new link: nothing of the slot's last tenant may be left.
+        match self.links.get_mut(conn.index()) {
+            Some(old) => *old = link,
+            None => self.links.push(link),
+        }
+        self.receiver.open(conn.slot());
+        self.metrics.dials += 1;
+        self.actions.push_back(Action::Connect(conn));
+    }
+
+    fn ping(&mut self, conn: ConnId) {
+        let slot = conn.slot();
+        let before = self.links[slot as usize].ping;
+        if before.is_some() && !P::HAS_IDS {
+            return;
+        }
+        if let Some(unanswered) = before {
+            self.vanish(slot, unanswered);
+        }
+        let request = self.requests.open(self.now);
+        let id = self.requests.wire_id(request);
+        let unix_ms = self.wall.1.saturating_add(self.now.since(self.wall.0).as_millis() as u64);
+        let link = &mut self.links[slot as usize];
+        let start = link.send.end();
+        let protocol = &self.protocol;
+        let asked = link.send.push_with(&mut self.send_pool, |out| {
+            if protocol.ping(out, id, unix_ms) { Ok(()) } else { Err(()) }
+        });
+        if asked.is_err() {
+            // A wire without pings: silence is no sign of death.
+            self.requests.close(request);
+            self.cluster.received(self.now, conn);
+            return;
+        }
+        let end = link.send.end();
+        link.ping = Some(request);
+        self.requests.join(&mut link.line, request);
+        let entry = self.requests.get_mut(request);
+        entry.state = State::Ghost { conn, holds_place: false };
+        entry.start = start;
+        entry.len = (end - start) as u32;
+        self.metrics.pings += 1;
+        self.flush(slot);
+    }
+}

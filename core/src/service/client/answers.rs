@@ -1,0 +1,151 @@
+//! From received bytes to settled requests, one answer ahead of whoever takes them.
+
+use core::ops::Range;
+
+use super::Client;
+use super::requests::State;
+use crate::buf::Lent;
+use crate::error::ProtocolError;
+use crate::id::RequestId;
+use crate::machine::Action;
+use crate::policy::breaker;
+use crate::service::{Decoded, Protocol, Verdict};
+use crate::wire::WireId;
+
+/// An answer that is settled and waits to be lent.
+#[derive(Clone, Debug)]
+pub(super) struct Next {
+    pub(super) slot: u32,
+    pub(super) len: usize,
+    pub(super) content: Range<usize>,
+    pub(super) id: RequestId,
+    pub(super) tag: u64,
+}
+
+impl<P: Protocol> Client<P> {
+    /// Finds and settles the next answer that somebody waits for. No bytes are moved: an answer may be lent.
+    pub(super) fn look_ahead(&mut self) {
+        while self.next.is_none()
+            && self.doomed.is_none()
+            && let Some(slot) = self.ready.peek()
+        {
+            match self.next_on(slot) {
+                Ok(Some(next)) => self.next = Some(next),
+                Ok(None) => {
+                    self.ready.pop();
+                }
+                Err(error) => {
+                    self.ready.pop();
+                    self.doomed = Some((slot, error));
+                }
+            }
+        }
+    }
+
+    /// The next answer on one connection that somebody waits for; what nobody waits for is consumed and counted.
+    pub(super) fn next_on(&mut self, slot: u32) -> Result<Option<Next>, ProtocolError> {
+        loop {
+            match self.protocol.decode(self.receiver.bytes(slot))? {
+                Decoded::Need(total) => {
+                    self.receiver.need(slot, total);
+                    return Ok(None);
+                }
+                Decoded::Response { id, content, len } => {
+                    let answered = self.settle_answer(slot, id, content.clone())?;
+                    if let Some((id, tag)) = answered {
+                        return Ok(Some(Next { slot, len, content, id, tag }));
+                    }
+                    self.receiver.consume(slot, len);
+                }
+                Decoded::Control(n) => {
+                    self.receiver.consume(slot, n);
+                }
+                Decoded::Skip(n) => {
+                    self.metrics.skipped_bytes += n as u64;
+                    self.receiver.consume(slot, n);
+                }
+            }
+        }
+    }
+
+    /// Settles the request that an answer is for: `None` if nobody waits for it.
+    fn settle_answer(
+        &mut self,
+        slot: u32,
+        wire_id: Option<WireId>,
+        content: Range<usize>,
+    ) -> Result<Option<(RequestId, u64)>, ProtocolError> {
+        let conn = self.links[slot as usize].conn;
+        let request = match wire_id {
+            Some(id) => self.requests.find_wire(id, conn),
+            None => Some(self.links[slot as usize].line.first().ok_or(ProtocolError::Unexpected)?),
+        };
+        let Some(request) = request else {
+            self.metrics.late_responses += 1;
+            return Ok(None);
+        };
+        self.cluster.proven(conn);
+        let place = match self.requests.get(request).state {
+            State::Placed(place) => place,
+            State::Free | State::Waiting | State::Ghost { .. } => {
+                let ping = self.links[slot as usize].ping == Some(request);
+                self.metrics.late_responses += u64::from(!ping);
+                self.vanish(slot, request);
+                return Ok(None);
+            }
+        };
+        let outcome = match self.protocol.verdict(&self.receiver.bytes(slot)[content]) {
+            Verdict::Success => {
+                self.metrics.succeeded += 1;
+                breaker::Outcome::Success
+            }
+            Verdict::Failure { unhealthy, .. } => {
+                self.metrics.failed += 1;
+                self.metrics.failures.remote += 1;
+                if unhealthy { breaker::Outcome::Failure } else { breaker::Outcome::Success }
+            }
+        };
+        let found = (self.requests.id(request), self.requests.get(request).tag);
+        self.metrics.latency.record(self.now.since(self.requests.get(request).taken));
+        self.requests.leave(&mut self.links[slot as usize].line, request);
+        let frame = self.requests.close(request);
+        if frame.capacity() > 0 {
+            self.frames.release(frame);
+        }
+        self.cluster.settle(self.now, place, outcome);
+        self.cluster.release(self.now, conn);
+        Ok(Some(found))
+    }
+
+    /// Ends a ghost: nobody is told.
+    pub(super) fn vanish(&mut self, slot: u32, request: u32) {
+        let link = &mut self.links[slot as usize];
+        if link.ping == Some(request) {
+            link.ping = None;
+        }
+        self.requests.leave(&mut link.line, request);
+        if let State::Ghost { conn, holds_place: true } = self.requests.get(request).state {
+            self.cluster.release(self.now, conn);
+        }
+        self.requests.close(request);
+    }
+
+    /// Reads again where the receive budget had stopped it.
+    pub(super) fn relieve(&mut self) {
+        while let Some(slot) = self.receiver.relieved() {
+            let link = &mut self.links[slot as usize];
+            if !core::mem::replace(&mut link.reading, true) {
+                self.actions.push_back(Action::Read(link.conn, true));
+                self.cluster.received(self.now, link.conn);
+            }
+        }
+    }
+
+    /// Lends the answer that was found, and looks for the one after it.
+    pub(super) fn take_next(&mut self) -> Option<(Next, Lent)> {
+        let next = self.next.take()?;
+        let lent = self.receiver.consume(next.slot, next.len);
+        self.look_ahead();
+        Some((next, lent))
+    }
+}

@@ -1,0 +1,238 @@
+//! The ways in which requests and connections end.
+
+use alloc::vec::Vec;
+
+use super::requests::State;
+use super::{Client, CloseCause, Outcome};
+use crate::cluster::Unplaced;
+use crate::error::ProtocolError;
+use crate::id::{ConnId, RequestId};
+use crate::machine::Action;
+use crate::policy::breaker;
+use crate::service::{Protocol, Verdict};
+use crate::time::Instant;
+
+/// A request that has ended and waits to be told.
+#[derive(Clone, Debug)]
+pub(super) struct Ended {
+    pub(super) id: RequestId,
+    pub(super) tag: u64,
+    pub(super) how: How,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum How {
+    /// Answered on a connection that has closed since, so that the content had to be copied.
+    Answered(Vec<u8>),
+    Timeout {
+        sent: bool,
+    },
+    Lost {
+        sent: bool,
+    },
+    Protocol(ProtocolError),
+    Cancelled,
+}
+
+/// What the content of an answer says.
+pub(super) fn outcome_of<'a, P: Protocol>(protocol: &P, content: &'a [u8]) -> Outcome<'a> {
+    match protocol.verdict(content) {
+        Verdict::Success => Outcome::Answer(content),
+        Verdict::Failure { code, message, .. } => Outcome::Remote { code, message },
+    }
+}
+
+impl<P: Protocol> Client<P> {
+    /// Ends every request whose time is over.
+    pub(super) fn time_out(&mut self, now: Instant) {
+        while let Some(slot) = self.requests.deadlines.pop_due(now) {
+            self.give_up(now, slot, breaker::Outcome::Failure, |sent| How::Timeout { sent });
+        }
+    }
+
+    /// Ends a request that has no answer yet, wherever it stands.
+    pub(super) fn give_up(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        outcome: breaker::Outcome,
+        how: impl FnOnce(bool) -> How,
+    ) {
+        let sent = self.requests.get(slot).sent;
+        match self.requests.get(slot).state {
+            State::Waiting => {
+                self.cluster.cancel_wait(now, slot);
+                self.finish(slot, how(sent));
+            }
+            State::Placed(place) => {
+                self.cluster.settle(now, place, outcome);
+                let leaves = self.take_back(place.conn.slot(), slot);
+                let how = how(sent || !leaves);
+                if leaves || P::HAS_IDS {
+                    self.requests.leave(&mut self.links[place.conn.index()].line, slot);
+                    self.finish(slot, how);
+                    self.cluster.release(now, place.conn);
+                } else {
+                    self.tell(slot, how);
+                    let request = self.requests.get_mut(slot);
+                    request.state = State::Ghost { conn: place.conn, holds_place: true };
+                    let frame = core::mem::take(&mut request.frame);
+                    self.frames.release(frame);
+                    self.requests.deadlines.remove(slot);
+                }
+            }
+            State::Free | State::Ghost { .. } => {}
+        }
+    }
+
+    /// Takes a frame out of the send queue if no byte of it has left: otherwise it would still run, after its caller
+    /// was told that it was not sent.
+    fn take_back(&mut self, conn: u32, slot: u32) -> bool {
+        let link = &mut self.links[conn as usize];
+        let (start, len) = (self.requests.get(slot).start, self.requests.get(slot).len);
+        if link.send.sent() > start {
+            return false;
+        }
+        link.send.cut(start, len as usize);
+        let mut behind = self.requests.after(slot);
+        while let Some(other) = behind {
+            self.requests.get_mut(other).start -= u64::from(len);
+            behind = self.requests.after(other);
+        }
+        if link.send.is_empty() {
+            link.flushing = false;
+        }
+        true
+    }
+
+    /// Ends a request that stands in no line any more.
+    fn finish(&mut self, slot: u32, how: How) {
+        self.tell(slot, how);
+        let frame = self.requests.close(slot);
+        if frame.capacity() > 0 {
+            self.frames.release(frame);
+        }
+    }
+
+    fn tell(&mut self, slot: u32, how: How) {
+        let failures = &mut self.metrics.failures;
+        match how {
+            How::Answered(_) => {}
+            How::Timeout { .. } => failures.timeout += 1,
+            How::Lost { .. } => failures.lost += 1,
+            How::Protocol(_) => failures.protocol += 1,
+            How::Cancelled => failures.cancelled += 1,
+        }
+        self.metrics.failed += 1;
+        self.outcomes.push_back(Ended { id: self.requests.id(slot), tag: self.requests.get(slot).tag, how });
+    }
+
+    /// A connection has ended. Answers that had arrived still count; the other requests on it are tried again or end.
+    pub(super) fn close(&mut self, conn: ConnId, cause: CloseCause) {
+        let slot = conn.slot();
+        self.keep_answers(slot);
+        self.receiver.close(slot);
+        self.ready.remove(slot);
+        if matches!(cause, CloseCause::Fault(_) | CloseCause::Silent | CloseCause::Protocol(_)) {
+            self.metrics.reconnects += 1;
+        }
+        let mut line = self.links[slot as usize].line.first();
+        while let Some(request) = line {
+            line = self.requests.after(request);
+            self.lose(slot, request, cause);
+        }
+        let link = &mut self.links[slot as usize];
+        link.line = super::Line::default();
+        link.send.clear(&mut self.send_pool);
+        if !link.gone {
+            self.actions.push_back(Action::Close(conn));
+        }
+        let mut again = core::mem::take(&mut self.again);
+        for request in again.drain(..) {
+            self.try_again(request);
+        }
+        self.again = again;
+    }
+
+    /// Copies the answers that have arrived on a connection and were not taken yet.
+    fn keep_answers(&mut self, slot: u32) {
+        let mut next = self.next.take_if(|next| next.slot == slot);
+        loop {
+            if let Some(next) = next {
+                let content = self.receiver.bytes(slot)[next.content].to_vec();
+                self.receiver.consume(slot, next.len);
+                self.outcomes.push_back(Ended { id: next.id, tag: next.tag, how: How::Answered(content) });
+            }
+            match self.next_on(slot) {
+                Ok(Some(found)) => next = Some(found),
+                // What follows garbage is lost with the connection, whatever it was.
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    /// A request's connection is lost: it is tried again if it may be.
+    fn lose(&mut self, conn: u32, slot: u32, cause: CloseCause) {
+        let place = match self.requests.get(slot).state {
+            State::Placed(place) => place,
+            State::Free | State::Waiting | State::Ghost { .. } => {
+                self.requests.close(slot);
+                return;
+            }
+        };
+        let link = &self.links[conn as usize];
+        let sent_now = link.send.sent() > self.requests.get(slot).start;
+        let request = self.requests.get_mut(slot);
+        request.sent |= sent_now;
+        let at_fault = sent_now && cause.is_error();
+        let outcome = if at_fault { breaker::Outcome::Failure } else { breaker::Outcome::Ignored };
+        let safe = !sent_now || request.idempotent;
+        let sent = request.sent;
+        let tries = request.attempts < self.config.attempts.get();
+        if request.frame.is_empty() && !sent_now {
+            let end = request.start + u64::from(request.len);
+            request.frame = self.frames.get();
+            link.send.copy_range(request.start, end, &mut request.frame);
+        }
+        self.cluster.settle(self.now, place, outcome);
+        let closing = matches!(cause, CloseCause::Shutdown);
+        if !closing && safe && tries && self.budget.withdraw(self.now) {
+            let id = self.requests.renew(slot);
+            self.protocol.set_id(&mut self.requests.get_mut(slot).frame, id);
+            self.metrics.retries += 1;
+            self.again.push(slot);
+            return;
+        }
+        let how = match cause {
+            CloseCause::Protocol(error) if sent_now => How::Protocol(error),
+            _ => How::Lost { sent },
+        };
+        self.finish(slot, how);
+    }
+
+    /// Finds another place for a request whose frame is kept.
+    pub(super) fn try_again(&mut self, slot: u32) {
+        let size = u32::try_from(self.requests.get(slot).frame.len()).unwrap_or(u32::MAX);
+        match self.cluster.checkout(self.now) {
+            Ok(place) => self.put(place, slot),
+            Err(Unplaced::Full) if self.cluster.wait(slot, size) => {}
+            Err(_) => {
+                let sent = self.requests.get(slot).sent;
+                self.finish(slot, How::Lost { sent });
+            }
+        }
+    }
+
+    /// The time to drain is over: what is left ends.
+    pub(super) fn cut_short(&mut self) {
+        let waiting: Vec<u32> = self.requests.taken().collect();
+        for slot in waiting {
+            if matches!(self.requests.get(slot).state, State::Waiting) {
+                let sent = self.requests.get(slot).sent;
+                self.cluster.cancel_wait(self.now, slot);
+                self.finish(slot, How::Lost { sent });
+            }
+        }
+        self.cluster.close_all(self.now);
+    }
+}

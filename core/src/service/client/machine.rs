@@ -1,0 +1,177 @@
+//! The client as a runtime sees it.
+
+use super::ending::{How, outcome_of};
+use super::{Client, Event, Outcome};
+use crate::error::Fault;
+use crate::id::ConnId;
+use crate::machine::{Action, Input, Machine};
+use crate::service::Protocol;
+use crate::time::Instant;
+
+impl<P: Protocol> Machine for Client<P> {
+    type Event<'a>
+        = Event<'a>
+    where
+        Self: 'a;
+
+    fn handle(&mut self, now: Instant, input: Input) {
+        let now = self.clamp(now);
+        match input {
+            Input::Connected(conn) => self.connected(now, conn),
+            Input::Received(conn, n) => self.received(now, conn, n),
+            Input::Sent(conn, n) => self.sent(conn, n),
+            // A client that can get no more answers has lost the connection.
+            Input::ReadClosed(conn) if self.cluster.has_conn(conn) => {
+                self.cluster.closed(now, conn, Fault::Closed);
+            }
+            Input::Closed(conn, fault) if self.cluster.has_conn(conn) => {
+                self.links[conn.index()].gone = true;
+                self.cluster.closed(now, conn, fault);
+            }
+            Input::ReadClosed(_) | Input::Closed(..) => {}
+            Input::Tick => self.tick(now),
+            Input::Wall(unix_ms) => self.wall = (now, unix_ms),
+        }
+        self.catch_up();
+    }
+
+    fn poll(&mut self) -> Option<Action> {
+        self.catch_up();
+        self.actions.pop_front()
+    }
+
+    fn event(&mut self) -> Option<Event<'_>> {
+        self.catch_up();
+        if let Some(ended) = self.outcomes.pop_front() {
+            let outcome = match ended.how {
+                How::Answered(content) => {
+                    self.lent = content;
+                    outcome_of(&self.protocol, &self.lent)
+                }
+                How::Timeout { sent } => Outcome::Timeout { sent },
+                How::Lost { sent } => Outcome::Lost { sent },
+                How::Protocol(error) => Outcome::Protocol(error),
+                How::Cancelled => Outcome::Cancelled,
+            };
+            return Some(Event::Outcome { id: ended.id, tag: ended.tag, outcome });
+        }
+        if let Some((next, lent)) = self.take_next() {
+            let content = self.receiver.lent(&lent, next.content);
+            let outcome = outcome_of(&self.protocol, content);
+            return Some(Event::Outcome { id: next.id, tag: next.tag, outcome });
+        }
+        self.cluster.state_event().map(Event::State)
+    }
+
+    fn has_event(&self) -> bool {
+        !self.outcomes.is_empty()
+            || self.next.is_some()
+            || self.doomed.is_some()
+            || self.cluster.has_state_event()
+    }
+
+    fn recv_buf(&mut self, conn: ConnId) -> &mut [u8] {
+        self.catch_up();
+        if !self.cluster.has_conn(conn) {
+            return &mut [];
+        }
+        let slot = conn.slot();
+        if self.receiver.buf(slot).is_empty() {
+            let link = &mut self.links[slot as usize];
+            if self.receiver.is_starved(slot) && core::mem::take(&mut link.reading) {
+                self.actions.push_back(Action::Read(conn, false));
+            }
+            return &mut [];
+        }
+        self.receiver.buf(slot)
+    }
+
+    fn send_bufs<'a>(&'a self, conn: ConnId, bufs: &mut [&'a [u8]]) -> usize {
+        if !self.cluster.has_conn(conn) {
+            return 0;
+        }
+        self.links[conn.index()].send.slices(bufs)
+    }
+
+    fn target(&self, conn: ConnId) -> Option<&str> {
+        self.cluster.target(conn)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.due().map(|(at, _)| at)
+    }
+
+    fn deadline_reason(&self) -> Option<&'static str> {
+        self.due().map(|(_, reason)| reason)
+    }
+
+    fn is_finished(&self) -> bool {
+        self.draining.is_some()
+            && self.cluster.is_empty()
+            && self.requests.len() == 0
+            && self.actions.is_empty()
+            && !self.cluster.has_actions()
+    }
+}
+
+impl<P: Protocol> Client<P> {
+    fn due(&self) -> Option<(Instant, &'static str)> {
+        if !self.actions.is_empty() || self.cluster.has_actions() || self.doomed.is_some() {
+            return Some((self.now, "actions wait"));
+        }
+        let request = self.requests.deadlines.next().map(|at| (at, "a request's timeout"));
+        let drain = self.draining.filter(|_| !self.is_finished()).map(|at| (at, "the end of the drain"));
+        [request, drain, self.cluster.deadline()].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.time_out(now);
+        self.cluster.tick(now);
+        if self.draining.is_some_and(|deadline| deadline <= now) && !self.is_finished() {
+            self.catch_up();
+            self.cut_short();
+        }
+    }
+
+    fn connected(&mut self, now: Instant, conn: ConnId) {
+        if !self.cluster.has_conn(conn) {
+            return;
+        }
+        self.cluster.connected(now, conn);
+        // The cluster may have closed it at once: nobody needs it any more.
+        if self.cluster.has_conn(conn) {
+            let (protocol, link) = (&self.protocol, &mut self.links[conn.index()]);
+            let greeted = link.send.push_with(&mut self.send_pool, |out| {
+                protocol.greet(out);
+                Ok::<(), core::convert::Infallible>(())
+            });
+            if greeted.is_ok() && !link.send.is_empty() {
+                self.flush(conn.slot());
+            }
+        }
+    }
+
+    fn received(&mut self, now: Instant, conn: ConnId, n: usize) {
+        if !self.cluster.has_conn(conn) || n == 0 {
+            return;
+        }
+        self.metrics.bytes_in += n as u64;
+        self.cluster.received(now, conn);
+        self.receiver.filled(conn.slot(), n);
+        self.ready.push(conn.slot());
+    }
+
+    fn sent(&mut self, conn: ConnId, n: usize) {
+        if !self.cluster.has_conn(conn) {
+            return;
+        }
+        let link = &mut self.links[conn.index()];
+        let before = link.send.sent();
+        link.send.advance(&mut self.send_pool, n);
+        self.metrics.bytes_out += link.send.sent() - before;
+        if link.send.is_empty() {
+            link.flushing = false;
+            self.cluster.flushed(conn);
+        }
+    }
+}

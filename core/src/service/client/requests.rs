@@ -1,0 +1,210 @@
+//! The requests a client has taken and not yet ended: a slot each, a line of them per connection, a deadline.
+
+use alloc::vec::Vec;
+
+use crate::cluster::Place;
+use crate::id::{ConnId, Id, RequestId};
+use crate::sched::Deadlines;
+use crate::time::Instant;
+use crate::wire::WireId;
+
+/// "No slot" in the lines.
+const NONE: u32 = u32::MAX;
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum State {
+    Free,
+    /// For a place, with its frame kept.
+    Waiting,
+    /// On a connection.
+    Placed(Place),
+    /// Nobody cares any more, but its answer will come: a ping, or a request that was given up on a wire without
+    /// ids. The latter still holds its place.
+    Ghost {
+        conn: ConnId,
+        holds_place: bool,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    /// The generation that the caller's id carries.
+    first: u32,
+    /// The generation that the wire's id carries: another for every attempt.
+    generation: u32,
+    pub(super) state: State,
+    prev: u32,
+    next: u32,
+    /// Where its frame lies in the stream of its connection.
+    pub(super) start: u64,
+    pub(super) len: u32,
+    pub(super) tag: u64,
+    pub(super) taken: Instant,
+    pub(super) attempts: u8,
+    pub(super) idempotent: bool,
+    /// Whether any byte of an earlier attempt has left.
+    pub(super) sent: bool,
+    /// The encoded frame: while it waits, and until the end if it is idempotent.
+    pub(super) frame: Vec<u8>,
+}
+
+/// The requests on one connection, in the order of their frames.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line {
+    head: u32,
+    tail: u32,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Line { head: NONE, tail: NONE }
+    }
+}
+
+impl Line {
+    pub(super) fn first(self) -> Option<u32> {
+        (self.head != NONE).then_some(self.head)
+    }
+}
+
+/// All requests of a client, by slot.
+#[derive(Clone, Debug)]
+pub(super) struct Requests {
+    slots: Vec<Request>,
+    free: Vec<u32>,
+    pub(super) deadlines: Deadlines,
+    salt: u64,
+}
+
+impl Requests {
+    pub(super) fn new(salt: u64) -> Self {
+        Requests { slots: Vec::new(), free: Vec::new(), deadlines: Deadlines::new(), salt }
+    }
+
+    /// How many slots are taken.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Takes a slot; it waits, without a deadline, until it is said otherwise.
+    pub(super) fn open(&mut self, now: Instant) -> u32 {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(Request {
+                    first: 0,
+                    generation: 0,
+                    state: State::Free,
+                    prev: NONE,
+                    next: NONE,
+                    start: 0,
+                    len: 0,
+                    tag: 0,
+                    taken: now,
+                    attempts: 1,
+                    idempotent: false,
+                    sent: false,
+                    frame: Vec::new(),
+                });
+                self.slots.len() as u32 - 1
+            }
+        };
+        let request = &mut self.slots[slot as usize];
+        request.first = request.generation;
+        request.state = State::Waiting;
+        request.taken = now;
+        request.attempts = 1;
+        request.idempotent = false;
+        request.sent = false;
+        slot
+    }
+
+    /// Gives the slot back, and its kept frame to the caller.
+    pub(super) fn close(&mut self, slot: u32) -> Vec<u8> {
+        self.deadlines.remove(slot);
+        let request = &mut self.slots[slot as usize];
+        request.state = State::Free;
+        request.generation = request.generation.wrapping_add(1);
+        self.free.push(slot);
+        core::mem::take(&mut request.frame)
+    }
+
+    pub(super) fn get(&self, slot: u32) -> &Request {
+        &self.slots[slot as usize]
+    }
+
+    pub(super) fn get_mut(&mut self, slot: u32) -> &mut Request {
+        &mut self.slots[slot as usize]
+    }
+
+    pub(super) fn id(&self, slot: u32) -> RequestId {
+        Id::new(slot, self.slots[slot as usize].first)
+    }
+
+    /// The slot of a request that the caller still waits for.
+    pub(super) fn find(&self, id: RequestId) -> Option<u32> {
+        let request = self.slots.get(id.index())?;
+        let awaited = matches!(request.state, State::Waiting | State::Placed(_));
+        (awaited && request.first == id.generation()).then_some(id.slot())
+    }
+
+    pub(super) fn wire_id(&self, slot: u32) -> WireId {
+        WireId::new(slot, self.slots[slot as usize].generation, self.salt)
+    }
+
+    /// The slot that an answer with this id on this connection is for: all 128 bits must match.
+    pub(super) fn find_wire(&self, id: WireId, conn: ConnId) -> Option<u32> {
+        let slot = id.slot();
+        let request = self.slots.get(slot as usize)?;
+        let on = match request.state {
+            State::Placed(place) => place.conn,
+            State::Ghost { conn, .. } => conn,
+            State::Free | State::Waiting => return None,
+        };
+        (on == conn && self.wire_id(slot) == id).then_some(slot)
+    }
+
+    /// Draws a new wire id for another attempt.
+    pub(super) fn renew(&mut self, slot: u32) -> WireId {
+        let request = &mut self.slots[slot as usize];
+        request.generation = request.generation.wrapping_add(1);
+        request.attempts += 1;
+        request.state = State::Waiting;
+        self.wire_id(slot)
+    }
+
+    /// All slots that are taken, in order.
+    pub(super) fn taken(&self) -> impl Iterator<Item = u32> {
+        let taken = |request: &Request| !matches!(request.state, State::Free);
+        (0u32..).zip(&self.slots).filter(move |(_, request)| taken(request)).map(|(slot, _)| slot)
+    }
+
+    pub(super) fn join(&mut self, line: &mut Line, slot: u32) {
+        self.slots[slot as usize].prev = line.tail;
+        self.slots[slot as usize].next = NONE;
+        match line.tail {
+            NONE => line.head = slot,
+            tail => self.slots[tail as usize].next = slot,
+        }
+        line.tail = slot;
+    }
+
+    pub(super) fn leave(&mut self, line: &mut Line, slot: u32) {
+        let Request { prev, next, .. } = self.slots[slot as usize];
+        match prev {
+            NONE => line.head = next,
+            prev => self.slots[prev as usize].next = next,
+        }
+        match next {
+            NONE => line.tail = prev,
+            next => self.slots[next as usize].prev = prev,
+        }
+    }
+
+    /// Who stands behind `slot` in its line.
+    pub(super) fn after(&self, slot: u32) -> Option<u32> {
+        let next = self.slots[slot as usize].next;
+        (next != NONE).then_some(next)
+    }
+}
