@@ -53,17 +53,17 @@ impl Activity {
 
     pub(crate) fn verdict(&self, now: Instant) -> Verdict {
         let state = self.state();
-        if state.open.is_empty() {
-            let idle_at = state.last_end + self.idle_timeout;
-            return if idle_at <= now { Verdict::Idle } else { Verdict::LookAgain(idle_at) };
+        let idle_at = state.last_end + self.idle_timeout;
+        if state.open.is_empty() && idle_at <= now {
+            return Verdict::Idle;
         }
         let stuck_at = state.open.values().flatten().min().map(|&since| since + self.write_timeout);
-        match stuck_at {
-            Some(at) if at <= now => Verdict::Stuck,
-            // An answer that begins after this look is looked at within two timeouts.
-            Some(at) => Verdict::LookAgain(at),
-            None => Verdict::LookAgain(now + self.write_timeout.min(self.idle_timeout)),
+        if stuck_at.is_some_and(|at| at <= now) {
+            return Verdict::Stuck;
         }
+        // What begins after this look is looked at in time too.
+        let at_the_latest = now + self.write_timeout.min(self.idle_timeout);
+        Verdict::LookAgain(stuck_at.unwrap_or(at_the_latest).min(at_the_latest))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -120,7 +120,7 @@ mod tests {
         tokio::time::advance(IDLE * 2).await;
         assert!(matches!(activity.verdict(Instant::now()), Verdict::LookAgain(_)));
         drop(exchange);
-        assert_eq!(activity.verdict(Instant::now()), Verdict::LookAgain(Instant::now() + IDLE));
+        assert_eq!(activity.verdict(Instant::now()), Verdict::LookAgain(Instant::now() + WRITE));
         tokio::time::advance(IDLE).await;
         assert_eq!(activity.verdict(Instant::now()), Verdict::Idle);
     }

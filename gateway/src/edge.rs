@@ -1,6 +1,7 @@
 //! The edge: listeners, TLS, HTTP/2, and the life of each connection. Whatever a peer does costs its own
 //! connection alone.
 
+use std::error::Error;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
@@ -208,8 +209,9 @@ impl Edge {
                 result = connection.as_mut() => return match result {
                     Ok(()) if idle => ConnEnd::Idle,
                     Ok(()) => ConnEnd::Closed,
+                    Err(error) if has_left(error.as_ref()) => ConnEnd::Closed,
                     Err(error) => {
-                        tracing::debug!("the connection of {peer} ended: {error}");
+                        tracing::debug!("the connection of {peer} ended: {}", in_full(error.as_ref()));
                         ConnEnd::Error
                     }
                 },
@@ -249,6 +251,18 @@ fn http(server: &Server) -> auto::Builder<TokioExecutor> {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER);
     http
+}
+
+/// Whether a peer just closed its socket, as many clients do once they have what they wanted.
+fn has_left(error: &(dyn Error + 'static)) -> bool {
+    let io = error.downcast_ref::<h2::Error>().and_then(h2::Error::get_io).or_else(|| error.downcast_ref());
+    io.is_some_and(|io: &io::Error| io.kind() == io::ErrorKind::UnexpectedEof)
+        || error.source().is_some_and(has_left)
+}
+
+/// An error and its causes: the outermost alone says little.
+fn in_full(error: &(dyn Error + 'static)) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", in_full(cause)))
 }
 
 fn is_of_one_peer(error: &io::Error) -> bool {

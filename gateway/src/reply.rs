@@ -45,7 +45,7 @@ pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) code: Cow<'static, str>,
     pub(crate) message: Cow<'static, str>,
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<(HeaderName, &'static str)>,
 }
 
 impl Problem {
@@ -59,13 +59,13 @@ impl Problem {
 
     /// With the methods that the path does know.
     pub(crate) fn allowing(mut self, methods: &'static str) -> Problem {
-        self.header = Some((ALLOW, HeaderValue::from_static(methods)));
+        self.header = Some((ALLOW, methods));
         self
     }
 
     /// Nothing was done, and trying again in a second is fine.
     pub(crate) fn worth_retrying(mut self) -> Problem {
-        self.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
+        self.header = Some((RETRY_AFTER, "1"));
         self
     }
 
@@ -84,7 +84,7 @@ impl Problem {
         }
         let error = Detail { code: &self.code, message: &self.message, timestamp: now_rfc3339(), request_id };
         let mut reply = Reply::of(self.status, &Body { error });
-        reply.headers.extend(self.header);
+        reply.headers.extend(self.header.map(|(name, value)| (name, HeaderValue::from_static(value))));
         reply
     }
 }
