@@ -125,6 +125,16 @@ async fn a_body_that_dribbles_is_408() {
 }
 
 #[tokio::test]
+async fn a_body_that_says_it_is_too_long_is_413_before_it_is_sent() {
+    let gateway = Gateway::cleartext(&[]);
+    let (mut sender, _connection) = connect(&gateway).await;
+    let uri = format!("{}/api/projects", gateway.base);
+    let request = Request::post(uri).header("content-length", (10 << 20) + 1).body(()).unwrap();
+    let (response, _unsent) = sender.send_request(request, false).unwrap();
+    assert_eq!(timeout(PATIENCE, response).await.unwrap().unwrap().status(), 413);
+}
+
+#[tokio::test]
 async fn one_request_too_many_is_503_at_once_and_worth_retrying() {
     let gateway = Gateway::cleartext(&[("SERVER_MAX_CONCURRENT_REQUESTS", "1")]);
     let (mut sender, _connection) = connect(&gateway).await;
