@@ -22,12 +22,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::activity::{Activity, Verdict};
 use crate::config::{Config, Server};
+use crate::flood::Metered;
 use crate::front::Front;
 use crate::metrics::ConnEnd;
 
-/// What a client may have in flight towards us before we read it: per stream and per connection.
+/// What a client may have in flight towards us before we read it: per stream and per connection. Half of the
+/// latter is also what `h2` lets the overhead of tiny DATA frames amount to: about 2,000 of them at once.
 const STREAM_WINDOW: u32 = 128 << 10;
-const CONNECTION_WINDOW: u32 = 512 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
 /// What a stream's answer may hold in the send buffer.
 const SEND_BUFFER: usize = 64 << 10;
 /// Streams that a client opened and reset before they were looked at (rapid reset), and streams that we had to
@@ -200,7 +202,7 @@ impl Edge {
     ) -> ConnEnd {
         let activity = Activity::new(self.idle_timeout, self.write_timeout);
         let service = service_fn(|request| Arc::clone(&self.front).serve(request, Arc::clone(&activity)));
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(Metered::new(stream)), service));
         let mut look = pin!(sleep_until(Instant::now()));
         let mut idle = false;
         let mut stopping = false;
@@ -210,6 +212,7 @@ impl Edge {
                     Ok(()) if idle => ConnEnd::Idle,
                     Ok(()) => ConnEnd::Closed,
                     Err(error) if has_left(error.as_ref()) => ConnEnd::Closed,
+                    Err(error) if has_flooded(error.as_ref()) => ConnEnd::Flood,
                     Err(error) => {
                         tracing::debug!("the connection of {peer} ended: {}", in_full(error.as_ref()));
                         ConnEnd::Error
@@ -255,9 +258,21 @@ fn http(server: &Server) -> auto::Builder<TokioExecutor> {
 
 /// Whether a peer just closed its socket, as many clients do once they have what they wanted.
 fn has_left(error: &(dyn Error + 'static)) -> bool {
-    let io = error.downcast_ref::<h2::Error>().and_then(h2::Error::get_io).or_else(|| error.downcast_ref());
-    io.is_some_and(|io: &io::Error| io.kind() == io::ErrorKind::UnexpectedEof)
-        || error.source().is_some_and(has_left)
+    io_kind(error) == Some(io::ErrorKind::UnexpectedEof)
+}
+
+/// Whether a peer sent more frames that carry nothing than it may.
+fn has_flooded(error: &(dyn Error + 'static)) -> bool {
+    io_kind(error) == Some(io::ErrorKind::QuotaExceeded)
+}
+
+/// The innermost input/output error that brought a connection down.
+fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+    error.source().and_then(io_kind).or_else(|| {
+        let io =
+            error.downcast_ref::<h2::Error>().and_then(h2::Error::get_io).or_else(|| error.downcast_ref());
+        io.map(io::Error::kind)
+    })
 }
 
 /// An error and its causes: the outermost alone says little.

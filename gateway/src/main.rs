@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod edge;
 mod exposition;
+mod flood;
 mod front;
 mod health;
 mod metrics;

@@ -47,6 +47,8 @@ pub(crate) enum ConnEnd {
     Handshake,
     /// The peer broke the rules of HTTP, or vanished.
     Error,
+    /// Too many frames that carry nothing.
+    Flood,
     /// Nobody used it for long.
     Idle,
     /// The client did not take an answer that it asked for.
@@ -54,11 +56,12 @@ pub(crate) enum ConnEnd {
 }
 
 impl ConnEnd {
-    pub(crate) const ALL: [ConnEnd; 6] = [
+    pub(crate) const ALL: [ConnEnd; 7] = [
         ConnEnd::Closed,
         ConnEnd::Refused,
         ConnEnd::Handshake,
         ConnEnd::Error,
+        ConnEnd::Flood,
         ConnEnd::Idle,
         ConnEnd::Stuck,
     ];
@@ -69,6 +72,7 @@ impl ConnEnd {
             ConnEnd::Refused => "refused",
             ConnEnd::Handshake => "handshake_failed",
             ConnEnd::Error => "error",
+            ConnEnd::Flood => "flood",
             ConnEnd::Idle => "idle",
             ConnEnd::Stuck => "stuck",
         }
