@@ -20,6 +20,8 @@ use crate::config::Server;
 use crate::reply::Problem;
 
 const KIB: usize = 1_024;
+/// What a client may still send after its answer: far more than is on its way when it gets to read that.
+const LINGER: usize = 16 * KIB * KIB;
 
 /// How much of bodies may be in memory, for one request and for all together.
 pub(crate) struct Limits {
@@ -102,7 +104,7 @@ impl Limits {
         if body.is_end_stream() {
             return;
         }
-        let (patience, mut left) = (Instant::now() + self.read_timeout, self.max_body);
+        let (patience, mut left) = (Instant::now() + self.read_timeout, LINGER);
         tokio::spawn(timeout_at(patience, async move {
             while let Some(Ok(frame)) = body.frame().await {
                 left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
