@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use plimsoll_core::metrics::Histogram;
+use plimsoll_core::service::client::{Metrics, Status};
 use serde_json::Value;
 
 use crate::projects::{Failure, Projects};
@@ -30,39 +30,6 @@ pub(crate) enum BackendError {
     TooLarge,
     #[error("the project service answered what is not JSON")]
     NotJson,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Status {
-    pub(crate) connections: u32,
-    pub(crate) available: u32,
-    pub(crate) in_flight: u32,
-    pub(crate) waiting: u32,
-    pub(crate) endpoints: u32,
-    pub(crate) endpoints_out: u32,
-}
-#[derive(Debug, Default)]
-pub(crate) struct Failures {
-    pub(crate) remote: u64,
-    pub(crate) timeout: u64,
-    pub(crate) lost: u64,
-    pub(crate) protocol: u64,
-    pub(crate) cancelled: u64,
-}
-#[derive(Debug, Default)]
-pub(crate) struct Metrics {
-    pub(crate) requests: u64,
-    pub(crate) succeeded: u64,
-    pub(crate) failed: u64,
-    pub(crate) failures: Failures,
-    pub(crate) rejected: u64,
-    pub(crate) retries: u64,
-    pub(crate) latency: Histogram,
-    pub(crate) bytes_in: u64,
-    pub(crate) bytes_out: u64,
-    pub(crate) reconnects: u64,
-    pub(crate) late_responses: u64,
-    pub(crate) protocol_errors: u64,
 }
 
 pub(crate) struct Call<'a> {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
-use crate::backend as client;
 use http::header::ACCEPT;
 use http::{HeaderMap, StatusCode};
 use plimsoll_core::metrics::Histogram;
+use plimsoll_core::service::client;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
