@@ -1,0 +1,416 @@
+//! What the gateway is told, and by whom: flags win over the environment, that over the file, that over the
+//! defaults. Every setting remembers where its value came from, so that an error can point there and
+//! `plimsoll check` can show it.
+
+mod file;
+mod units;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use toml::Spanned;
+
+use file::{File, Place, Source};
+pub(crate) use units::{Size, Span};
+pub(crate) use values::{LogLevel, UwAddress};
+use values::{Shown, shown};
+
+/// The file that is read if it exists and no other is named.
+pub(crate) const DEFAULT_FILE: &str = "plimsoll.toml";
+
+/// The effective configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) server: Server,
+    pub(crate) tls: Tls,
+    pub(crate) project: Project,
+    pub(crate) log_level: LogLevel,
+    shown: String,
+}
+
+/// Where the gateway listens, and how much it takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    /// `localhost` means both 127.0.0.1 and ::1.
+    pub(crate) host: String,
+    /// 0 lets the system choose.
+    pub(crate) port: u16,
+    pub(crate) max_connections: u32,
+    pub(crate) max_concurrent_requests: u32,
+    pub(crate) max_concurrent_streams: u32,
+    pub(crate) max_header_list_size: Size,
+    pub(crate) max_body_size: Size,
+    pub(crate) max_buffered_bodies: Size,
+    pub(crate) request_timeout: Span,
+    pub(crate) read_timeout: Span,
+    pub(crate) write_timeout: Span,
+    pub(crate) idle_timeout: Span,
+    pub(crate) drain_timeout: Span,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Tls {
+    pub(crate) enabled: bool,
+    pub(crate) cert_dir: PathBuf,
+    /// The certificate chain and its key, both PEM; none means development certificates in `cert_dir`.
+    pub(crate) files: Option<(PathBuf, PathBuf)>,
+    pub(crate) handshake_timeout: Span,
+}
+
+/// The project service and the pool of connections to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Project {
+    /// None means the embedded service.
+    pub(crate) address: Option<UwAddress>,
+    pub(crate) max_connections: u32,
+    pub(crate) min_connections: u32,
+    pub(crate) connect_timeout: Span,
+    pub(crate) request_timeout: Span,
+}
+
+/// What can be said on the command line.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Flags {
+    /// Address to listen on; `localhost` means 127.0.0.1 and ::1 [env: SERVER_HOST]
+    #[arg(long)]
+    pub(crate) host: Option<String>,
+    /// Port to listen on, 0 for any free one [env: SERVER_PORT]
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// `false` serves cleartext HTTP/2, for tests only [env: TLS_ENABLED]
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) tls: Option<bool>,
+    /// Directory of the development certificates [env: TLS_CERT_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cert_dir: Option<PathBuf>,
+    /// Certificate chain of your own, PEM [env: TLS_CERT_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cert_file: Option<PathBuf>,
+    /// Its private key, PEM [env: TLS_KEY_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Largest request body, such as 10MB [env: MAX_REQUEST_BODY_SIZE]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_body_size: Option<Size>,
+    /// A project service elsewhere, in place of the embedded one [env: PROJECT_SERVICE_UW]
+    #[arg(long, value_name = "uw://HOST:PORT")]
+    pub(crate) project_service: Option<UwAddress>,
+    /// error, warn, info, debug or trace [env: LOG_LEVEL]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
+}
+
+/// Why a configuration is not one, as a sentence that begins with the place.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct ConfigError(String);
+
+impl Config {
+    /// Reads the file (or [`DEFAULT_FILE`] if that exists) and lays the environment and the flags over it.
+    pub(crate) fn load(file: Option<&Path>, flags: Flags) -> Result<Config, ConfigError> {
+        let path = match file {
+            Some(path) => Some(path),
+            None => Some(Path::new(DEFAULT_FILE)).filter(|path| path.exists()),
+        };
+        let source = match path {
+            Some(path) => Source::read(path)
+                .map_err(|error| ConfigError(format!("{}: cannot be read: {error}", path.display())))?,
+            None => Source::default(),
+        };
+        Config::resolve(flags, |name| std::env::var(name).ok(), &source)
+    }
+
+    fn resolve(
+        flags: Flags,
+        env: impl Fn(&str) -> Option<String>,
+        source: &Source,
+    ) -> Result<Config, ConfigError> {
+        let file = source.parse().map_err(ConfigError)?;
+        let mut layers = Layers { env: &env, source, origins: BTreeMap::new(), shown: String::new() };
+        layers.build(flags, file)
+    }
+}
+
+/// The effective configuration as a TOML file that means the same, with the origin of each value.
+impl Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug)]
+enum Origin {
+    Flag,
+    Env(&'static str),
+    File(Place),
+    Default,
+}
+
+impl Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Flag => f.write_str("command line"),
+            Origin::Env(name) => write!(f, "environment {name}"),
+            Origin::File(place) => place.fmt(f),
+            Origin::Default => f.write_str("default"),
+        }
+    }
+}
+
+struct Layers<'a> {
+    env: &'a dyn Fn(&str) -> Option<String>,
+    source: &'a Source,
+    origins: BTreeMap<&'static str, Origin>,
+    shown: String,
+}
+
+impl Layers<'_> {
+    fn build(&mut self, flags: Flags, file: File) -> Result<Config, ConfigError> {
+        let server = self.server(&flags, file.server)?;
+        let tls = self.tls(&flags, file.tls)?;
+        let project = self.project(&flags, file.services.project)?;
+        self.table("log");
+        let log_level = self.take("level", flags.log_level, "LOG_LEVEL", file.log.level, LogLevel::Info)?;
+        Ok(Config { server, tls, project, log_level, shown: std::mem::take(&mut self.shown) })
+    }
+
+    fn server(&mut self, flags: &Flags, file: file::ServerTable) -> Result<Server, ConfigError> {
+        self.table("server");
+        let server = Server {
+            host: self.take("host", flags.host.clone(), "SERVER_HOST", file.host, "localhost".into())?,
+            port: self.take("port", flags.port, "SERVER_PORT", file.port, 8000)?,
+            max_connections: self.count(
+                "max_connections",
+                "SERVER_MAX_CONNECTIONS",
+                file.max_connections,
+                10_000,
+            )?,
+            max_concurrent_requests: self.count(
+                "max_concurrent_requests",
+                "SERVER_MAX_CONCURRENT_REQUESTS",
+                file.max_concurrent_requests,
+                10_000,
+            )?,
+            max_concurrent_streams: self.count(
+                "max_concurrent_streams",
+                "HTTP2_MAX_CONCURRENT_STREAMS",
+                file.max_concurrent_streams,
+                1_000,
+            )?,
+            max_header_list_size: self.take(
+                "max_header_list_size",
+                None,
+                "HTTP2_MAX_HEADER_LIST_SIZE",
+                file.max_header_list_size,
+                Size::bytes(64 << 10),
+            )?,
+            max_body_size: self.take(
+                "max_body_size",
+                flags.max_body_size,
+                "MAX_REQUEST_BODY_SIZE",
+                file.max_body_size,
+                Size::bytes(10 << 20),
+            )?,
+            max_buffered_bodies: self.take(
+                "max_buffered_bodies",
+                None,
+                "SERVER_MAX_BUFFERED_BODIES",
+                file.max_buffered_bodies,
+                Size::bytes(256 << 20),
+            )?,
+            request_timeout: self.span(
+                "request_timeout",
+                "SERVER_REQUEST_TIMEOUT",
+                file.request_timeout,
+                30,
+            )?,
+            read_timeout: self.span("read_timeout", "SERVER_READ_TIMEOUT", file.read_timeout, 10)?,
+            write_timeout: self.span("write_timeout", "SERVER_WRITE_TIMEOUT", file.write_timeout, 10)?,
+            idle_timeout: self.span("idle_timeout", "HTTP2_IDLE_TIMEOUT", file.idle_timeout, 60)?,
+            drain_timeout: self.span("drain_timeout", "SERVER_DRAIN_TIMEOUT", file.drain_timeout, 30)?,
+        };
+        if !self.take("http2", None, "HTTP2_ENABLED", file.http2, true)? {
+            return Err(self.wrong("http2", "this gateway speaks nothing but HTTP/2; remove the setting"));
+        }
+        if server.max_body_size > server.max_buffered_bodies {
+            return Err(
+                self.wrong("max_body_size", "is larger than max_buffered_bodies, which holds all bodies")
+            );
+        }
+        if server.max_header_list_size.get() > u64::from(u32::MAX) {
+            return Err(self.wrong("max_header_list_size", "is above 4GB, the most that HTTP/2 can announce"));
+        }
+        Ok(server)
+    }
+
+    fn tls(&mut self, flags: &Flags, file: file::TlsTable) -> Result<Tls, ConfigError> {
+        self.table("tls");
+        let enabled = self.take("enabled", flags.tls, "TLS_ENABLED", file.enabled, true)?;
+        let cert_dir = self.take(
+            "cert_dir",
+            flags.cert_dir.clone().map(Shown),
+            "TLS_CERT_DIR",
+            shown(file.cert_dir),
+            Shown("certs".into()),
+        )?;
+        let cert = self.optional(
+            "cert_file",
+            flags.cert_file.clone().map(Shown),
+            "TLS_CERT_FILE",
+            shown(file.cert_file),
+        )?;
+        let key = self.optional(
+            "key_file",
+            flags.key_file.clone().map(Shown),
+            "TLS_KEY_FILE",
+            shown(file.key_file),
+        )?;
+        let handshake_timeout =
+            self.span("handshake_timeout", "TLS_HANDSHAKE_TIMEOUT", file.handshake_timeout, 10)?;
+        let files = match (cert, key) {
+            (Some(cert), Some(key)) => Some((cert.0, key.0)),
+            (None, None) => None,
+            (Some(_), None) => return Err(self.wrong("cert_file", "needs key_file beside it")),
+            (None, Some(_)) => return Err(self.wrong("key_file", "needs cert_file beside it")),
+        };
+        Ok(Tls { enabled, cert_dir: cert_dir.0, files, handshake_timeout })
+    }
+
+    fn project(&mut self, flags: &Flags, file: file::ProjectTable) -> Result<Project, ConfigError> {
+        self.table("services.project");
+        let project = Project {
+            address: self.optional(
+                "address",
+                flags.project_service.clone(),
+                "PROJECT_SERVICE_UW",
+                file.address,
+            )?,
+            max_connections: self.count(
+                "max_connections",
+                "PROJECT_MAX_CONNECTIONS",
+                file.max_connections,
+                15,
+            )?,
+            min_connections: self.count(
+                "min_connections",
+                "PROJECT_MIN_CONNECTIONS",
+                file.min_connections,
+                1,
+            )?,
+            connect_timeout: self.span(
+                "connect_timeout",
+                "PROJECT_CONNECTION_TIMEOUT",
+                file.connect_timeout,
+                5,
+            )?,
+            request_timeout: self.span(
+                "request_timeout",
+                "PROJECT_REQUEST_TIMEOUT",
+                file.request_timeout,
+                15,
+            )?,
+        };
+        if project.min_connections > project.max_connections {
+            let message = format!("is above max_connections ({})", project.max_connections);
+            return Err(self.wrong("min_connections", &message));
+        }
+        Ok(project)
+    }
+
+    fn table(&mut self, name: &'static str) {
+        self.origins.clear();
+        let gap = if self.shown.is_empty() { "" } else { "\n" };
+        self.shown += &format!("{gap}[{name}]\n");
+    }
+
+    fn count(
+        &mut self,
+        key: &'static str,
+        env: &'static str,
+        file: Option<Spanned<NonZeroU32>>,
+        default: u32,
+    ) -> Result<u32, ConfigError> {
+        let default = NonZeroU32::new(default).expect("defaults are above zero");
+        self.take(key, None, env, file, default).map(NonZeroU32::get)
+    }
+
+    fn span(
+        &mut self,
+        key: &'static str,
+        env: &'static str,
+        file: Option<Spanned<Span>>,
+        default: u64,
+    ) -> Result<Span, ConfigError> {
+        self.take(key, None, env, file, Span::seconds(default))
+    }
+
+    fn take<T: Setting>(
+        &mut self,
+        key: &'static str,
+        flag: Option<T>,
+        env: &'static str,
+        file: Option<Spanned<T>>,
+        default: T,
+    ) -> Result<T, ConfigError> {
+        let found = self.find(flag, env, file)?;
+        let (value, origin) = found.unwrap_or((default, Origin::Default));
+        Ok(self.show(key, value, origin))
+    }
+
+    fn optional<T: Setting>(
+        &mut self,
+        key: &'static str,
+        flag: Option<T>,
+        env: &'static str,
+        file: Option<Spanned<T>>,
+    ) -> Result<Option<T>, ConfigError> {
+        let found = self.find(flag, env, file)?;
+        Ok(found.map(|(value, origin)| self.show(key, value, origin)))
+    }
+
+    fn find<T: Setting>(
+        &self,
+        flag: Option<T>,
+        env: &'static str,
+        file: Option<Spanned<T>>,
+    ) -> Result<Option<(T, Origin)>, ConfigError> {
+        if let Some(value) = flag {
+            return Ok(Some((value, Origin::Flag)));
+        }
+        if let Some(text) = (self.env)(env).filter(|text| !text.is_empty()) {
+            let value =
+                text.parse().map_err(|error| ConfigError(format!("environment {env}={text}: {error}")))?;
+            return Ok(Some((value, Origin::Env(env))));
+        }
+        Ok(file.map(|spanned| {
+            let place = self.source.place(spanned.span().start);
+            (spanned.into_inner(), Origin::File(place))
+        }))
+    }
+
+    fn show<T: Setting>(&mut self, key: &'static str, value: T, origin: Origin) -> T {
+        let text = value.to_string();
+        let bare = text == "true" || text == "false" || text.parse::<u64>().is_ok();
+        let text = if bare { text } else { toml::Value::String(text).to_string() };
+        self.shown += &format!("{:<48}# {origin}\n", format!("{key} = {text}"));
+        self.origins.insert(key, origin);
+        value
+    }
+
+    fn wrong(&self, key: &'static str, message: &str) -> ConfigError {
+        let origin = self.origins.get(key).unwrap_or(&Origin::Default);
+        ConfigError(format!("{origin}: {key}: {message}"))
+    }
+}
+
+/// What a value must be able to do to come from any layer and be shown again.
+trait Setting: FromStr<Err: Display> + Display {}
+impl<T: FromStr<Err: Display> + Display> Setting for T {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! `plimsoll` itself: from a configuration to a gateway that serves until it is told to stop.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::backend::Backend;
+use crate::certs;
+use crate::config::Config;
+use crate::edge::{self, Edge};
+use crate::front::Front;
+use crate::routes::Routes;
+use crate::tls;
+
+/// Serves until SIGTERM or SIGINT, then lets requests finish. A second signal ends the process at once.
+pub(crate) async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    let mut signals = Signals::new()?;
+    raise_descriptor_limit(&config);
+    let tls = if config.tls.enabled {
+        Some(tls::server_config(&config.tls)?)
+    } else {
+        tracing::warn!("TLS is off: everything travels in the clear; use this for tests only");
+        None
+    };
+    let listeners = edge::listen(&config.server).await?;
+    let routes = Routes::new(&config, Backend::new());
+    let edge = Edge::new(&config, tls, Front::new(&config.server, routes));
+    anstream::print!("{}", welcome(&config, &listeners));
+    for listener in listeners {
+        edge.accept_from(listener);
+    }
+
+    let name = signals.next().await;
+    let limit = config.server.drain_timeout.get();
+    tracing::info!("{name}: no more requests are taken, {} finish", edge.active_requests());
+    let drained = tokio::select! {
+        drained = edge.drain(limit) => drained,
+        name = signals.next() => {
+            tracing::warn!("{name} again: stopped at once, {} requests were cut", edge.active_requests());
+            std::process::exit(1);
+        }
+    };
+    if !drained {
+        tracing::warn!("{} requests did not finish within {limit:?} and were cut", edge.active_requests());
+    }
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Most shells allow 1,024 open files, and far more to whoever asks.
+fn raise_descriptor_limit(config: &Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = u64::from(config.server.max_connections) + 1_024;
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let reachable = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(reachable), maximum: limit.maximum });
+    if raised.is_err() || reachable < wanted {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(reachable);
+        tracing::warn!(
+            "the system allows {limit} open files, fewer than max_connections ({}) needs",
+            config.server.max_connections
+        );
+    }
+}
+
+/// What a newcomer needs to see: where it listens, and a line to paste for each route.
+fn welcome(config: &Config, listeners: &[TcpListener]) -> String {
+    let port =
+        listeners.first().and_then(|listener| listener.local_addr().ok()).map_or(0, |address| address.port());
+    let host = match config.server.host.as_str() {
+        "0.0.0.0" | "::" | "[::]" => "localhost",
+        host => host,
+    };
+    let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.into() };
+    let scheme = if config.tls.enabled { "https" } else { "http" };
+    let base = format!("{scheme}://{host}:{port}");
+    let curl = match (&config.tls.enabled, &config.tls.files) {
+        (false, _) => "curl --http2-prior-knowledge".into(),
+        (true, Some(_)) => "curl --http2".into(),
+        (true, None) => {
+            format!("curl --http2 --cacert {}", quoted(&config.tls.cert_dir.join(certs::CA_FILE)))
+        }
+    };
+    let json = "-H 'content-type: application/json'";
+    let lines = [
+        format!("{curl} {base}/health"),
+        format!("{curl} {base}/metrics"),
+        format!("{curl} -H 'accept: text/plain' {base}/metrics"),
+        format!("{curl} {base}/api/projects"),
+        format!("{curl} {json} -d '{{\"name\":\"Harbour\"}}' {base}/api/projects"),
+        format!("{curl} -X PUT {json} -d '{{\"name\":\"Quay\"}}' {base}/api/projects/1"),
+    ];
+    let mut text = format!("plimsoll {} serves {base} (HTTP/2)\n\n", env!("CARGO_PKG_VERSION"));
+    for line in lines {
+        let _ = writeln!(text, "  {line}");
+    }
+    text + "\n"
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
