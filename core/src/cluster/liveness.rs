@@ -12,6 +12,10 @@ use crate::policy::heartbeat::Beat;
 use crate::service::client::{CloseCause, StateEvent};
 use crate::time::Instant;
 
+/// Endpoints looked at for one that may be dialled: a request must not cost more because all of a large fleet is
+/// down.
+const DIAL_TRIES: usize = 8;
+
 impl Cluster {
     /// A dial has succeeded. Ignored for a connection that is not being dialled.
     pub fn connected(&mut self, now: Instant, conn: ConnId) {
@@ -127,7 +131,7 @@ impl Cluster {
         if u64::from(self.dialing) > self.waiters.len() as u64 {
             return;
         }
-        let mut left = self.dialable.len();
+        let mut left = self.dialable.len().min(DIAL_TRIES);
         while left > 0
             && let Some(slot) = self.dialable.pop()
         {
