@@ -95,11 +95,17 @@ impl<T> fmt::Display for Id<T> {
 
 /// A table of tenants named by generational ids. Freed slots are reused last-in first-out; nothing is ever
 /// iterated in an order that depends on hashing or addresses.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Table<K, V> {
     slots: Vec<(u32, Option<V>)>,
     free: Vec<u32>,
     kind: PhantomData<fn() -> K>,
+}
+
+impl<K, V: Clone> Clone for Table<K, V> {
+    fn clone(&self) -> Self {
+        Table { slots: self.slots.clone(), free: self.free.clone(), kind: PhantomData }
+    }
 }
 
 impl<K, V> Default for Table<K, V> {

@@ -2,6 +2,7 @@
 
 pub mod client;
 mod protocol;
+pub mod server;
 mod uw;
 
 pub use protocol::{Decoded, Protocol, Verdict};
