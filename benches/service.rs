@@ -73,7 +73,8 @@ impl Pair {
         self.answers.clear();
         let mut rest = &self.wire[..];
         while let Ok(Step::Frame(head)) = decode_request(rest, &Limits::default(), Mode::Strict) {
-            encode_response(&mut self.answers, head.id, &rest[head.content.clone()], &Limits::default()).unwrap();
+            encode_response(&mut self.answers, head.id, &rest[head.content.clone()], &Limits::default())
+                .unwrap();
             rest = &rest[head.content.end..];
         }
         assert!(self.client.feed(self.now, self.conn, &self.answers) == self.answers.len());

@@ -15,7 +15,7 @@
 //! use plimsoll_core::id::ConnId;
 //! use plimsoll_core::machine::{Action, Input, Machine};
 //! use plimsoll_core::service::client::{self, Client, Event, Options, Outcome};
-//! use plimsoll_core::service::server::{self, Server};
+//! use plimsoll_core::service::server::{self, Request, Server};
 //! use plimsoll_core::service::{Uw, UwRequest};
 //! use plimsoll_core::time::Instant;
 //!
@@ -45,9 +45,8 @@
 //! carry(now, (&mut client, here), (&mut server, there));
 //!
 //! // The server lends the request, and takes the answer.
-//! let asked = server.event().expect("a request has arrived");
-//! assert_eq!(asked.method, "greet");
-//! asked.responder.reply(br#"{"greeting":"Hello, Ada"}"#).unwrap();
+//! let Some(Request { method: "greet", responder, .. }) = server.event() else { panic!("a request has arrived") };
+//! responder.reply(br#"{"greeting":"Hello, Ada"}"#).unwrap();
 //! assert_eq!(server.poll(), Some(Action::Flush(there)));
 //! carry(now, (&mut server, there), (&mut client, here));
 //!
