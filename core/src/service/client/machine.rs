@@ -16,6 +16,8 @@ impl<P: Protocol> Machine for Client<P> {
 
     fn handle(&mut self, now: Instant, input: Input) {
         let now = self.clamp(now);
+        // A request that was just given a place must stand on it before it can be given up.
+        self.catch_up();
         match input {
             Input::Connected(conn) => self.connected(now, conn),
             Input::Received(conn, n) => self.received(now, conn, n),

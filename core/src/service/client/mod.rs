@@ -306,6 +306,7 @@ impl<P: Protocol> Client<P> {
     /// Gives a request up: its place is free at once, and it ends as [`Outcome::Cancelled`]. `false` if it has ended.
     pub fn cancel(&mut self, now: Instant, id: RequestId) -> bool {
         let now = self.clamp(now);
+        self.catch_up();
         let Some(slot) = self.requests.find(id) else { return false };
         self.give_up(now, slot, breaker::Outcome::Ignored, |_| ending::How::Cancelled);
         self.catch_up();

@@ -51,7 +51,6 @@ pub use metrics::{Closed, Metrics, ProtocolErrors};
 pub use request::{Request, Responder};
 
 use crate::buf::{BLOCK, Receiver};
-use crate::error::Fault;
 use crate::id::ConnId;
 use crate::machine::{Action, Input, Machine};
 use crate::time::Instant;
