@@ -1,16 +1,16 @@
 //! The driver over sockets that do what a script says.
 
-mod support;
+mod drive_support;
 
 use std::io::{self, ErrorKind};
 
+use drive_support::echo::{Echo, ROOM};
+use drive_support::scripted::{Bench, Peer, Step};
 use plimsoll_core::error::Fault;
 use plimsoll_core::id::ConnId;
 use plimsoll_core::machine::Input;
 use plimsoll_core::time::Instant;
 use quickcheck::{Arbitrary, Gen, quickcheck};
-use support::echo::{Echo, ROOM};
-use support::scripted::{Bench, Peer, Step};
 
 impl Arbitrary for Step {
     fn arbitrary(g: &mut Gen) -> Self {

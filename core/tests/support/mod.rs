@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! A server in virtual time, and what its peers see.
 
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
@@ -120,10 +119,3 @@ pub fn answers_in(mut bytes: &[u8]) -> Vec<(u32, String)> {
 pub fn texts(answers: &[(u32, String)]) -> Vec<(u32, &str)> {
     answers.iter().map(|(id, content)| (*id, content.as_str())).collect()
 }
-=======
-//! A toy machine, and a runtime that does what a script says.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
-
-pub mod echo;
-pub mod scripted;
->>>>>>> 627b7cd (The drive kit: one loop over sockets for every machine and runtime)
