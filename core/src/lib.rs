@@ -86,6 +86,8 @@ extern crate std;
 
 pub mod buf;
 pub mod cluster;
+#[cfg(feature = "std")]
+pub mod drive;
 pub mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

@@ -1,0 +1,22 @@
+//! The application's side of a driver.
+
+use core::task::Waker;
+
+use crate::machine::Machine;
+use crate::time::Instant;
+
+/// Takes commands to a machine, and events from it. An async handle with a mailbox is one; so is a table of request
+/// handlers, or a struct of the user's own that needs no handle at all.
+pub trait Host<M: Machine> {
+    /// At the start of every turn: what the application wants of the machine.
+    fn commands(&mut self, now: Instant, machine: &mut M);
+
+    /// One event, lent out of the receive buffer: whatever shall outlive the call is copied.
+    fn event(&mut self, now: Instant, event: M::Event<'_>);
+
+    /// At the end of every turn: what was gathered is handed to the application, all at once.
+    fn publish(&mut self, now: Instant, machine: &mut M);
+
+    /// Before the driver sleeps: whom to wake when there are commands. `true`: there are some already.
+    fn arm(&mut self, driver: &Waker) -> bool;
+}

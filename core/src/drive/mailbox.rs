@@ -1,0 +1,297 @@
+//! Between the application's tasks and the driver's: commands one way, answers the other.
+//!
+//! One lock holds the commands, a slot for the answer of each, and the driver's waker. The driver takes all
+//! commands at once, and fills all slots of a turn at once; wakers are called outside the lock. Everything is bounded
+//! by the number of slots.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::mem;
+use core::num::NonZeroU32;
+use core::task::{Context, Poll, Waker};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use thiserror::Error;
+
+/// Names one command that waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    slot: u32,
+    generation: u32,
+}
+
+impl Key {
+    /// The place in a table; below the limit of the mailbox.
+    pub const fn index(self) -> usize {
+        self.slot as usize
+    }
+
+    /// As one number, for machines that carry a tag.
+    pub const fn to_tag(self) -> u64 {
+        (self.generation as u64) << 32 | self.slot as u64
+    }
+
+    /// The key that [`to_tag`](Self::to_tag) was asked for.
+    pub const fn from_tag(tag: u64) -> Self {
+        Key { slot: tag as u32, generation: (tag >> 32) as u32 }
+    }
+}
+
+/// Why a command did not go into the mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotSent {
+    /// As many commands wait for answers as the limit allows.
+    #[error("too many calls wait for their answers")]
+    Full,
+    /// The driver has ended.
+    #[error("the driver has ended")]
+    Closed,
+}
+
+/// The application's end. Clones share it; when the last is dropped, the driver learns of it.
+#[derive(Debug)]
+pub struct Mailbox<C, R> {
+    shared: Arc<Shared<C, R>>,
+}
+
+/// The driver's end. Dropping it ends all that wait.
+#[derive(Debug)]
+pub struct Inbox<C, R> {
+    shared: Arc<Shared<C, R>>,
+    wakers: Vec<Waker>,
+    /// Whether `take` has said that all handles are gone.
+    told: bool,
+}
+
+#[derive(Debug)]
+struct Shared<C, R> {
+    limit: u32,
+    state: Mutex<State<C, R>>,
+}
+
+#[derive(Debug)]
+struct State<C, R> {
+    commands: Vec<C>,
+    slots: Vec<Slot<R>>,
+    free: Vec<u32>,
+    driver: Option<Waker>,
+    /// Whether the driver is to be woken: awake, it looks at the commands before it sleeps.
+    asleep: bool,
+    handles: usize,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Slot<R> {
+    generation: u32,
+    content: Content<R>,
+}
+
+#[derive(Debug)]
+enum Content<R> {
+    Free,
+    Waiting(Option<Waker>),
+    Filled(R),
+}
+
+/// A mailbox for at most `limit` commands that wait for answers.
+pub fn mailbox<C, R>(limit: NonZeroU32) -> (Mailbox<C, R>, Inbox<C, R>) {
+    let state = State {
+        commands: Vec::new(),
+        slots: Vec::new(),
+        free: Vec::new(),
+        driver: None,
+        asleep: false,
+        handles: 1,
+        closed: false,
+    };
+    let shared = Arc::new(Shared { limit: limit.get(), state: Mutex::new(state) });
+    (Mailbox { shared: shared.clone() }, Inbox { shared, wakers: Vec::new(), told: false })
+}
+
+impl<C, R> Shared<C, R> {
+    fn lock(&self) -> MutexGuard<'_, State<C, R>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C, R> State<C, R> {
+    /// A slot that waits.
+    fn open(&mut self, limit: u32) -> Result<Key, NotSent> {
+        if self.closed {
+            return Err(NotSent::Closed);
+        }
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None if self.slots.len() < limit as usize => {
+                self.slots.push(Slot { generation: 0, content: Content::Free });
+                self.slots.len() as u32 - 1
+            }
+            None => return Err(NotSent::Full),
+        };
+        let place = &mut self.slots[slot as usize];
+        place.content = Content::Waiting(None);
+        Ok(Key { slot, generation: place.generation })
+    }
+
+    fn slot(&mut self, key: Key) -> Option<&mut Content<R>> {
+        let slot = self.slots.get_mut(key.index()).filter(|slot| slot.generation == key.generation)?;
+        Some(&mut slot.content)
+    }
+
+    /// Frees the slot, and gives back what it held.
+    fn free(&mut self, key: Key) -> Option<Content<R>> {
+        let content = mem::replace(self.slot(key)?, Content::Free);
+        let slot = &mut self.slots[key.index()];
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(key.slot);
+        Some(content)
+    }
+
+    /// Whom to wake because a command came.
+    fn sleeper(&mut self) -> Option<Waker> {
+        if mem::take(&mut self.asleep) { self.driver.clone() } else { None }
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl<C, R> Mailbox<C, R> {
+    /// Puts a command in, which is told the key of its answer.
+    ///
+    /// # Errors
+    /// [`NotSent`]; the command was not built then.
+    pub fn send(&self, command: impl FnOnce(Key) -> C) -> Result<Key, NotSent> {
+        let (key, driver) = {
+            let mut state = self.shared.lock();
+            let key = state.open(self.shared.limit)?;
+            state.commands.push(command(key));
+            (key, state.sleeper())
+        };
+        wake(driver);
+        Ok(key)
+    }
+
+    /// The answer, once; its slot is free then. `None`: the driver has ended and there will be no answer.
+    pub fn poll(&self, key: Key, cx: &mut Context<'_>) -> Poll<Option<R>> {
+        let mut state = self.shared.lock();
+        let closed = state.closed;
+        match state.slot(key) {
+            Some(Content::Waiting(waker)) if !closed => {
+                if !waker.as_ref().is_some_and(|old| old.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            _ => Poll::Ready(match state.free(key) {
+                Some(Content::Filled(answer)) => Some(answer),
+                _ => None,
+            }),
+        }
+    }
+
+    /// Nobody waits for the answer any more: frees its slot at once. If there was none yet, `cancel` tells the driver.
+    pub fn abandon(&self, key: Key, cancel: impl FnOnce() -> C) {
+        let (content, driver) = {
+            let mut state = self.shared.lock();
+            let content = state.free(key);
+            let mut driver = None;
+            if matches!(content, Some(Content::Waiting(_))) && !state.closed {
+                // Bounded: one for each command that was taken, at most.
+                state.commands.push(cancel());
+                driver = state.sleeper();
+            }
+            (content, driver)
+        };
+        drop(content);
+        wake(driver);
+    }
+}
+
+impl<C, R> Clone for Mailbox<C, R> {
+    fn clone(&self) -> Self {
+        self.shared.lock().handles += 1;
+        Mailbox { shared: self.shared.clone() }
+    }
+}
+
+impl<C, R> Drop for Mailbox<C, R> {
+    fn drop(&mut self) {
+        let driver = {
+            let mut state = self.shared.lock();
+            state.handles -= 1;
+            if state.handles == 0 { state.sleeper() } else { None }
+        };
+        wake(driver);
+    }
+}
+
+impl<C, R> Inbox<C, R> {
+    /// Exchanges what waits for `commands`, which is cleared first. `false`: all handles are gone, and nothing will
+    /// come any more.
+    pub fn take(&mut self, commands: &mut Vec<C>) -> bool {
+        commands.clear();
+        let mut state = self.shared.lock();
+        state.asleep = false;
+        mem::swap(&mut state.commands, commands);
+        self.told = state.handles == 0;
+        !self.told
+    }
+
+    /// Fills the slots of those that still wait; the rest is dropped.
+    pub fn fill(&mut self, answers: &mut Vec<(Key, R)>) {
+        if answers.is_empty() {
+            return;
+        }
+        {
+            let mut state = self.shared.lock();
+            for (key, answer) in answers.drain(..) {
+                if let Some(content @ Content::Waiting(_)) = state.slot(key)
+                    && let Content::Waiting(Some(waker)) = mem::replace(content, Content::Filled(answer))
+                {
+                    self.wakers.push(waker);
+                }
+            }
+        }
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Before the driver sleeps: whom to wake. `true`: there is something to [`take`](Self::take).
+    pub fn arm(&mut self, driver: &Waker) -> bool {
+        let mut state = self.shared.lock();
+        if !state.commands.is_empty() || (state.handles == 0 && !self.told) {
+            return true;
+        }
+        if !state.driver.as_ref().is_some_and(|old| old.will_wake(driver)) {
+            state.driver = Some(driver.clone());
+        }
+        state.asleep = true;
+        false
+    }
+}
+
+impl<C, R> Drop for Inbox<C, R> {
+    fn drop(&mut self) {
+        let commands = {
+            let mut state = self.shared.lock();
+            state.closed = true;
+            state.driver = None;
+            for slot in &mut state.slots {
+                if let Content::Waiting(waker) = &mut slot.content {
+                    self.wakers.extend(waker.take());
+                }
+            }
+            mem::take(&mut state.commands)
+        };
+        drop(commands);
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What all runtime adapters share: everything between a [`Machine`](crate::machine::Machine) and an operating
+//! system that does not depend on which runtime there is.
+//!
+//! An adapter supplies a [`Transport`] (sockets, dials, a timer); an application supplies a [`Host`] (commands in,
+//! events out), or takes one of the ready ones. [`Driver`] is a future that brings machine, host and
+//! transport together: spawn it, and it returns when the machine has shut down.
+//!
+//! One driver owns one machine and all its sockets, in one task. More cores are more drivers.
+
+mod clock;
+mod connections;
+mod driver;
+mod host;
+mod io;
+mod mailbox;
+mod transport;
+mod wake;
+
+pub use clock::Clock;
+pub use driver::Driver;
+pub use host::Host;
+pub use io::{PollIo, fault_of};
+pub use mailbox::{Inbox, Key, Mailbox, NotSent, mailbox};
+pub use transport::Transport;
+pub use wake::ReadyList;
