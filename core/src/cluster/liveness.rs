@@ -4,12 +4,11 @@ use alloc::vec::Vec;
 use core::cmp::min;
 
 use super::endpoint::{Conn, ConnState, Endpoint};
-use super::{Action, Cluster};
+use super::{Action, CloseCause, Cluster, StateEvent};
 use crate::error::Fault;
 use crate::id::{ConnId, EndpointId};
 use crate::policy::Heartbeat;
 use crate::policy::heartbeat::Beat;
-use crate::service::client::{CloseCause, StateEvent};
 use crate::time::Instant;
 
 /// Endpoints looked at for one that may be dialled: a request must not cost more because all of a large fleet is

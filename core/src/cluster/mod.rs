@@ -33,6 +33,7 @@ mod config;
 mod endpoint;
 mod liveness;
 mod select;
+mod state;
 mod waiters;
 
 use alloc::collections::VecDeque;
@@ -41,6 +42,7 @@ use alloc::vec::Vec;
 
 pub use config::Config;
 pub use select::{Place, Unplaced};
+pub use state::{CloseCause, StateEvent, Status};
 
 use crate::error::Misuse;
 use crate::id::{ConnId, EndpointId, Table, kind};
@@ -48,7 +50,6 @@ use crate::policy::breaker::{self, Outcome};
 use crate::policy::{Backoff, Balancer, Breaker, PeakEwma};
 use crate::rng::Pcg;
 use crate::sched::{ReadyList, Timers};
-use crate::service::client::{CloseCause, StateEvent, Status};
 use crate::time::Instant;
 use endpoint::{Conns, Endpoint};
 use waiters::Waiters;

@@ -1,7 +1,7 @@
 //! Where the next request goes.
 
 use super::endpoint::Endpoint;
-use super::{Action, Cluster};
+use super::{Action, CloseCause, Cluster};
 use crate::error::Rejected;
 use crate::id::{ConnId, EndpointId, Table, kind};
 use crate::policy::balance::Candidates;
@@ -99,7 +99,7 @@ impl Cluster {
         let Some(endpoint) = self.endpoints.get_mut(id) else { return };
         endpoint.in_flight -= 1;
         if idle && endpoint.removed {
-            self.end(now, conn, crate::service::client::CloseCause::Removed);
+            self.end(now, conn, CloseCause::Removed);
             return;
         }
         if endpoint.listed.is_none() {

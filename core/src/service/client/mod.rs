@@ -1,7 +1,6 @@
 //! The service client: takes requests, and sees each to exactly one end.
 //!
 //! ```
-//! use core::time::Duration;
 //! use plimsoll_core::machine::{Action, Input, Machine};
 //! use plimsoll_core::service::client::{Client, Config, Event, Options, Outcome};
 //! use plimsoll_core::service::{Uw, UwRequest};
@@ -50,8 +49,10 @@ mod requests;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-pub use api::{CloseCause, Event, Failures, Metrics, Options, Outcome, RequestError, StateEvent, Status};
+pub use api::{Event, Failures, Metrics, Options, Outcome, RequestError};
 pub use config::Config;
+
+pub use crate::cluster::{CloseCause, StateEvent, Status};
 
 use crate::buf::pool::ObjectPool;
 use crate::buf::{Receiver, SendPool, SendQueue};
