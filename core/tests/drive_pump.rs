@@ -277,3 +277,18 @@ fn the_wall_clock_is_told_first_and_after_a_jump() {
     bench.advance(2_000);
     assert!(bench.inputs.borrow().contains(&Input::Wall(62_000)));
 }
+
+#[test]
+fn a_host_that_listens_no_more_closes_the_listener_and_keeps_its_connections() {
+    let mut bench = Bench::new(Echo::new());
+    let peer = bench.accept();
+    *bench.script.closed.borrow_mut() = true;
+    bench.command(|_, _| {});
+    let accepts = bench.runtime.0.borrow().accepts;
+    peer.sends(b"still here");
+    let late = bench.accept();
+    assert_eq!(peer.written(), b"still here");
+    let world = bench.runtime.0.borrow();
+    assert_eq!((world.accepts, world.stopped), (accepts, 1));
+    assert!(!late.0.borrow().dropped, "nobody took it");
+}

@@ -42,8 +42,7 @@ pub struct Driver<M, H, T: Transport> {
     accept_at: Option<Instant>,
     dials: Due,
     accepts: Due,
-    /// Dials that have not ended.
-    dialing: usize,
+    listening: bool,
     /// Whether something happened since starved sockets were last tried, so that there may be room for them.
     progress: bool,
 }
@@ -88,7 +87,7 @@ where
             accept_at: None,
             dials: Due::Registered,
             accepts: Due::Poll,
-            dialing: 0,
+            listening: true,
             progress: false,
         }
     }
@@ -139,7 +138,6 @@ where
                 Some(target) => {
                     self.connections.insert(conn, None);
                     self.transport.dial(conn, target);
-                    self.dialing += 1;
                     self.dials = Due::Poll;
                 }
                 None => self.machine.handle(self.now, Input::Closed(conn, Fault::Unresolved)),
@@ -148,7 +146,6 @@ where
                 self.progress = true;
                 if self.connections.remove(conn) == Some(true) {
                     self.transport.cancel_dial(conn);
-                    self.dialing -= 1;
                 }
             }
             Action::Read(conn, reading) => self.connections.set_reading(conn, reading),
@@ -179,7 +176,7 @@ where
 
     fn take_dialed(&mut self) {
         for _ in 0..DIALED {
-            if self.dials == Due::Registered || self.dialing == 0 {
+            if self.dials == Due::Registered {
                 return;
             }
             match self.transport.poll_dialed(&mut Context::from_waker(&self.wakers.dials)) {
@@ -204,11 +201,16 @@ where
                 self.machine.handle(self.now, Input::Closed(conn, fault_of(&error)));
             }
         }
-        self.dialing -= 1;
         self.settle();
     }
 
     fn take_accepted(&mut self) {
+        if !self.host.is_listening() && mem::take(&mut self.listening) {
+            self.transport.stop_listening();
+        }
+        if !self.listening {
+            return;
+        }
         if self.accept_at.is_some_and(|at| at <= self.now) {
             self.accept_at = None;
         }
@@ -307,8 +309,8 @@ where
 
     /// Arms everything that could wake the driver. `false`: there is work left.
     fn may_sleep(&mut self, driver: &Waker) -> bool {
-        let more_accepts = self.accepts == Due::Poll && self.accept_at.is_none();
-        let more_dials = self.dials == Due::Poll && self.dialing > 0;
+        let more_accepts = self.listening && self.accepts == Due::Poll && self.accept_at.is_none();
+        let more_dials = self.dials == Due::Poll;
         let more_room = self.progress && self.connections.has_starved();
         if more_accepts || more_dials || more_room || !self.set_timer() {
             return false;

@@ -19,4 +19,9 @@ pub trait Host<M: Machine> {
 
     /// Before the driver sleeps: whom to wake when there are commands. `true`: there are some already.
     fn arm(&mut self, driver: &Waker) -> bool;
+
+    /// Whether connections are still to be accepted. Once it is not so, the driver stops to listen for good.
+    fn is_listening(&self) -> bool {
+        true
+    }
 }

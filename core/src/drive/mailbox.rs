@@ -6,12 +6,17 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::future::Future;
 use core::mem;
 use core::num::NonZeroU32;
+use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
+
+/// Places beyond the limit that are kept for control.
+const CONTROL: u32 = 64;
 
 /// Names one command that waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,13 +126,15 @@ impl<C, R> State<C, R> {
         if self.closed {
             return Err(NotSent::Closed);
         }
+        if self.slots.len() - self.free.len() >= limit as usize {
+            return Err(NotSent::Full);
+        }
         let slot = match self.free.pop() {
             Some(slot) => slot,
-            None if self.slots.len() < limit as usize => {
+            None => {
                 self.slots.push(Slot { generation: 0, content: Content::Free });
                 self.slots.len() as u32 - 1
             }
-            None => return Err(NotSent::Full),
         };
         let place = &mut self.slots[slot as usize];
         place.content = Content::Waiting(None);
@@ -166,9 +173,22 @@ impl<C, R> Mailbox<C, R> {
     /// # Errors
     /// [`NotSent`]; the command was not built then.
     pub fn send(&self, command: impl FnOnce(Key) -> C) -> Result<Key, NotSent> {
+        self.send_within(self.shared.limit, command)
+    }
+
+    /// As [`send`](Self::send), but with a few places kept free for it: what controls the driver must get through when
+    /// it is full.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn send_control(&self, command: impl FnOnce(Key) -> C) -> Result<Key, NotSent> {
+        self.send_within(self.shared.limit.saturating_add(CONTROL), command)
+    }
+
+    fn send_within(&self, limit: u32, command: impl FnOnce(Key) -> C) -> Result<Key, NotSent> {
         let (key, driver) = {
             let mut state = self.shared.lock();
-            let key = state.open(self.shared.limit)?;
+            let key = state.open(limit)?;
             state.commands.push(command(key));
             (key, state.sleeper())
         };
@@ -194,6 +214,11 @@ impl<C, R> Mailbox<C, R> {
         }
     }
 
+    /// Waits for the answer. If the future is dropped before, `cancel` tells the driver.
+    pub fn answer(&self, key: Key, cancel: fn(Key) -> C) -> Answer<'_, C, R> {
+        Answer { mailbox: self, key: Some(key), cancel }
+    }
+
     /// Nobody waits for the answer any more: frees its slot at once. If there was none yet, `cancel` tells the driver.
     pub fn abandon(&self, key: Key, cancel: impl FnOnce() -> C) {
         let (content, driver) = {
@@ -209,6 +234,36 @@ impl<C, R> Mailbox<C, R> {
         };
         drop(content);
         wake(driver);
+    }
+}
+
+/// Waits for an answer; see [`Mailbox::answer`]. `None`: the driver has ended.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are polled"]
+pub struct Answer<'a, C, R> {
+    mailbox: &'a Mailbox<C, R>,
+    key: Option<Key>,
+    cancel: fn(Key) -> C,
+}
+
+impl<C, R> Future for Answer<'_, C, R> {
+    type Output = Option<R>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<R>> {
+        let Some(key) = self.key else { return Poll::Ready(None) };
+        let answer = self.mailbox.poll(key, cx);
+        if answer.is_ready() {
+            self.key = None;
+        }
+        answer
+    }
+}
+
+impl<C, R> Drop for Answer<'_, C, R> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.mailbox.abandon(key, || (self.cancel)(key));
+        }
     }
 }
 

@@ -7,12 +7,14 @@
 //!
 //! One driver owns one machine and all its sockets, in one task. More cores are more drivers.
 
+pub mod client;
 mod clock;
 mod connections;
 mod driver;
 mod host;
 mod io;
 mod mailbox;
+pub mod server;
 mod transport;
 mod wake;
 
@@ -20,6 +22,6 @@ pub use clock::Clock;
 pub use driver::Driver;
 pub use host::Host;
 pub use io::{PollIo, fault_of};
-pub use mailbox::{Inbox, Key, Mailbox, NotSent, mailbox};
-pub use transport::Transport;
+pub use mailbox::{Answer, Inbox, Key, Mailbox, NotSent, mailbox};
+pub use transport::{Runtime, Transport};
 pub use wake::ReadyList;

@@ -158,6 +158,7 @@ pub struct World {
     dial_waker: Option<Waker>,
     backlog: VecDeque<io::Result<Io>>,
     pub accepts: usize,
+    pub stopped: usize,
     accept_waker: Option<Waker>,
 }
 
@@ -201,6 +202,11 @@ impl Transport for Runtime {
             }
         }
     }
+    fn stop_listening(&mut self) {
+        let mut world = self.0.borrow_mut();
+        world.stopped += 1;
+        world.backlog.clear();
+    }
     fn set_timer(&mut self, after: Duration) {
         let mut world = self.0.borrow_mut();
         world.timer = Some(world.now + after);
@@ -224,7 +230,7 @@ type Command = Box<dyn FnOnce(Instant, &mut Echo)>;
 pub struct Script {
     pub commands: Rc<RefCell<Vec<Command>>>,
     pub events: Rc<RefCell<Vec<(ConnId, Vec<u8>)>>>,
-    pub slipped_in: Rc<RefCell<bool>>,
+    pub closed: Rc<RefCell<bool>>,
     waker: Rc<RefCell<Option<Waker>>>,
 }
 
@@ -241,6 +247,9 @@ impl Host<Echo> for Script {
     fn arm(&mut self, driver: &Waker) -> bool {
         *self.waker.borrow_mut() = Some(driver.clone());
         !self.commands.borrow().is_empty()
+    }
+    fn is_listening(&self) -> bool {
+        !*self.closed.borrow()
     }
 }
 

@@ -1,0 +1,224 @@
+//! The driver's side of a service handle.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::task::Waker;
+use core::time::Duration;
+
+use super::error::Cause;
+use super::events::{Hub, ServiceEvent};
+use crate::drive::{Host, Inbox, Key};
+use crate::id::{EndpointId, RequestId};
+use crate::machine::Machine;
+use crate::service::client::{Client, Event, Metrics, Options, Outcome, StateEvent, Status};
+use crate::service::{Uw, UwRequest};
+use crate::time::Instant;
+
+pub(super) enum Command {
+    Call {
+        key: Key,
+        /// The content and, behind it, the method: one vector travels out, and comes back with the answer.
+        bytes: Vec<u8>,
+        content_len: usize,
+        timeout: Option<Duration>,
+        idempotent: bool,
+    },
+    Cancel(Key),
+    Snapshot(Key),
+    ResetMetrics,
+    Shutdown {
+        key: Key,
+        within: Duration,
+    },
+}
+
+pub(super) enum Answer {
+    Call(Result<Vec<u8>, Cause>),
+    Snapshot(Box<Snapshot>),
+    Shutdown(Dropped),
+}
+
+/// What a client has counted, and how it stands.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// What was counted.
+    pub metrics: Metrics,
+    /// How it stands now.
+    pub status: Status,
+    /// Requests taken over the last second.
+    pub requests_per_second: u64,
+}
+
+/// What a shutdown cut short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Requests that had not ended at the deadline.
+    pub requests: u64,
+}
+
+struct InFlight {
+    key: Key,
+    id: RequestId,
+    buffer: Vec<u8>,
+}
+
+/// Of one shard of one service.
+pub(super) struct ServiceHost {
+    pub(super) inbox: Inbox<Command, Answer>,
+    pub(super) service: Arc<str>,
+    pub(super) shard: usize,
+    pub(super) endpoints: Vec<(EndpointId, Arc<str>)>,
+    pub(super) hub: Arc<Hub>,
+    commands: Vec<Command>,
+    answers: Vec<(Key, Answer)>,
+    /// By the slots of their keys.
+    calls: Vec<Option<InFlight>>,
+    shutdowns: Vec<Key>,
+    draining: bool,
+    dropped: Dropped,
+}
+
+impl ServiceHost {
+    pub(super) fn new(
+        inbox: Inbox<Command, Answer>,
+        service: Arc<str>,
+        shard: usize,
+        endpoints: Vec<(EndpointId, Arc<str>)>,
+        hub: Arc<Hub>,
+    ) -> Self {
+        ServiceHost {
+            inbox,
+            service,
+            shard,
+            endpoints,
+            hub,
+            commands: Vec::new(),
+            answers: Vec::new(),
+            calls: Vec::new(),
+            shutdowns: Vec::new(),
+            draining: false,
+            dropped: Dropped::default(),
+        }
+    }
+
+    fn command(&mut self, now: Instant, machine: &mut Client<Uw>, command: Command) {
+        match command {
+            Command::Call { key, bytes, content_len, timeout, idempotent } => {
+                let options = Options { timeout, idempotent, tag: key.to_tag() };
+                self.call(now, machine, key, bytes, content_len, options);
+            }
+            Command::Cancel(key) => {
+                if let Some(call) = self.take_call(key) {
+                    machine.cancel(now, call.id);
+                }
+            }
+            Command::Snapshot(key) => {
+                let metrics = machine.metrics().clone();
+                let requests_per_second = metrics.rate.per_second(now);
+                let snapshot = Snapshot { metrics, status: machine.status(), requests_per_second };
+                self.answers.push((key, Answer::Snapshot(Box::new(snapshot))));
+            }
+            Command::ResetMetrics => machine.reset_metrics(),
+            Command::Shutdown { key, within } => {
+                self.draining = true;
+                self.shutdowns.push(key);
+                machine.shutdown(now, now + within);
+            }
+        }
+    }
+
+    fn call(
+        &mut self,
+        now: Instant,
+        machine: &mut Client<Uw>,
+        key: Key,
+        buffer: Vec<u8>,
+        content_len: usize,
+        options: Options,
+    ) {
+        let (content, method) = buffer.split_at(content_len);
+        let method = core::str::from_utf8(method).expect("it was a string before");
+        match machine.request(now, &UwRequest { method, content }, options) {
+            Ok(id) => {
+                if self.calls.len() <= key.index() {
+                    self.calls.resize_with(key.index() + 1, || None);
+                }
+                self.calls[key.index()] = Some(InFlight { key, id, buffer });
+            }
+            Err(error) => self.answers.push((key, Answer::Call(Err(error.into())))),
+        }
+    }
+
+    /// `None`: it was given up, and somebody else may have its slot.
+    fn take_call(&mut self, key: Key) -> Option<InFlight> {
+        self.calls.get_mut(key.index())?.take_if(|call| call.key == key)
+    }
+
+    fn ended(&mut self, tag: u64, outcome: Outcome<'_>) {
+        if self.draining && matches!(outcome, Outcome::Lost { .. }) {
+            self.dropped.requests += 1;
+        }
+        let Some(InFlight { key, mut buffer, .. }) = self.take_call(Key::from_tag(tag)) else { return };
+        let result = match outcome {
+            Outcome::Answer(content) => {
+                buffer.clear();
+                buffer.extend_from_slice(content);
+                Ok(buffer)
+            }
+            failure => Err(Cause::of(failure)),
+        };
+        self.answers.push((key, Answer::Call(result)));
+    }
+
+    fn state(&self, event: StateEvent) {
+        let endpoint = match event {
+            StateEvent::Connected { endpoint, .. }
+            | StateEvent::Closed { endpoint, .. }
+            | StateEvent::Breaker { endpoint, .. } => Some(endpoint),
+            StateEvent::Missed(_) => None,
+        };
+        let address =
+            |&(id, ref address): &(EndpointId, Arc<str>)| (Some(id) == endpoint).then(|| address.clone());
+        self.hub.publish(|| ServiceEvent {
+            service: self.service.clone(),
+            shard: self.shard,
+            endpoint: self.endpoints.iter().find_map(address),
+            event,
+        });
+    }
+}
+
+impl Host<Client<Uw>> for ServiceHost {
+    fn commands(&mut self, now: Instant, machine: &mut Client<Uw>) {
+        let mut commands = core::mem::take(&mut self.commands);
+        let wanted = self.inbox.take(&mut commands);
+        for command in commands.drain(..) {
+            self.command(now, machine, command);
+        }
+        self.commands = commands;
+        if !wanted && !self.draining {
+            self.draining = true;
+            machine.shutdown(now, now);
+        }
+    }
+
+    fn event(&mut self, _: Instant, event: Event<'_>) {
+        match event {
+            Event::Outcome { tag, outcome, .. } => self.ended(tag, outcome),
+            Event::State(event) => self.state(event),
+        }
+    }
+
+    fn publish(&mut self, _: Instant, machine: &mut Client<Uw>) {
+        if machine.is_finished() {
+            let dropped = self.dropped;
+            self.answers.extend(self.shutdowns.drain(..).map(|key| (key, Answer::Shutdown(dropped))));
+        }
+        self.inbox.fill(&mut self.answers);
+    }
+
+    fn arm(&mut self, driver: &Waker) -> bool {
+        self.inbox.arm(driver)
+    }
+}

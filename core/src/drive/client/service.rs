@@ -1,0 +1,234 @@
+//! A handle to one service.
+
+use alloc::boxed::Box;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::num::NonZeroU32;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::config::ServiceConfig;
+use super::error::{CallError, Cause};
+use super::events::Hub;
+use super::host::{Answer, Command, Dropped, ServiceHost, Snapshot};
+use crate::drive::{Driver, Key, Mailbox, NotSent, Runtime, mailbox};
+use crate::error::{Misuse, Rejected};
+use crate::rng::Pcg;
+use crate::service::client::Client;
+use crate::time::Instant;
+
+/// Calls that have not ended, of one shard, at most; above it a call is `Overloaded`.
+const CALLS: NonZeroU32 = NonZeroU32::new(65_536).expect("not zero");
+
+/// Calls one service. Cheap to clone; the service's drivers end when the client and all clones are gone.
+#[derive(Clone)]
+pub struct Service {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: Arc<str>,
+    shards: Vec<Mailbox<Command, Answer>>,
+    /// Of the shard that takes the next call.
+    next: AtomicUsize,
+}
+
+impl Service {
+    pub(super) fn start<R: Runtime>(
+        name: &str,
+        config: &ServiceConfig,
+        shards: usize,
+        rng: &mut Pcg,
+        hub: &Arc<Hub>,
+        runtime: &R,
+    ) -> Result<Self, Misuse> {
+        let name: Arc<str> = name.into();
+        let shards = config.shards(shards);
+        let mut drivers = Vec::new();
+        let mut mailboxes = Vec::new();
+        for at in 0..shards {
+            let mut machine = Client::new(config.protocol, config.share(at, shards), rng.next_u64());
+            let mut endpoints = Vec::new();
+            for address in &config.endpoints {
+                endpoints.push((machine.add_endpoint(Instant::ZERO, address)?, Arc::from(address.as_str())));
+            }
+            let (handle, inbox) = mailbox(CALLS);
+            let host = ServiceHost::new(inbox, name.clone(), at, endpoints, hub.clone());
+            drivers.push(Driver::new(machine, host, runtime.connector()));
+            mailboxes.push(handle);
+        }
+        drivers.into_iter().for_each(|driver| runtime.spawn(driver));
+        Ok(Service { shared: Arc::new(Shared { name, shards: mailboxes, next: AtomicUsize::new(0) }) })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Calls `method` with parameters that are written as JSON, and reads the answer as `T`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn request<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &(impl Serialize + ?Sized),
+    ) -> Result<T, CallError> {
+        self.call(method).json(params).await
+    }
+
+    /// A call of `method`, of which more can be said before it is sent.
+    pub fn call<'a>(&'a self, method: &'a str) -> Call<'a> {
+        Call { service: Ok(self), method, timeout: None, idempotent: false }
+    }
+
+    /// What was counted and how things stand, of all shards together.
+    ///
+    /// # Errors
+    /// [`Cause::Closed`] after a shutdown.
+    pub async fn snapshot(&self) -> Result<Snapshot, CallError> {
+        let mut sum = Snapshot::default();
+        for shard in &self.shared.shards {
+            let key =
+                shard.send_control(Command::Snapshot).map_err(|error| self.error("", refused(error)))?;
+            let Some(Answer::Snapshot(part)) = shard.answer(key, Command::Cancel).await else {
+                return Err(self.error("", Cause::Closed));
+            };
+            sum.add(&part);
+        }
+        Ok(sum)
+    }
+
+    /// Counts from nothing again.
+    pub fn reset_metrics(&self) {
+        for shard in &self.shared.shards {
+            // Its slot is free as soon as it is sent: nobody waits.
+            if let Ok(key) = shard.send_control(|_| Command::ResetMetrics) {
+                shard.abandon(key, || Command::Cancel(key));
+            }
+        }
+    }
+
+    /// Takes no more calls, sees those it has taken to their end, and ends the drivers; after `within` what is left
+    /// ends as [`Cause::Lost`].
+    pub async fn shutdown(&self, within: Duration) -> Dropped {
+        self.end_shutdown(self.begin_shutdown(within)).await
+    }
+
+    /// Apart from waiting for it, so that many services drain at the same time.
+    pub(super) fn begin_shutdown(&self, within: Duration) -> Vec<Option<Key>> {
+        let shutdown =
+            |shard: &Mailbox<_, _>| shard.send_control(|key| Command::Shutdown { key, within }).ok();
+        self.shared.shards.iter().map(shutdown).collect()
+    }
+
+    pub(super) async fn end_shutdown(&self, keys: Vec<Option<Key>>) -> Dropped {
+        let mut dropped = Dropped::default();
+        for (shard, key) in self.shared.shards.iter().zip(keys) {
+            let Some(key) = key else { continue };
+            if let Some(Answer::Shutdown(part)) = shard.answer(key, Command::Cancel).await {
+                dropped.requests += part.requests;
+            }
+        }
+        dropped
+    }
+
+    fn error(&self, method: &str, cause: Cause) -> CallError {
+        CallError { service: Box::from(self.name()), method: Box::from(method), cause }
+    }
+}
+
+impl Snapshot {
+    fn add(&mut self, part: &Snapshot) {
+        self.metrics.merge(&part.metrics);
+        self.requests_per_second += part.requests_per_second;
+        let (sum, part) = (&mut self.status, part.status);
+        sum.connections += part.connections;
+        sum.available += part.available;
+        sum.dialing += part.dialing;
+        sum.in_flight += part.in_flight;
+        sum.waiting += part.waiting;
+        // Every shard knows the same endpoints, and judges them by itself.
+        sum.endpoints = sum.endpoints.max(part.endpoints);
+        sum.endpoints_out = sum.endpoints_out.max(part.endpoints_out);
+    }
+}
+
+fn refused(error: NotSent) -> Cause {
+    match error {
+        NotSent::Full => Cause::Rejected(Rejected::Overloaded),
+        NotSent::Closed => Cause::Closed,
+    }
+}
+
+/// One call that is being prepared. Dropping the future of [`json`](Self::json) or [`send`](Self::send) gives the call
+/// up and frees its place at once.
+#[derive(Clone)]
+#[must_use = "a call is made by `json` or `send`"]
+pub struct Call<'a> {
+    /// Or the name that no service has.
+    pub(super) service: Result<&'a Service, &'a str>,
+    pub(super) method: &'a str,
+    pub(super) timeout: Option<Duration>,
+    pub(super) idempotent: bool,
+}
+
+impl Call<'_> {
+    /// How long it may take, waiting and retries included.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// It may run more than once: it is sent again if a connection is lost that had begun to send it.
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// Sends parameters as JSON, and reads the answer as `T`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn json<T: DeserializeOwned>(self, params: &(impl Serialize + ?Sized)) -> Result<T, CallError> {
+        let content = serde_json::to_vec(params)
+            .map_err(|error| self.error(Cause::Unserializable(error.to_string())))?;
+        let answer = self.clone().send(content).await?;
+        serde_json::from_slice(&answer).map_err(|error| self.error(Cause::NotJson(error.to_string())))
+    }
+
+    /// Sends `content` as it is; the answer is the content that came back, in the same vector.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn send(self, content: Vec<u8>) -> Result<Vec<u8>, CallError> {
+        let service = self.service.map_err(|_| self.error(Cause::UnknownService))?;
+        let shards = &service.shared.shards;
+        let shard = match shards.len() {
+            1 => &shards[0],
+            n => &shards[service.shared.next.fetch_add(1, Ordering::Relaxed) % n],
+        };
+        let (timeout, idempotent, content_len) = (self.timeout, self.idempotent, content.len());
+        let mut bytes = content;
+        bytes.extend_from_slice(self.method.as_bytes());
+        let key = shard
+            .send(|key| Command::Call { key, bytes, content_len, timeout, idempotent })
+            .map_err(|error| self.error(refused(error)))?;
+        match shard.answer(key, Command::Cancel).await {
+            Some(Answer::Call(result)) => result.map_err(|cause| self.error(cause)),
+            _ => Err(self.error(Cause::Closed)),
+        }
+    }
+
+    fn error(&self, cause: Cause) -> CallError {
+        match self.service {
+            Ok(service) => service.error(self.method, cause),
+            Err(name) => CallError { service: Box::from(name), method: Box::from(self.method), cause },
+        }
+    }
+}
