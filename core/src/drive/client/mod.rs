@@ -122,19 +122,12 @@ impl<R: Runtime> Client<R> {
         method: &str,
         params: &(impl Serialize + ?Sized),
     ) -> Result<T, CallError> {
-        let known = self.service(service);
-        let call = Call { service: known.as_ref().ok_or(service), method, timeout: None, idempotent: false };
-        call.json(params).await
+        self.call(service, method).json(params).await
     }
 
-    /// Sends `content` to `method` of `service` as it is, and gives the content of the answer.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub async fn send(&self, service: &str, method: &str, content: Vec<u8>) -> Result<Vec<u8>, CallError> {
-        let known = self.service(service);
-        let call = Call { service: known.as_ref().ok_or(service), method, timeout: None, idempotent: false };
-        call.send(content).await
+    /// A call of `method` of `service`, of which more can be said before it is sent: options, or raw bytes.
+    pub fn call<'a>(&self, service: &'a str, method: &'a str) -> Call<'a> {
+        Call { service: self.service(service).ok_or(service), method, timeout: None, idempotent: false }
     }
 
     /// What was counted of a service, and how it stands.

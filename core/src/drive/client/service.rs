@@ -84,7 +84,7 @@ impl Service {
 
     /// A call of `method`, of which more can be said before it is sent.
     pub fn call<'a>(&'a self, method: &'a str) -> Call<'a> {
-        Call { service: Ok(self), method, timeout: None, idempotent: false }
+        Call { service: Ok(self.clone()), method, timeout: None, idempotent: false }
     }
 
     /// What was counted and how things stand, of all shards together.
@@ -172,7 +172,7 @@ fn refused(error: NotSent) -> Cause {
 #[must_use = "a call is made by `json` or `send`"]
 pub struct Call<'a> {
     /// Or the name that no service has.
-    pub(super) service: Result<&'a Service, &'a str>,
+    pub(super) service: Result<Service, &'a str>,
     pub(super) method: &'a str,
     pub(super) timeout: Option<Duration>,
     pub(super) idempotent: bool,
@@ -207,7 +207,7 @@ impl Call<'_> {
     /// # Errors
     /// [`CallError`].
     pub async fn send(self, content: Vec<u8>) -> Result<Vec<u8>, CallError> {
-        let service = self.service.map_err(|_| self.error(Cause::UnknownService))?;
+        let service = self.service.as_ref().map_err(|_| self.error(Cause::UnknownService))?;
         let shards = &service.shared.shards;
         let shard = match shards.len() {
             1 => &shards[0],
@@ -226,9 +226,9 @@ impl Call<'_> {
     }
 
     fn error(&self, cause: Cause) -> CallError {
-        match self.service {
+        match &self.service {
             Ok(service) => service.error(self.method, cause),
-            Err(name) => CallError { service: Box::from(name), method: Box::from(self.method), cause },
+            Err(name) => CallError { service: Box::from(*name), method: Box::from(self.method), cause },
         }
     }
 }

@@ -1,0 +1,167 @@
+//! Sockets and time, as drivers see them.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use plimsoll_core::drive::{Clock, PollIo, Runtime, Transport};
+use plimsoll_core::id::ConnId;
+use plimsoll_core::time::Instant;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Sleep;
+
+use crate::dial::dial;
+
+/// After so long without traffic, and then as often, the kernel asks whether the peer's host is there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Spawns drivers on the tokio runtime in whose context it is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokio {
+    clock: Clock,
+}
+
+impl Default for Tokio {
+    fn default() -> Self {
+        Tokio { clock: Clock::start() }
+    }
+}
+
+impl Runtime for Tokio {
+    type Transport = Net;
+
+    fn connector(&self) -> Net {
+        Net::new(self.clock, None)
+    }
+
+    async fn listen(&self, addr: &str, shards: usize) -> io::Result<(Vec<Net>, SocketAddr)> {
+        let listener = TcpListener::bind(addr).await?;
+        let local = listener.local_addr()?;
+        let listener = listener.into_std()?;
+        let share = || Ok(Net::new(self.clock, Some(TcpListener::from_std(listener.try_clone()?)?)));
+        Ok(((0..shards).map(|_| share()).collect::<io::Result<_>>()?, local))
+    }
+
+    fn spawn(&self, driver: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(driver);
+    }
+}
+
+/// TCP, names and one timer, for one driver.
+#[derive(Debug)]
+pub struct Net {
+    clock: Clock,
+    listener: Option<TcpListener>,
+    dials: JoinSet<(ConnId, io::Result<TcpStream>)>,
+    /// Of the dials that have not ended.
+    aborts: BTreeMap<ConnId, AbortHandle>,
+    /// Reset in place; made when first needed.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Net {
+    /// Dials, and accepts from `listener` if there is one.
+    pub fn new(clock: Clock, listener: Option<TcpListener>) -> Self {
+        Net { clock, listener, dials: JoinSet::new(), aborts: BTreeMap::new(), timer: None }
+    }
+}
+
+impl Transport for Net {
+    type Io = Tcp;
+
+    fn now(&mut self) -> Instant {
+        self.clock.now()
+    }
+
+    fn unix_ms(&mut self) -> u64 {
+        self.clock.unix_ms()
+    }
+
+    fn dial(&mut self, conn: ConnId, target: &str) {
+        let target = target.to_owned();
+        let abort = self.dials.spawn(async move { (conn, dial(target).await) });
+        self.aborts.insert(conn, abort);
+    }
+
+    fn cancel_dial(&mut self, conn: ConnId) {
+        if let Some(abort) = self.aborts.remove(&conn) {
+            abort.abort();
+        }
+    }
+
+    fn poll_dialed(&mut self, cx: &mut Context<'_>) -> Poll<(ConnId, io::Result<Tcp>)> {
+        loop {
+            match ready!(self.dials.poll_join_next(cx)) {
+                Some(Ok((conn, result))) => {
+                    self.aborts.remove(&conn);
+                    return Poll::Ready((conn, result.and_then(Tcp::new)));
+                }
+                // Cancelled.
+                Some(Err(_)) => {}
+                None => return Poll::Pending,
+            }
+        }
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Tcp>> {
+        let Some(listener) = &self.listener else { return Poll::Pending };
+        let (stream, _) = ready!(listener.poll_accept(cx))?;
+        Poll::Ready(Tcp::new(stream))
+    }
+
+    fn stop_listening(&mut self) {
+        self.listener = None;
+    }
+
+    fn set_timer(&mut self, after: Duration) {
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().reset(tokio::time::Instant::now() + after),
+            None => self.timer = Some(Box::pin(tokio::time::sleep(after))),
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.timer.as_mut().map_or(Poll::Pending, |timer| timer.as_mut().poll(cx))
+    }
+}
+
+/// A TCP connection.
+#[derive(Debug)]
+pub struct Tcp {
+    stream: TcpStream,
+}
+
+impl Tcp {
+    fn new(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        Ok(Tcp { stream })
+    }
+}
+
+impl PollIo for Tcp {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(buf);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match bufs {
+            [one] => Pin::new(&mut self.stream).poll_write(cx, one),
+            many => Pin::new(&mut self.stream).poll_write_vectored(cx, many),
+        }
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_read_ready(cx)
+    }
+}
