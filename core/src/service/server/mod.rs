@@ -51,7 +51,6 @@ pub use metrics::{Closed, Metrics, ProtocolErrors};
 pub use request::{Request, Responder};
 
 use crate::buf::{BLOCK, Receiver};
-use crate::error::Fault;
 use crate::id::ConnId;
 use crate::machine::{Action, Input, Machine};
 use crate::time::Instant;
@@ -225,6 +224,10 @@ impl Server {
         }
     }
 
+    fn has_action(&self) -> bool {
+        self.state.has_action() || self.receiver.may_relieve()
+    }
+
     /// Gives back what was lent, and lets those read on that waited for it.
     fn reclaim(&mut self) {
         self.receiver.reclaim();
@@ -303,7 +306,7 @@ impl Machine for Server {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        if self.state.has_action() {
+        if self.has_action() {
             return Some(self.state.now);
         }
         let drain = self.state.drain_until.filter(|_| !self.state.conns.is_empty());
@@ -313,7 +316,7 @@ impl Machine for Server {
     fn deadline_reason(&self) -> Option<&'static str> {
         let deadline = self.deadline()?;
         Some(match () {
-            () if self.state.has_action() => "actions wait to be done",
+            () if self.has_action() => "actions wait to be done",
             () if self.state.drain_until == Some(deadline) => "the end of the shutdown",
             () => "a connection that may be idle, or a frame that may have stalled",
         })
