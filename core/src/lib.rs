@@ -99,5 +99,7 @@ pub mod policy;
 pub mod rng;
 pub mod sched;
 pub mod service;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod time;
 pub mod wire;

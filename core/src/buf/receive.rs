@@ -139,7 +139,7 @@ impl Receiver {
     }
 
     /// Consumes the first `n` bytes of `slot`. They stay in place until the receiver is next changed by another
-    /// call than this one.
+    /// call than this one and [`need`](Self::need).
     pub fn consume(&mut self, slot: u32, n: usize) -> Lent {
         let inbox = &mut self.inboxes[slot as usize];
         let len = n.min(inbox.len());
@@ -188,6 +188,11 @@ impl Receiver {
             }
         }
         None
+    }
+
+    /// Whether [`reclaim`](Self::reclaim) and [`relieved`](Self::relieved) may have something to say.
+    pub fn may_relieve(&self) -> bool {
+        !self.starved.is_empty() && (self.emptied.is_some() || self.held <= self.budget / 2)
     }
 
     /// Bytes that own buffers hold now, in all.

@@ -224,6 +224,10 @@ impl Server {
         }
     }
 
+    fn has_action(&self) -> bool {
+        self.state.has_action() || self.receiver.may_relieve()
+    }
+
     /// Gives back what was lent, and lets those read on that waited for it.
     fn reclaim(&mut self) {
         self.receiver.reclaim();
@@ -302,7 +306,7 @@ impl Machine for Server {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        if self.state.has_action() {
+        if self.has_action() {
             return Some(self.state.now);
         }
         let drain = self.state.drain_until.filter(|_| !self.state.conns.is_empty());
@@ -312,7 +316,7 @@ impl Machine for Server {
     fn deadline_reason(&self) -> Option<&'static str> {
         let deadline = self.deadline()?;
         Some(match () {
-            () if self.state.has_action() => "actions wait to be done",
+            () if self.has_action() => "actions wait to be done",
             () if self.state.drain_until == Some(deadline) => "the end of the shutdown",
             () => "a connection that may be idle, or a frame that may have stalled",
         })

@@ -1,0 +1,138 @@
+//! The laws of [`machine`](crate::machine), for any machine, under arbitrary lists of operations.
+//!
+//! A [`Subject`] builds the machine, plays its application and its peers, and says what an event was. Each law is a
+//! function of a seed and a list of operations, which a property-testing library makes up and shrinks:
+//!
+//! ```ignore
+//! quickcheck! {
+//!     fn cutting_changes_nothing(seed: u64, ops: Vec<Op>, cuts: Vec<u8>) -> Result<(), String> {
+//!         laws::cutting::<MySubject>(seed, &ops, &cuts)
+//!     }
+//! }
+//! ```
+//!
+//! Every run also checks what can be seen anywhere: [`Machine::has_event`] agrees with [`Machine::event`], an action
+//! that waits is due (law 3), a tick at the deadline moves or clears it (law 1), and a machine left alone comes to
+//! rest.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::world::{Pace, World, is_jump};
+use crate::machine::Machine;
+use crate::time::Instant;
+
+/// What to do next, and with which number; every value means something. Time passes, somebody connects, a peer
+/// speaks or hangs up, a dial succeeds or fails, the application acts, and (in runs that do not drain by themselves)
+/// some bytes, events, actions or sends go through.
+pub type Op = (u8, u16);
+
+/// A machine, with its application and its peers. All of it is deterministic.
+pub trait Subject: Sized {
+    /// What is tested.
+    type Machine: Machine;
+
+    /// A machine and its surroundings; whatever is random in them comes from `seed`. Small limits reach more.
+    fn new(seed: u64) -> (Self, Self::Machine);
+
+    /// The application does something of its own accord: sends a request, cancels one, answers a deferred one, shuts
+    /// down.
+    fn command(&mut self, machine: &mut Self::Machine, now: Instant, number: u16);
+
+    /// The application takes an event, and answers it if it is of that kind. What it was, so that runs can be compared:
+    /// everything the application could see, except times and the ids of connections.
+    fn event(&mut self, event: <Self::Machine as Machine>::Event<'_>) -> String;
+
+    /// A peer has received these bytes; each connection is to a new peer, and they are numbered. What it has understood
+    /// with them: whole frames, in words.
+    fn hear(&mut self, peer: u32, bytes: &[u8]) -> Vec<String>;
+
+    /// What a peer sends now, garbage too.
+    fn speak(&mut self, peer: u32, number: u16) -> Vec<u8>;
+}
+
+/// Law 5: however the bytes are cut into pieces, the events are the same, and so is what peers hear (not the order
+/// of it: an answer may overtake another).
+///
+/// # Errors
+/// What differed.
+pub fn cutting<S: Subject>(seed: u64, ops: &[Op], cuts: &[u8]) -> Result<(), String> {
+    // A machine may have set a timer for the part of a frame and be woken in vain, so deadlines may differ.
+    let ops: Vec<Op> = ops.iter().copied().filter(|op| !is_jump(op)).collect();
+    let mut whole = World::<S>::new(seed, Pace::Prompt).run(&ops)?;
+    let mut world = World::<S>::new(seed, Pace::Prompt);
+    // One long piece, so that a long frame does not take for ever.
+    world.cuts = cuts.iter().copied().chain([12]).collect();
+    let mut cut = world.run(&ops)?;
+    whole.heard.values_mut().chain(cut.heard.values_mut()).for_each(|heard| heard.sort_unstable());
+    same("events", &whole.events, &cut.events)?;
+    same("frames that peers hear", &whole.heard, &cut.heard)
+}
+
+/// Law 2: an early or repeated tick changes nothing.
+///
+/// # Errors
+/// What it changed.
+pub fn early_and_repeated_ticks<S: Subject>(seed: u64, ops: &[Op]) -> Result<(), String> {
+    let plain = World::<S>::new(seed, Pace::Prompt).run(ops)?;
+    let mut world = World::<S>::new(seed, Pace::Prompt);
+    world.extra_ticks = true;
+    same("trace", &plain, &world.run(ops)?)
+}
+
+/// Law 1: a tick at the deadline makes progress; the deadline then moves or clears. Jumps from deadline to deadline.
+///
+/// # Errors
+/// Where it stood still.
+pub fn tick_at_deadline_makes_progress<S: Subject>(seed: u64, ops: &[Op]) -> Result<(), String> {
+    let mut world = World::<S>::new(seed, Pace::Prompt);
+    for &op in ops {
+        world.step(op)?;
+        world.jump()?;
+    }
+    Ok(())
+}
+
+/// Law 3: an undrained action implies that the deadline is not after now, in runs that drain late and little.
+///
+/// # Errors
+/// Which action was not due.
+pub fn undrained_action_is_due<S: Subject>(seed: u64, ops: &[Op]) -> Result<(), String> {
+    World::<S>::new(seed, Pace::Late).run(ops).map(drop)
+}
+
+/// Law 4: time that runs backwards is clamped.
+///
+/// # Errors
+/// What it changed.
+pub fn clock_going_back<S: Subject>(seed: u64, ops: &[Op]) -> Result<(), String> {
+    let plain = World::<S>::new(seed, Pace::Late).run(ops)?;
+    let mut world = World::<S>::new(seed, Pace::Late);
+    world.clock_goes_back = true;
+    same("trace", &plain, &world.run(ops)?)
+}
+
+/// Law 6: same seed, same inputs: same actions, same bytes.
+///
+/// # Errors
+/// What differed.
+pub fn same_seed_same_trace<S: Subject>(seed: u64, ops: &[Op]) -> Result<(), String> {
+    let first = World::<S>::new(seed, Pace::Late).run(ops)?;
+    same("trace", &first, &World::<S>::new(seed, Pace::Late).run(ops)?)
+}
+
+/// Law 7: a late completion for a connection that is gone is ignored, even if its slot has a new tenant.
+///
+/// # Errors
+/// What it changed.
+pub fn recycled_slots_ignore_late_completions<S: Subject>(seed: u64, ops: &[Op]) -> Result<(), String> {
+    let plain = World::<S>::new(seed, Pace::Late).run(ops)?;
+    let mut world = World::<S>::new(seed, Pace::Late);
+    world.late_completions = true;
+    same("trace", &plain, &world.run(ops)?)
+}
+
+fn same<T: PartialEq + core::fmt::Debug>(what: &str, left: &T, right: &T) -> Result<(), String> {
+    if left == right { Ok(()) } else { Err(format!("the {what} differ:\n{left:?}\n{right:?}")) }
+}

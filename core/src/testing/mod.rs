@@ -1,0 +1,4 @@
+//! For whoever writes a machine: the laws as tests.
+
+pub mod laws;
+mod world;
