@@ -192,7 +192,7 @@ impl Receiver {
 
     /// Whether [`reclaim`](Self::reclaim) and [`relieved`](Self::relieved) may have something to say.
     pub fn may_relieve(&self) -> bool {
-        !self.starved.is_empty() && (self.emptied.is_some() || self.held <= self.budget / 2)
+        !self.starved.is_empty() && (!self.emptied.is_empty() || self.held <= self.budget / 2)
     }
 
     /// Bytes that own buffers hold now, in all.
