@@ -80,6 +80,22 @@ fn all_connections_stop_at_the_limit_in_all_and_go_on_at_half() {
 }
 
 #[test]
+fn a_connection_that_is_gone_makes_room_for_the_others() {
+    let mut world = World::new(Config { in_flight_total: limit(2), ..Config::default() });
+    let (busy, other) = (world.accept(), world.accept());
+    for id in 0..2 {
+        world.request(busy, id, "m", "1");
+        world.defer().unwrap();
+    }
+    world.request(other, 2, "m", "1");
+    assert!(!world.server.has_event());
+    assert_eq!(world.actions(), [Action::Read(busy, false), Action::Read(other, false)]);
+    world.handle(Input::Closed(busy, plimsoll_core::error::Fault::Reset));
+    assert_eq!(world.actions(), [Action::Read(other, true)]);
+    assert!(world.echo());
+}
+
+#[test]
 fn a_connection_that_does_not_read_its_answers_is_not_read_until_the_low_mark() {
     let config = Config { unsent: Band::new(1_000, 4_000).unwrap(), ..Config::default() };
     let mut world = World::new(config);
@@ -128,8 +144,9 @@ fn parts_of_frames_beyond_the_receive_budget_are_not_read_until_half_is_free() {
     assert!((1..bytes.len()).contains(&sent));
     assert_eq!(reads(&world.actions()), [(second, false)]);
     world.send(first, &bytes[bytes.len() - 1..]);
-    world.server.event().unwrap().responder.reply(b"1").unwrap();
-    assert_eq!(reads(&world.actions()), [(second, true)]);
+    world.defer().unwrap();
+    assert_eq!(world.server.deadline(), Some(world.now), "there is something to do");
+    assert_eq!(world.actions(), [Action::Read(second, true)]);
     assert_eq!(world.send(second, &bytes[sent..]), bytes.len() - sent);
     assert!(world.echo());
 }

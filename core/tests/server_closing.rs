@@ -5,6 +5,7 @@ mod support;
 use plimsoll_core::error::Fault;
 use plimsoll_core::machine::{Action, Input, Machine};
 use plimsoll_core::service::server::{Closed, Config, ReplyError};
+use plimsoll_core::wire::uw::Mode;
 use support::{World, request, texts};
 
 #[test]
@@ -28,6 +29,33 @@ fn a_peer_that_has_closed_its_half_is_answered_all_it_asked_and_then_closed() {
     world.handle(Input::Sent(conn, 1));
     assert_eq!(world.actions(), [Action::Close(conn)]);
     assert_eq!(world.server.metrics().closed, Closed { peer: 1, ..Closed::default() });
+}
+
+#[test]
+fn requests_that_nobody_has_looked_at_keep_a_half_closed_connection_open() {
+    let mut world = World::new(Config::default());
+    let conn = world.accept();
+    let bytes = [request(1, "m", "1"), request(2, "m", "2"), request(3, "m", "3")].concat();
+    world.send(conn, &bytes[..bytes.len() - 1]);
+    world.handle(Input::ReadClosed(conn));
+    world.sleep(60_000);
+    assert_eq!(world.actions(), [Action::Read(conn, false)]);
+    assert_eq!(world.echo_all(), 2);
+    assert_eq!(world.answers(conn).len(), 2);
+    assert_eq!(world.server.metrics().closed, Closed { peer: 1, ..Closed::default() });
+}
+
+#[test]
+fn a_half_frame_of_a_half_closed_peer_does_not_cut_its_answers_off() {
+    let mut world = World::new(Config::default());
+    let conn = world.accept();
+    let bytes = [request(1, "m", "1"), request(2, "m", "2")].concat();
+    world.send(conn, &bytes[..bytes.len() - 1]);
+    let token = world.defer().unwrap();
+    world.handle(Input::ReadClosed(conn));
+    world.sleep(60_000);
+    world.server.reply(world.now, token, b"late").unwrap();
+    assert_eq!(texts(&world.answers(conn)), [(1, "late")]);
 }
 
 #[test]
@@ -100,12 +128,25 @@ fn a_connection_with_a_request_in_flight_is_not_idle() {
     world.sleep(3_600_000);
     assert_eq!(world.actions(), []);
     world.server.reply(world.now, token, b"1").unwrap();
-    world.answers(conn);
+    assert_eq!(world.actions(), [Action::Flush(conn)]);
     world.sleep(599_999);
-    world.server.poll();
-    assert_eq!(world.server.status().connections, 1);
+    assert_eq!(world.actions(), []);
+    let unsent = world.unsent(conn).len() as u64;
     world.sleep(1);
-    assert_eq!(world.server.status().connections, 0);
+    assert_eq!(world.actions(), [Action::Close(conn)], "the peer has taken nothing of its answer");
+    assert_eq!(world.server.metrics().unsent_bytes, unsent);
+}
+
+#[test]
+fn bytes_that_are_no_request_are_traffic_too() {
+    let mut world = World::new(Config { mode: Mode::Resync, ..Config::default() });
+    let conn = world.accept();
+    world.sleep(599_000);
+    world.send(conn, b"garbage");
+    world.sleep(599_999);
+    assert_eq!(world.actions(), []);
+    world.sleep(1);
+    assert_eq!(world.actions(), [Action::Close(conn)]);
 }
 
 #[test]

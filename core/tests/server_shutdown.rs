@@ -61,6 +61,7 @@ fn what_is_left_at_the_deadline_is_dropped_and_counted() {
     assert_eq!(world.server.deadline(), Some(world.now + Duration::from_secs(5)));
     assert_eq!(world.server.deadline_reason(), Some("the end of the shutdown"));
     world.sleep(5_000);
+    assert!(world.unsent(unread).is_empty());
     assert_eq!(world.actions(), [Action::Close(waiting), Action::Close(unread)]);
     assert!(world.server.is_finished());
     assert_eq!(world.server.reply(world.now, token, b"1"), Err(ReplyError::Gone));

@@ -3,7 +3,7 @@
 //! A [`Subject`] builds the machine, plays its application and its peers, and says what an event was. Each law is a
 //! function of a seed and a list of operations, which a property-testing library makes up and shrinks:
 //!
-//! ```ignore
+//! ```text
 //! quickcheck! {
 //!     fn cutting_changes_nothing(seed: u64, ops: Vec<Op>, cuts: Vec<u8>) -> Result<(), String> {
 //!         laws::cutting::<MySubject>(seed, &ops, &cuts)

@@ -64,3 +64,39 @@ impl InFlight {
         dropped
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use quickcheck::quickcheck;
+
+    quickcheck! {
+        /// Two connections add and remove requests, and are cleared now and then; the model is a list each.
+        fn every_list_holds_what_was_added_and_not_removed(ops: Vec<(u8, u8)>) -> bool {
+            let conns = [ConnId::new(0, 0), ConnId::new(1, 0)];
+            let mut in_flight = InFlight::default();
+            let mut firsts = [None, None];
+            let mut model = [Vec::new(), Vec::new()];
+            ops.iter().all(|&(what, number)| {
+                let at = usize::from(number) % 2;
+                let (first, list) = (&mut firsts[at], &mut model[at]);
+                let picked = usize::from(number).checked_rem(list.len());
+                match (what % 8, picked) {
+                    (0, _) => in_flight.clear(first) as usize == core::mem::take(list).len(),
+                    (1..=3, Some(picked)) => {
+                        let id = list.swap_remove(picked);
+                        in_flight.remove(first, id).is_some_and(|removed| removed.conn == conns[at])
+                            && in_flight.get(id).is_none()
+                            && in_flight.remove(first, id).is_none()
+                    }
+                    _ => {
+                        let wire = WireId::new(u32::from(number), 0, 0);
+                        list.push(in_flight.insert(first, conns[at], wire, Instant::ZERO));
+                        true
+                    }
+                }
+            }) && in_flight.table.len() == model[0].len() + model[1].len()
+        }
+    }
+}
