@@ -57,7 +57,7 @@ pub struct Receiver {
     /// The slot whose bytes lie in the block.
     owner: Option<u32>,
     inboxes: Vec<Inbox>,
-    /// Bytes of all own buffers.
+    /// Bytes of all own buffers that are longer than `CARRY`.
     held: usize,
     budget: usize,
     /// Slots that could not read on, because the budget was spent.
@@ -67,14 +67,15 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Own buffers of all connections together hold at most `budget` bytes; the block is apart.
+    /// Parts of long frames hold at most `budget` bytes on all connections together (two blocks at least). Apart from it
+    /// are the block, and up to 4 KiB that a connection may carry.
     pub fn new(budget: usize) -> Self {
         Receiver {
             block: Vec::new(),
             owner: None,
             inboxes: Vec::new(),
             held: 0,
-            budget,
+            budget: budget.max(2 * BLOCK),
             starved: VecDeque::new(),
             emptied: Vec::new(),
         }
@@ -110,7 +111,10 @@ impl Receiver {
         if !inbox.in_block && inbox.len() > 0 && !partial {
             return &mut [];
         }
-        if inbox.in_block || self.take_block(slot) { self.block_tail(slot) } else { &mut [] }
+        if !inbox.in_block {
+            self.take_block(slot);
+        }
+        self.block_tail(slot)
     }
 
     /// `n` bytes were written to the front of the last [`buf`](Self::buf) of `slot`.
@@ -181,7 +185,7 @@ impl Receiver {
 
     /// A slot that waited for the budget and may read again: when half of the budget is free.
     pub fn relieved(&mut self) -> Option<u32> {
-        while self.held <= self.budget / 2 {
+        while self.is_relaxed() {
             let slot = self.starved.pop_front()?;
             if core::mem::take(&mut self.inboxes[slot as usize].starved) {
                 return Some(slot);
@@ -192,29 +196,23 @@ impl Receiver {
 
     /// Whether [`reclaim`](Self::reclaim) and [`relieved`](Self::relieved) may have something to say.
     pub fn may_relieve(&self) -> bool {
-        !self.starved.is_empty() && (!self.emptied.is_empty() || self.held <= self.budget / 2)
+        !self.starved.is_empty() && (!self.emptied.is_empty() || self.is_relaxed())
     }
 
-    /// Bytes that own buffers hold now, in all.
+    /// Bytes that parts of long frames hold now, in all.
     pub fn held(&self) -> usize {
         self.held
     }
 
     /// The free end of the own buffer of a slot that gathers a long frame.
     fn own_tail(&mut self, slot: u32) -> &mut [u8] {
-        if self.inboxes[slot as usize].in_block && !self.move_out(slot) {
-            self.starve(slot);
-            return &mut [];
+        if self.inboxes[slot as usize].in_block {
+            self.move_out(slot);
         }
         let inbox = &self.inboxes[slot as usize];
-        if inbox.end == inbox.own.len() {
-            let size = inbox.want.min(GROWTH * inbox.len().max(CARRY)).next_multiple_of(STEP);
-            let affordable = self.budget - (self.held - inbox.own.len());
-            let size = size.min(affordable).max(inbox.end + 1);
-            if !self.compact_own(slot) && !self.resize_own(slot, size) {
-                self.starve(slot);
-                return &mut [];
-            }
+        if inbox.end == inbox.own.len() && !self.compact_own(slot) && !self.grow_own(slot) {
+            self.starve(slot);
+            return &mut [];
         }
         let inbox = &mut self.inboxes[slot as usize];
         &mut inbox.own[inbox.end..]
@@ -222,6 +220,7 @@ impl Receiver {
 
     /// The free end of the block, for its owner.
     fn block_tail(&mut self, slot: u32) -> &mut [u8] {
+        let spent = self.is_spent();
         let inbox = &mut self.inboxes[slot as usize];
         let room = BLOCK - inbox.end;
         if inbox.start > 0 && (room == 0 || (room < BLOCK / 4 && inbox.len() < inbox.start)) {
@@ -229,16 +228,19 @@ impl Receiver {
             inbox.end -= inbox.start;
             inbox.start = 0;
         }
-        &mut self.block[inbox.end..]
+        // With the budget spent, an owner may have no more than it can always carry away: the block belongs to all.
+        let end = if spent { BLOCK.min(inbox.start + CARRY).max(inbox.end) } else { BLOCK };
+        if end == inbox.end && inbox.want > inbox.len() {
+            self.starve(slot);
+            return &mut [];
+        }
+        &mut self.block[inbox.end..end]
     }
 
     /// Makes `slot` the owner of the block, with the few bytes it carries.
-    fn take_block(&mut self, slot: u32) -> bool {
-        if let Some(owner) = self.owner
-            && !self.move_out(owner)
-        {
-            self.starve(slot);
-            return false;
+    fn take_block(&mut self, slot: u32) {
+        if let Some(owner) = self.owner {
+            self.move_out(owner);
         }
         if self.block.is_empty() {
             self.block = vec![0; BLOCK];
@@ -250,15 +252,14 @@ impl Receiver {
         inbox.start = 0;
         inbox.end = len;
         self.owner = Some(slot);
-        true
     }
 
-    /// Moves what the block's owner has left into a buffer of its own.
-    fn move_out(&mut self, owner: u32) -> bool {
+    /// Moves what the block's owner has left into a buffer of its own. There is always room: while the budget is spent,
+    /// no owner has more than it may carry; before, a block of the budget is kept free for this.
+    fn move_out(&mut self, owner: u32) {
         let len = self.inboxes[owner as usize].len();
-        if self.inboxes[owner as usize].own.len() < len && !self.resize_own(owner, len.next_multiple_of(STEP))
-        {
-            return false;
+        if self.inboxes[owner as usize].own.len() < len {
+            self.resize_own(owner, len.next_multiple_of(STEP));
         }
         let inbox = &mut self.inboxes[owner as usize];
         inbox.own[..len].copy_from_slice(&self.block[inbox.start..inbox.end]);
@@ -266,7 +267,6 @@ impl Receiver {
         inbox.start = 0;
         inbox.end = len;
         self.owner = None;
-        true
     }
 
     /// Makes room by moving the bytes of an own buffer to its front, if there is room to win.
@@ -281,21 +281,38 @@ impl Receiver {
         true
     }
 
-    /// Gives `slot` an own buffer of `size` bytes, unless that is over the budget.
-    fn resize_own(&mut self, slot: u32, size: usize) -> bool {
-        let inbox = &mut self.inboxes[slot as usize];
-        let others = self.held - inbox.own.len();
-        if size > inbox.own.len() && others + size > self.budget {
-            return false;
+    /// Makes room for more of a long frame, as far as the budget allows.
+    fn grow_own(&mut self, slot: u32) -> bool {
+        let inbox = &self.inboxes[slot as usize];
+        let wanted = inbox.want.min(GROWTH * inbox.len().max(CARRY)).next_multiple_of(STEP);
+        let others = self.held - weight(inbox.own.len());
+        let size = wanted.min((self.budget - BLOCK).saturating_sub(others));
+        let grows = size > inbox.own.len();
+        if grows {
+            self.resize_own(slot, size);
         }
-        self.held = others + size;
+        grows
+    }
+
+    fn resize_own(&mut self, slot: u32, size: usize) {
+        let inbox = &mut self.inboxes[slot as usize];
+        self.held = self.held - weight(inbox.own.len()) + weight(size);
         if size == 0 {
             inbox.own = Vec::new();
         } else {
             inbox.own.reserve_exact(size.saturating_sub(inbox.own.len()));
             inbox.own.resize(size, 0);
         }
-        true
+    }
+
+    /// Whether half of what long frames may grow to is free: less than any slot was starved at.
+    fn is_relaxed(&self) -> bool {
+        self.held <= (self.budget - BLOCK) / 2
+    }
+
+    /// Whether there is no room in the budget for what an owner of the block might leave behind.
+    fn is_spent(&self) -> bool {
+        self.held + BLOCK > self.budget
     }
 
     fn starve(&mut self, slot: u32) {
@@ -304,6 +321,11 @@ impl Receiver {
             self.starved.push_back(slot);
         }
     }
+}
+
+/// What an own buffer of so many bytes counts in the budget.
+fn weight(size: usize) -> usize {
+    if size > CARRY { size } else { 0 }
 }
 
 #[cfg(test)]
@@ -385,7 +407,7 @@ mod tests {
                     }
                 }
             }
-            let held_is_true = receiver.held == receiver.inboxes.iter().map(|inbox| inbox.own.len()).sum::<usize>();
+            let held_is_true = receiver.held == receiver.inboxes.iter().map(|inbox| weight(inbox.own.len())).sum::<usize>();
             TestResult::from_bool(got == expected && held_is_true)
         }
     }
@@ -413,25 +435,49 @@ mod tests {
         }
     }
 
+    /// Announces a long frame on `slot`, and sends of it until no more is taken.
+    fn fill_up(receiver: &mut Receiver, slot: u32) {
+        receiver.feed_all(slot, &(50_000_000u32).to_le_bytes());
+        assert_eq!(decode(receiver, slot), None);
+        while receiver.feed_all(slot, &[0x80; 1000]) > 0 {}
+    }
+
     #[test]
     fn a_spent_budget_starves_and_a_freed_one_relieves() {
-        let mut receiver = Receiver::new(40_000);
+        let mut receiver = Receiver::new(1 << 20);
         receiver.open(0);
         receiver.open(1);
-        for slot in [0, 1] {
-            receiver.feed_all(slot, &(1_000_000u32).to_le_bytes());
-            assert_eq!(decode(&mut receiver, slot), None);
-        }
-        while receiver.feed_all(0, &[64; 1000]) > 0 {}
+        fill_up(&mut receiver, 0);
         assert!(receiver.is_starved(0));
-        assert!(receiver.held() <= 40_000);
+        assert!(receiver.held() <= 1 << 20);
         assert_eq!(receiver.relieved(), None);
         receiver.close(0);
-        while receiver.feed_all(1, &[64; 1000]) > 0 {}
+        fill_up(&mut receiver, 1);
         assert!(receiver.is_starved(1));
         receiver.close(1);
         assert_eq!(receiver.relieved(), None, "a closed connection is not relieved");
         assert_eq!(receiver.held(), 0);
+    }
+
+    #[test]
+    fn greedy_connections_do_not_stop_the_others() {
+        let mut receiver = Receiver::new(1 << 20);
+        (0..40).for_each(|slot| receiver.open(slot));
+        for slot in 0..20 {
+            fill_up(&mut receiver, slot);
+            assert!(receiver.held() <= 1 << 20);
+        }
+        for slot in (20..40).chain(20..40) {
+            let mut bytes = &[frame(900), frame(2_000)].concat()[..];
+            while !bytes.is_empty() {
+                let n = receiver.feed_all(slot, &bytes[..bytes.len().min(700)]);
+                assert!(n > 0, "slot {slot} is stopped by others");
+                bytes = &bytes[n..];
+                while decode(&mut receiver, slot).is_some() {}
+                receiver.feed_all(slot % 20, &[0x80; 1000]);
+            }
+            assert!(receiver.bytes(slot).is_empty());
+        }
     }
 
     #[test]
