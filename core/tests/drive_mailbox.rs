@@ -178,10 +178,10 @@ fn callers_on_many_threads_get_each_their_own_answer() {
             let calls = calls.clone();
             thread::spawn(move || {
                 for n in caller * 10_000..caller * 10_000 + 2_000 {
-                    if n % 7 == 0 {
-                        if let Ok(key) = calls.send(|key| Command::Double(key, n)) {
-                            calls.abandon(key, || Command::Cancel(key));
-                        }
+                    if n % 7 == 0
+                        && let Ok(key) = calls.send(|key| Command::Double(key, n))
+                    {
+                        calls.abandon(key, || Command::Cancel(key));
                     }
                     assert_eq!(block_on(call(&calls, n)), Some(n * 2));
                 }

@@ -292,3 +292,36 @@ fn a_host_that_listens_no_more_closes_the_listener_and_keeps_its_connections() {
     assert_eq!((world.accepts, world.stopped), (accepts, 1));
     assert!(!late.0.borrow().dropped, "nobody took it");
 }
+
+#[test]
+fn after_the_end_of_the_stream_nothing_is_read_and_what_is_left_is_still_written() {
+    let mut bench = Bench::new(Echo::new());
+    let peer = bench.accept();
+    peer.0.borrow_mut().script.extend([
+        Step::Short(99),
+        Step::Short(99),
+        Step::Short(99),
+        Step::Short(99),
+        Step::Block,
+    ]);
+    peer.0.borrow_mut().incoming.extend(b"last words");
+    peer.ends();
+    bench.run();
+    assert_eq!((peer.written(), peer.0.borrow().dropped), (vec![], false), "the answer is blocked");
+    let conn = ConnId::new(0, 0);
+    bench.command(move |_, machine| machine.read(conn, true));
+    assert_eq!(count(&bench, |input| matches!(input, Input::ReadClosed(_))), 1);
+    peer.wake();
+    bench.run();
+    assert_eq!((peer.written(), peer.0.borrow().dropped), (b"last words".to_vec(), true));
+    assert_eq!(count(&bench, |input| matches!(input, Input::ReadClosed(_))), 1);
+}
+
+#[test]
+fn a_socket_that_takes_little_at_a_time_is_written_to_turn_after_turn() {
+    let mut bench = Bench::new(Echo::new());
+    let peer = bench.accept();
+    peer.0.borrow_mut().script.extend([Step::Short(1); 60]);
+    bench.command(|_, machine| machine.say(ConnId::new(0, 0), &[b'x'; 50]));
+    assert_eq!(peer.written().len(), 50);
+}

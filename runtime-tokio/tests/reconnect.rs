@@ -69,17 +69,21 @@ async fn counting(address: &str, executions: &Executions) -> Server {
     }
 }
 
+const CALLERS: u32 = 8;
+const EACH: u32 = 300;
+const CALLS: u32 = CALLERS * EACH;
+
 async fn restart_under_load(idempotent: bool) -> (Executions, BTreeMap<u32, Result<u32, Cause>>) {
     let executions = Executions::default();
     let address = free_address().await;
     let server = counting(&address, &executions).await;
     let (client, service) = connect(eager(&address).max_connections(3).timeout(Duration::from_secs(30)));
     let mut callers = JoinSet::new();
-    for caller in 0..8 {
+    for caller in 0..CALLERS {
         let service = service.clone();
         callers.spawn(async move {
             let mut results = BTreeMap::new();
-            for key in caller * 1_000..caller * 1_000 + 300 {
+            for key in caller * EACH..(caller + 1) * EACH {
                 let call = service.call("count");
                 let call = if idempotent { call.idempotent() } else { call };
                 results.insert(key, call.json(&key).await.map_err(|error| error.cause));
@@ -89,10 +93,12 @@ async fn restart_under_load(idempotent: bool) -> (Executions, BTreeMap<u32, Resu
     }
     let mut server = Some(server);
     for _ in 0..5 {
-        let before = client.metrics("test").await.unwrap().metrics.succeeded;
-        let going = async || client.metrics("test").await.unwrap().metrics.succeeded > before + 50;
-        let done = || callers.len() == 0;
-        until("some answers", || async { done() || going().await }).await;
+        let ended = async || {
+            let metrics = client.metrics("test").await.unwrap().metrics;
+            metrics.succeeded + metrics.failed
+        };
+        let goal = (ended().await + 50).min(CALLS.into());
+        until("calls go on", || async { ended().await >= goal }).await;
         drop(server.take());
         server = Some(within("the port", counting(&address, &executions)).await);
     }
@@ -100,13 +106,14 @@ async fn restart_under_load(idempotent: bool) -> (Executions, BTreeMap<u32, Resu
     while let Some(results) = within("the callers", callers.join_next()).await {
         all.extend(results.unwrap());
     }
+    assert!(client.metrics("test").await.unwrap().metrics.reconnects >= 5);
     (executions, all)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn through_restarts_every_call_ends_and_none_runs_twice() {
     let (executions, results) = restart_under_load(false).await;
-    assert_eq!(results.len(), 8 * 300);
+    assert_eq!(results.len(), CALLS as usize);
     let executions = executions.lock().unwrap();
     for (key, result) in results {
         let times = executions.get(&key).copied().unwrap_or(0);

@@ -93,7 +93,7 @@ where
     }
 
     fn turn(&mut self, driver: &Waker) -> Poll<()> {
-        self.now = self.now.max(self.transport.now());
+        self.now = self.transport.now();
         if let Some(wall) = self.wall.check(self.now, || self.transport.unix_ms()) {
             self.machine.handle(self.now, Input::Wall(wall));
         }
@@ -245,8 +245,9 @@ where
     /// Reads until the socket is drained, the machine has no room, or others are to have their turn.
     fn read(&mut self, slot: u32) {
         for _ in 0..READS {
-            match self.receive(slot) {
+            match self.connections.receive(slot, &mut self.machine) {
                 Received::Idle => return,
+                // All events have been drained: what has room to give is another connection.
                 Received::NoRoom => return self.connections.list_starved(slot),
                 Received::Bytes(conn, n) => {
                     self.machine.handle(self.now, Input::Received(conn, n));
@@ -261,17 +262,6 @@ where
             self.settle();
         }
         self.connections.list_read(slot);
-    }
-
-    fn receive(&mut self, slot: u32) -> Received {
-        match self.connections.receive(slot, &mut self.machine) {
-            Received::NoRoom => {
-                // Events may fill the buffer that wait since before this turn's reads.
-                self.settle();
-                self.connections.receive(slot, &mut self.machine)
-            }
-            received => received,
-        }
     }
 
     fn write_sockets(&mut self) {

@@ -3,6 +3,9 @@
 //! One lock holds the commands, a slot for the answer of each, and the driver's waker. The driver takes all
 //! commands at once, and fills all slots of a turn at once; wakers are called outside the lock. Everything is bounded
 //! by the number of slots.
+//!
+//! Every caller is woken by the driver itself. A chain in which each caller wakes the next would cost less between
+//! threads, but a caller that was woken and is not polled again (it lost a `select!`, and is still held) would stop it.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

@@ -126,7 +126,7 @@ impl Machine for Echo {
     }
 
     fn send_bufs<'a>(&'a self, conn: ConnId, bufs: &mut [&'a [u8]]) -> usize {
-        let outbox = &self.conns.get(conn).unwrap().outbox;
+        let Some(Conn { outbox, .. }) = self.conns.get(conn) else { return 0 };
         let (front, back) = outbox.split_at(outbox.len() / 2);
         let mut filled = 0;
         for piece in [front, back].into_iter().filter(|piece| !piece.is_empty()) {

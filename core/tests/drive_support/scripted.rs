@@ -223,13 +223,15 @@ impl Transport for Runtime {
     }
 }
 
+/// From whom, and what.
+type Heard = (ConnId, Vec<u8>);
 type Command = Box<dyn FnOnce(Instant, &mut Echo)>;
 
 /// Runs closures on the machine, and keeps what it receives.
 #[derive(Clone, Default)]
 pub struct Script {
     pub commands: Rc<RefCell<Vec<Command>>>,
-    pub events: Rc<RefCell<Vec<(ConnId, Vec<u8>)>>>,
+    pub events: Rc<RefCell<Vec<Heard>>>,
     pub closed: Rc<RefCell<bool>>,
     waker: Rc<RefCell<Option<Waker>>>,
 }
