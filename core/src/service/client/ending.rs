@@ -47,8 +47,10 @@ impl<P: Protocol> Client<P> {
     pub(super) fn time_out(&mut self, now: Instant) {
         while let Some(slot) = self.requests.deadlines.pop_due(now) {
             self.give_up(now, slot, breaker::Outcome::Failure, |sent| How::Timeout { sent });
-            // Its place may go to one that waits, and is due as well.
-            self.catch_up();
+            // The next to time out may have got the place that came free.
+            if self.cluster.has_actions() {
+                self.catch_up();
+            }
         }
     }
 
