@@ -191,7 +191,7 @@ fn over_uw_whatever_happens_every_request_ends_once_and_everything_comes_to_rest
         let mode = if resync { uw::Mode::Resync } else { uw::Mode::Strict };
         play(Uw { mode, ..Uw::default() }, shape, &ops);
     }
-    QuickCheck::new().tests(300).quickcheck(check as fn(u8, Vec<Op>, bool));
+    QuickCheck::new().quickcheck(check as fn(u8, Vec<Op>, bool));
 }
 
 #[test]
@@ -199,5 +199,5 @@ fn on_a_wire_without_ids_whatever_happens_every_request_ends_once_and_everything
     fn check(shape: u8, ops: Vec<Op>) {
         play(Toy, shape, &ops);
     }
-    QuickCheck::new().tests(300).quickcheck(check as fn(u8, Vec<Op>));
+    QuickCheck::new().quickcheck(check as fn(u8, Vec<Op>));
 }

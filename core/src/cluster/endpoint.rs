@@ -41,6 +41,8 @@ pub(super) struct Conn {
     pub(super) state: ConnState,
     pub(super) in_flight: u32,
     pub(super) last_used: Instant,
+    /// Nobody reads from it, for want of room: its silence says nothing.
+    pub(super) unread: bool,
 }
 
 #[derive(Clone, Debug)]

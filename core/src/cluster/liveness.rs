@@ -53,6 +53,14 @@ impl Cluster {
         }
     }
 
+    /// Whether somebody reads from the connection. While nobody does, its silence is our own doing.
+    pub fn listen(&mut self, now: Instant, conn: ConnId, listening: bool) {
+        if let Some(state) = self.conns.get_mut(conn) {
+            state.unread = !listening;
+        }
+        self.received(now, conn);
+    }
+
     /// An answer came in: dialling this endpoint is worth while, so the next delay is a short one again.
     pub fn proven(&mut self, conn: ConnId) {
         if let Some(Conn { state: ConnState::Open { proven, .. }, endpoint, .. }) = self.conns.get_mut(conn)
@@ -164,6 +172,7 @@ impl Cluster {
             state: ConnState::Dialing { until },
             in_flight: 0,
             last_used: now,
+            unread: false,
         });
         let Some(endpoint) = self.endpoints.get_mut(id) else { return };
         endpoint.conns.push(conn);
@@ -180,6 +189,9 @@ impl Cluster {
     pub(super) fn check_conn(&mut self, now: Instant, id: ConnId) {
         let idle_close = self.config.idle_close.max(LEAST);
         let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.unread && let ConnState::Open { heartbeat, .. } = &mut conn.state {
+            heartbeat.received(now);
+        }
         let unused = conn.last_used + idle_close <= now;
         let idle = unused && conn.in_flight == 0;
         let end = match &mut conn.state {

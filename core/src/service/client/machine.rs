@@ -76,14 +76,19 @@ impl<P: Protocol> Machine for Client<P> {
             return &mut [];
         }
         let slot = conn.slot();
-        if self.receiver.buf(slot).is_empty() {
-            let link = &mut self.links[slot as usize];
-            if self.receiver.is_starved(slot) && core::mem::take(&mut link.reading) {
-                self.actions.push_back(Action::Read(conn, false));
-            }
-            return &mut [];
+        let no_room = self.receiver.buf(slot).is_empty();
+        let starved = no_room && self.receiver.is_starved(slot);
+        let link = &mut self.links[slot as usize];
+        // Only the application can make room for a connection that is full. One that is starved may be what starves
+        // the others: it has to end if that lasts, so its silence counts.
+        let full = no_room && !starved;
+        if core::mem::replace(&mut link.full, full) != full {
+            self.cluster.listen(self.now, conn, !full);
         }
-        self.receiver.buf(slot)
+        if starved && core::mem::take(&mut link.reading) {
+            self.actions.push_back(Action::Read(conn, false));
+        }
+        if no_room { &mut [] } else { self.receiver.buf(slot) }
     }
 
     fn send_bufs<'a>(&'a self, conn: ConnId, bufs: &mut [&'a [u8]]) -> usize {

@@ -117,6 +117,8 @@ struct Link {
     /// The runtime knows that there are bytes to send.
     flushing: bool,
     reading: bool,
+    /// Undrained events fill its buffer, and the cluster knows.
+    full: bool,
     /// The runtime has dropped the socket itself.
     gone: bool,
 }
@@ -403,6 +405,7 @@ impl<P: Protocol> Client<P> {
             ping: None,
             flushing: false,
             reading: true,
+            full: false,
             gone: false,
         };
         // A whole new link: nothing of the slot's last tenant may be left.
