@@ -138,6 +138,8 @@ impl<P: Protocol> Client<P> {
 
     /// Reads again where the receive budget had stopped it.
     pub(super) fn relieve(&mut self) {
+        // What was lent is given back by now: a long answer that was taken frees its part of the budget.
+        self.receiver.reclaim();
         while let Some(slot) = self.receiver.relieved() {
             let link = &mut self.links[slot as usize];
             if !core::mem::replace(&mut link.reading, true) {
