@@ -97,3 +97,11 @@ fn at_the_limit_of_endpoints_no_more_are_added() {
     let added = rig.client.add_endpoint(rig.now, "users-b.internal:3001");
     assert_eq!(added, Err(Misuse::TooManyEndpoints { limit: 1 }));
 }
+
+#[test]
+fn an_endpoint_that_is_removed_before_its_dial_began_leaves_nothing_to_do() {
+    let mut rig = Rig::<Uw>::new(steady());
+    let added = rig.client.add_endpoint(rig.now, ADDRESS).unwrap();
+    assert!(rig.client.remove_endpoint(rig.now, added));
+    assert_eq!(plimsoll_core::machine::Machine::poll(&mut rig.client), None);
+}

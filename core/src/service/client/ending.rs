@@ -148,7 +148,10 @@ impl<P: Protocol> Client<P> {
         let link = &mut self.links[slot as usize];
         link.line = super::Line::default();
         link.send.clear(&mut self.send_pool);
-        if !link.gone {
+        let known = !link.gone && !self.actions.contains(&Action::Connect(conn));
+        // Nothing that the runtime was to do with it makes sense any more.
+        self.actions.retain(|action| action.conn() != conn);
+        if known {
             self.actions.push_back(Action::Close(conn));
         }
         let mut again = core::mem::take(&mut self.again);
