@@ -71,7 +71,8 @@ pub enum Action {
 impl Action {
     /// The connection that it is about.
     pub const fn conn(self) -> ConnId {
-        let (Action::Connect(conn) | Action::Close(conn) | Action::Read(conn, _) | Action::Flush(conn)) = self;
+        let (Action::Connect(conn) | Action::Close(conn) | Action::Read(conn, _) | Action::Flush(conn)) =
+            self;
         conn
     }
 }

@@ -37,10 +37,7 @@ fn above_the_receive_budget_reading_stops_and_goes_on_when_half_is_free() {
     let ids = [rig.request(), rig.request()];
     let open = rig.open();
     let content = "x".repeat(500_000);
-    let answers: Vec<_> = open
-        .iter()
-        .map(|&conn| Uw::answer(&rig.frames(conn)[0], &content))
-        .collect();
+    let answers: Vec<_> = open.iter().map(|&conn| Uw::answer(&rig.frames(conn)[0], &content)).collect();
     rig.feed(open[0], &answers[0][..400_000]);
     rig.feed(open[1], &answers[1][..400_000]);
     assert!(rig.actions.contains(&Action::Read(open[1], false)), "the second has to wait");

@@ -8,7 +8,8 @@ use plimsoll_core::policy::breaker::State;
 use plimsoll_core::service::Uw;
 use plimsoll_core::service::client::{Config, Options, RequestError, StateEvent};
 
-const OPEN: Result<plimsoll_core::id::RequestId, RequestError> = Err(RequestError::Rejected(Rejected::CircuitOpen));
+const OPEN: Result<plimsoll_core::id::RequestId, RequestError> =
+    Err(RequestError::Rejected(Rejected::CircuitOpen));
 
 fn tripped(config: Config) -> Rig<Uw> {
     let (mut rig, _) = Rig::<Uw>::connected(config);

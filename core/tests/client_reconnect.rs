@@ -18,8 +18,7 @@ fn without_jitter_the_delays_are_those_of_the_public_client() {
     rig.dial = Dial::Fails;
     rig.add(ADDRESS);
     rig.pass_ms(150_000);
-    let expected =
-        [1_000, 1_500, 2_250, 3_375, 5_062, 7_593, 11_390, 17_085, 25_628, 30_000, 30_000];
+    let expected = [1_000, 1_500, 2_250, 3_375, 5_062, 7_593, 11_390, 17_085, 25_628, 30_000, 30_000];
     assert_eq!(gaps(&rig)[..11], expected);
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use client_support::{Toy, Wire, limit};
 use plimsoll_core::id::RequestId;
-use plimsoll_core::service::client::{Client, Config, Event, Options};
 use plimsoll_core::service::Uw;
+use plimsoll_core::service::client::{Client, Config, Event, Options};
 use plimsoll_core::testing::laws::{self, Op, Subject};
 use plimsoll_core::time::Instant;
 use quickcheck::quickcheck;

@@ -189,7 +189,9 @@ impl Cluster {
     pub(super) fn check_conn(&mut self, now: Instant, id: ConnId) {
         let idle_close = self.config.idle_close.max(LEAST);
         let Some(conn) = self.conns.get_mut(id) else { return };
-        if conn.unread && let ConnState::Open { heartbeat, .. } = &mut conn.state {
+        if conn.unread
+            && let ConnState::Open { heartbeat, .. } = &mut conn.state
+        {
             heartbeat.received(now);
         }
         let unused = conn.last_used + idle_close <= now;

@@ -396,11 +396,20 @@ impl Cluster {
         let limit = self.config.in_flight.get();
         let (mut out, mut removed, mut dialing) = (0, 0, 0);
         for (id, endpoint) in self.endpoints.iter() {
-            let conns = || endpoint.conns.iter().map(|&conn| self.conns.get(conn).expect("a connection of an endpoint"));
+            let conns = || {
+                endpoint.conns.iter().map(|&conn| self.conns.get(conn).expect("a connection of an endpoint"))
+            };
             let open = conns().filter(|conn| conn.is_open()).count();
-            assert!(conns().all(|conn| conn.endpoint == id && conn.in_flight <= limit), "a connection of {id}");
+            assert!(
+                conns().all(|conn| conn.endpoint == id && conn.in_flight <= limit),
+                "a connection of {id}"
+            );
             assert_eq!(endpoint.open as usize, open, "connections of {id} that stand");
-            assert_eq!(endpoint.in_flight, conns().map(|conn| conn.in_flight).sum::<u32>(), "in flight at {id}");
+            assert_eq!(
+                endpoint.in_flight,
+                conns().map(|conn| conn.in_flight).sum::<u32>(),
+                "in flight at {id}"
+            );
             assert_eq!(endpoint.conns.len() - open, usize::from(endpoint.dialing.is_some()), "dials to {id}");
             let fit = !endpoint.removed && !endpoint.out && endpoint.room(limit) > 0;
             assert_eq!(endpoint.listed.is_some(), fit, "whether {id} is listed");
@@ -412,7 +421,10 @@ impl Cluster {
             dialing += u32::from(endpoint.dialing.is_some());
         }
         let listed = self.endpoints.iter().filter(|(_, endpoint)| endpoint.listed.is_some()).count();
-        assert_eq!((out, removed, dialing, listed), (self.out, self.removed, self.dialing, self.listed.len()));
+        assert_eq!(
+            (out, removed, dialing, listed),
+            (self.out, self.removed, self.dialing, self.listed.len())
+        );
         let conns: usize = self.endpoints.iter().map(|(_, endpoint)| endpoint.conns.len()).sum();
         assert_eq!((conns, self.conn_timers.len()), (self.conns.len(), self.conns.len()));
     }

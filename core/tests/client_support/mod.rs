@@ -13,7 +13,9 @@ use std::time::Duration;
 use plimsoll_core::error::{Fault, ProtocolError};
 use plimsoll_core::id::{ConnId, EndpointId, RequestId};
 use plimsoll_core::machine::{Action, Input, Machine};
-use plimsoll_core::service::client::{Client, CloseCause, Config, Event, Options, Outcome, RequestError, StateEvent};
+use plimsoll_core::service::client::{
+    Client, CloseCause, Config, Event, Options, Outcome, RequestError, StateEvent,
+};
 use plimsoll_core::time::Instant;
 pub use wires::{Frame, Toy, Wire};
 
@@ -402,7 +404,8 @@ impl<W: Wire> Rig<W> {
             assert!(idempotent || count <= 1, "{id} may not be repeated and was sent {count} times");
             let most = usize::from(self.config.attempts.get());
             assert!(count <= most, "{id} was sent {count} times");
-            let unsent = matches!(self.done.get(id), Some(Done::Timeout { sent: false } | Done::Lost { sent: false }));
+            let unsent =
+                matches!(self.done.get(id), Some(Done::Timeout { sent: false } | Done::Lost { sent: false }));
             assert!(!unsent || count == 0, "{id} was not sent, says its outcome, but was");
         }
     }

@@ -42,7 +42,8 @@ impl Wire for Uw {
     fn answer(frame: &Frame, text: &str) -> Vec<u8> {
         let mut out = Vec::new();
         let id = frame.id.expect("a UW frame has an id");
-        uw::encode_response(&mut out, id, text.as_bytes(), &Limits::default()).expect("content within the limit");
+        uw::encode_response(&mut out, id, text.as_bytes(), &Limits::default())
+            .expect("content within the limit");
         out
     }
 }
