@@ -68,6 +68,15 @@ pub enum Action {
     Flush(ConnId),
 }
 
+impl Action {
+    /// The connection that it is about.
+    pub const fn conn(self) -> ConnId {
+        let (Action::Connect(conn) | Action::Close(conn) | Action::Read(conn, _) | Action::Flush(conn)) =
+            self;
+        conn
+    }
+}
+
 /// A pure state machine: everything a runtime sees of the service client, the service server, or a user's own.
 pub trait Machine {
     /// One decoded item, lent straight out of the receive buffer.

@@ -157,6 +157,12 @@ impl SendQueue {
             chunk.drain(start..end);
         }
         self.len -= len;
+        // No empty slice may stand before what waits: a runtime that writes it takes the socket for closed.
+        if self.chunks.front().is_some_and(|chunk| chunk.len() == self.head) {
+            self.chunks.pop_front();
+            self.head = 0;
+        }
+        self.chunks.retain(|chunk| !chunk.is_empty());
     }
 
     /// Gives all chunks back: the connection has ended.

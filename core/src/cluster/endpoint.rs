@@ -18,6 +18,8 @@ pub(super) struct Endpoint {
     pub(super) dialing: Option<ConnId>,
     /// Not before this the next dial.
     pub(super) dial_at: Instant,
+    /// A failure put `dial_at` off, and nothing was dialled since: connections that are lost together count once.
+    pub(super) backing_off: bool,
     pub(super) in_flight: u32,
     /// The connection of the burst, and how many more requests go to it.
     pub(super) burst: Option<(ConnId, u32)>,
@@ -39,6 +41,8 @@ pub(super) struct Conn {
     pub(super) state: ConnState,
     pub(super) in_flight: u32,
     pub(super) last_used: Instant,
+    /// Nobody reads from it, for want of room: its silence says nothing.
+    pub(super) unread: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -58,7 +62,7 @@ pub(super) type Conns = Table<kind::Conn, Conn>;
 impl Endpoint {
     /// The requests that its connections still have room for.
     pub(super) fn room(&self, limit: u32) -> u32 {
-        (self.open * limit).saturating_sub(self.in_flight)
+        self.open.saturating_mul(limit).saturating_sub(self.in_flight)
     }
 
     /// The connection that the next request goes to: that of the burst, or the least loaded; of equals the one

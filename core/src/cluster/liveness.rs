@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::cmp::min;
+use core::time::Duration;
 
 use super::endpoint::{Conn, ConnState, Endpoint};
 use super::{Action, CloseCause, Cluster, StateEvent};
@@ -15,10 +16,13 @@ use crate::time::Instant;
 /// down.
 const DIAL_TRIES: usize = 8;
 
+/// Shorter times than this count as this: a time of zero would be due again at once, for ever.
+const LEAST: Duration = Duration::from_millis(1);
+
 impl Cluster {
-    /// A dial has succeeded. Ignored for a connection that is not being dialled.
-    pub fn connected(&mut self, now: Instant, conn: ConnId) {
-        let Some(state) = self.conns.get_mut(conn).filter(|state| !state.is_open()) else { return };
+    /// A dial has succeeded. `false`, and ignored, for a connection that is not being dialled.
+    pub fn connected(&mut self, now: Instant, conn: ConnId) -> bool {
+        let Some(state) = self.conns.get_mut(conn).filter(|state| !state.is_open()) else { return false };
         let heartbeat = Heartbeat::new(self.config.heartbeat, now, &mut self.rng);
         state.state = ConnState::Open { heartbeat, proven: false };
         state.last_used = now;
@@ -33,6 +37,7 @@ impl Cluster {
         self.review(now, id);
         self.hand_off(now);
         self.close_drained(now);
+        true
     }
 
     /// The transport says that a connection is gone, or its dial has failed.
@@ -46,6 +51,14 @@ impl Cluster {
         if let Some(Conn { state: ConnState::Open { heartbeat, .. }, .. }) = self.conns.get_mut(conn) {
             heartbeat.received(now);
         }
+    }
+
+    /// Whether somebody reads from the connection. While nobody does, its silence is our own doing.
+    pub fn listen(&mut self, now: Instant, conn: ConnId, listening: bool) {
+        if let Some(state) = self.conns.get_mut(conn) {
+            state.unread = !listening;
+        }
+        self.received(now, conn);
     }
 
     /// An answer came in: dialling this endpoint is worth while, so the next delay is a short one again.
@@ -73,13 +86,15 @@ impl Cluster {
             } else {
                 endpoint.dialing = None;
             }
-            if cause.is_error() {
-                endpoint.dial_at = now + endpoint.backoff.next(&mut self.rng);
+            if cause.is_error() && !core::mem::replace(&mut endpoint.backing_off, true) {
+                let retry_at = now + endpoint.backoff.next(&mut self.rng);
+                endpoint.dial_at = endpoint.dial_at.max(retry_at);
             }
         }
         self.tell(StateEvent::Closed { endpoint: id, conn, cause });
         self.actions.push_back(Action::Close(conn, cause));
         self.review(now, id);
+        self.dial_for_room(now, self.waiters.len());
     }
 
     /// Dials the endpoint if connections are missing and it is time; otherwise notes whether it may be dialled on
@@ -98,16 +113,17 @@ impl Cluster {
         }
     }
 
-    /// Whether connections are to be kept up that are not there, or demand needs the endpoint's first.
+    /// Whether connections are to be kept up that are not there.
     pub(super) fn wants_dial(&self, endpoint: &Endpoint) -> bool {
         let kept = if self.draining { 0 } else { self.config.min_connections };
         let kept = min(kept, self.config.max_connections.get()) as usize;
-        let demanded = !self.waiters.is_empty() && endpoint.conns.is_empty();
-        !endpoint.removed && (endpoint.conns.len() < kept || demanded)
+        !endpoint.removed && endpoint.conns.len() < kept
     }
 
-    fn may_dial(&self, endpoint: &Endpoint) -> bool {
+    /// Whether another connection would help those who wait, and is allowed.
+    pub(super) fn may_dial(&self, endpoint: &Endpoint) -> bool {
         !endpoint.removed
+            && !endpoint.out
             && endpoint.dialing.is_none()
             && endpoint.conns.len() < self.config.max_connections.get() as usize
     }
@@ -124,10 +140,10 @@ impl Cluster {
         }
     }
 
-    /// Somebody waits: dials one endpoint that has room for another connection, each in turn; never more than there
-    /// are waiters.
-    pub(super) fn dial_for_room(&mut self, now: Instant) {
-        if u64::from(self.dialing) > self.waiters.len() as u64 {
+    /// Dials one endpoint that has room for another connection, each in turn, unless as many dials are under way as
+    /// there are requests that wait.
+    pub(super) fn dial_for_room(&mut self, now: Instant, waiting: usize) {
+        if u64::from(self.dialing) >= waiting as u64 {
             return;
         }
         let mut left = self.dialable.len().min(DIAL_TRIES);
@@ -150,17 +166,19 @@ impl Cluster {
     }
 
     fn dial(&mut self, now: Instant, id: EndpointId) {
-        let until = now + self.config.connect_timeout;
+        let until = now + self.config.connect_timeout.max(LEAST);
         let conn = self.conns.insert(Conn {
             endpoint: id,
             state: ConnState::Dialing { until },
             in_flight: 0,
             last_used: now,
+            unread: false,
         });
         let Some(endpoint) = self.endpoints.get_mut(id) else { return };
         endpoint.conns.push(conn);
         endpoint.dialing = Some(conn);
         endpoint.dial_at = now + self.config.dial_stagger;
+        endpoint.backing_off = false;
         self.dialing += 1;
         self.dialable.remove(id.slot());
         self.actions.push_back(Action::Dial(conn));
@@ -169,9 +187,15 @@ impl Cluster {
 
     /// Looks after a connection whose timer has fired.
     pub(super) fn check_conn(&mut self, now: Instant, id: ConnId) {
-        let idle_close = self.config.idle_close;
+        let idle_close = self.config.idle_close.max(LEAST);
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let idle = conn.in_flight == 0 && conn.last_used + idle_close <= now;
+        if conn.unread
+            && let ConnState::Open { heartbeat, .. } = &mut conn.state
+        {
+            heartbeat.received(now);
+        }
+        let unused = conn.last_used + idle_close <= now;
+        let idle = unused && conn.in_flight == 0;
         let end = match &mut conn.state {
             ConnState::Dialing { until } => (*until <= now).then_some(CloseCause::DialTimeout),
             ConnState::Open { heartbeat, .. } => match heartbeat.tick(now) {
@@ -186,8 +210,8 @@ impl Cluster {
         match end {
             Some(cause) => self.end(now, id, cause),
             None => {
-                if idle && let Some(conn) = self.conns.get_mut(id) {
-                    // Needed for the minimum: looked at again after another idle time.
+                if unused && let Some(conn) = self.conns.get_mut(id) {
+                    // Busy, or needed for the minimum: looked at again after another idle time.
                     conn.last_used = now;
                 }
                 self.schedule(id);
@@ -207,15 +231,16 @@ impl Cluster {
         let at = match &conn.state {
             ConnState::Dialing { until } => Some(*until),
             ConnState::Open { heartbeat, .. } => {
-                let idle_at = conn.last_used + self.config.idle_close;
+                let idle_at = conn.last_used + self.config.idle_close.max(LEAST);
                 Some(heartbeat.deadline().map_or(idle_at, |beat| beat.min(idle_at)))
             }
         };
         self.conn_timers.set(id.slot(), at);
     }
 
-    /// While draining: closes what is idle, once nothing waits.
-    pub(super) fn close_drained(&mut self, now: Instant) {
+    /// While draining: closes what is idle, once nothing waits. To be called when the requests of a lost connection
+    /// have found another place or ended; everything else that makes a connection idle does it by itself.
+    pub fn close_drained(&mut self, now: Instant) {
         if !self.draining || !self.waiters.is_empty() {
             return;
         }

@@ -84,8 +84,10 @@ pub struct Cluster {
     conns: Conns,
     /// Endpoints that can take a request: room on a connection, and a breaker that lets it through.
     listed: Vec<EndpointId>,
-    /// Endpoints whose breaker lets nothing through.
+    /// Endpoints that are not removed, and whose breaker lets nothing through.
     out: u32,
+    /// Endpoints that are removed, and stay until their last connection has ended.
+    removed: u32,
     /// Dials under way.
     dialing: u32,
     /// Endpoints (by slot) that may be dialled for more room.
@@ -113,6 +115,7 @@ impl Cluster {
             conns: Table::new(),
             listed: Vec::new(),
             out: 0,
+            removed: 0,
             dialing: 0,
             dialable: ReadyList::new(),
             endpoint_timers: Timers::new(),
@@ -145,6 +148,7 @@ impl Cluster {
             open: 0,
             dialing: None,
             dial_at: now,
+            backing_off: false,
             in_flight: 0,
             burst: None,
             breaker: Breaker::new(self.config.breaker, breaker_seed),
@@ -155,6 +159,7 @@ impl Cluster {
             removed: false,
         });
         self.review(now, id);
+        self.dial_for_room(now, self.waiters.len());
         Ok(id)
     }
 
@@ -165,7 +170,10 @@ impl Cluster {
             return false;
         };
         endpoint.removed = true;
-        for conn in endpoint.conns.clone() {
+        let conns = endpoint.conns.clone();
+        self.removed += 1;
+        self.set_out(id, false);
+        for conn in conns {
             if self.conns.get(conn).is_some_and(|conn| conn.in_flight == 0) {
                 self.end(now, conn, CloseCause::Removed);
             }
@@ -203,10 +211,11 @@ impl Cluster {
 
     /// The next change that an operator would want to know.
     pub fn state_event(&mut self) -> Option<StateEvent> {
-        if self.missed > 0 && self.states.len() < STATE_EVENTS / 2 {
-            return Some(StateEvent::Missed(core::mem::take(&mut self.missed)));
-        }
-        self.states.pop_front()
+        let missed = (self.missed > 0).then_some(StateEvent::Missed(self.missed));
+        self.states.pop_front().or_else(|| {
+            self.missed = 0;
+            missed
+        })
     }
 
     /// Whether [`state_event`](Self::state_event) has something.
@@ -305,7 +314,9 @@ impl Cluster {
             self.forget(id);
             return;
         }
-        let dial = (endpoint.dialing.is_none() && self.wants_dial(endpoint)).then_some(endpoint.dial_at);
+        let wanted = self.wants_dial(endpoint) || (!self.waiters.is_empty() && self.may_dial(endpoint));
+        let later = endpoint.dialing.is_none() && endpoint.dial_at > now;
+        let dial = (wanted && later).then_some(endpoint.dial_at);
         let at = [dial, endpoint.breaker.deadline()].into_iter().flatten().min();
         self.endpoint_timers.set(id.slot(), at);
     }
@@ -313,9 +324,8 @@ impl Cluster {
     fn forget(&mut self, id: EndpointId) {
         self.endpoint_timers.set(id.slot(), None);
         self.dialable.remove(id.slot());
-        if self.endpoints.remove(id).is_some_and(|endpoint| endpoint.out) {
-            self.out -= 1;
-        }
+        self.endpoints.remove(id);
+        self.removed -= 1;
     }
 
     fn check_breaker(&mut self, now: Instant, id: EndpointId) {
@@ -336,6 +346,7 @@ impl Cluster {
 
     fn set_out(&mut self, id: EndpointId, out: bool) {
         let Some(endpoint) = self.endpoints.get_mut(id) else { return };
+        let out = out && !endpoint.removed;
         match (core::mem::replace(&mut endpoint.out, out), out) {
             (false, true) => self.out += 1,
             (true, false) => self.out -= 1,
@@ -344,7 +355,8 @@ impl Cluster {
     }
 
     fn tell(&mut self, event: StateEvent) {
-        if self.states.len() < STATE_EVENTS {
+        // After a gap, nothing more is queued until somebody was told of the gap, in its place.
+        if self.states.len() < STATE_EVENTS && self.missed == 0 {
             self.states.push_back(event);
         } else {
             self.missed += 1;
@@ -362,11 +374,58 @@ impl Cluster {
             Outcome::Ignored => {}
         }
         let transition = endpoint.breaker.settle(now, place.permit, outcome);
-        if transition.is_some() || endpoint.breaker.deadline().is_some() {
+        if transition.is_some() || endpoint.out || place.permit.is_probe() {
             let open = endpoint.breaker.state(now) == breaker::State::Open;
             self.breaker_moved(place.endpoint, transition);
             self.set_out(place.endpoint, open);
             self.review(now, place.endpoint);
+            if !self.waiters.is_empty() {
+                self.hand_off(now);
+            }
         }
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Cluster {
+    /// Recounts everything that is counted as it changes.
+    ///
+    /// # Panics
+    /// If a count is wrong.
+    pub fn audit(&self) {
+        let limit = self.config.in_flight.get();
+        let (mut out, mut removed, mut dialing) = (0, 0, 0);
+        for (id, endpoint) in self.endpoints.iter() {
+            let conns = || {
+                endpoint.conns.iter().map(|&conn| self.conns.get(conn).expect("a connection of an endpoint"))
+            };
+            let open = conns().filter(|conn| conn.is_open()).count();
+            assert!(
+                conns().all(|conn| conn.endpoint == id && conn.in_flight <= limit),
+                "a connection of {id}"
+            );
+            assert_eq!(endpoint.open as usize, open, "connections of {id} that stand");
+            assert_eq!(
+                endpoint.in_flight,
+                conns().map(|conn| conn.in_flight).sum::<u32>(),
+                "in flight at {id}"
+            );
+            assert_eq!(endpoint.conns.len() - open, usize::from(endpoint.dialing.is_some()), "dials to {id}");
+            let fit = !endpoint.removed && !endpoint.out && endpoint.room(limit) > 0;
+            assert_eq!(endpoint.listed.is_some(), fit, "whether {id} is listed");
+            assert!(endpoint.listed.is_none_or(|at| self.listed[at] == id), "where {id} is listed");
+            let dialable = self.dialable.contains(id.slot());
+            assert_eq!(dialable, self.may_dial(endpoint), "whether {id} is dialable");
+            out += u32::from(endpoint.out);
+            removed += u32::from(endpoint.removed);
+            dialing += u32::from(endpoint.dialing.is_some());
+        }
+        let listed = self.endpoints.iter().filter(|(_, endpoint)| endpoint.listed.is_some()).count();
+        assert_eq!(
+            (out, removed, dialing, listed),
+            (self.out, self.removed, self.dialing, self.listed.len())
+        );
+        let conns: usize = self.endpoints.iter().map(|(_, endpoint)| endpoint.conns.len()).sum();
+        assert_eq!((conns, self.conn_timers.len()), (self.conns.len(), self.conns.len()));
     }
 }

@@ -68,13 +68,14 @@ impl Cluster {
         {
             return Ok(place);
         }
-        if self.endpoints.is_empty() {
+        let serving = self.endpoints.len() - self.removed as usize;
+        if serving == 0 {
             return Err(Unplaced::Rejected(Rejected::NoEndpoint));
         }
-        if self.out as usize == self.endpoints.len() {
+        if self.out as usize == serving {
             return Err(Unplaced::Rejected(Rejected::CircuitOpen));
         }
-        self.dial_for_room(now);
+        self.dial_for_room(now, self.waiters.len() + 1);
         Err(Unplaced::Full)
     }
 
@@ -126,7 +127,7 @@ impl Cluster {
     pub(super) fn hand_off(&mut self, now: Instant) {
         while !self.waiters.is_empty() {
             let Some(place) = self.place(now) else {
-                self.dial_for_room(now);
+                self.dial_for_room(now, self.waiters.len());
                 return;
             };
             if let Some(waiter) = self.waiters.pop() {

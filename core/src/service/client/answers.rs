@@ -78,8 +78,14 @@ impl<P: Protocol> Client<P> {
         let conn = self.links[slot as usize].conn;
         let request = match wire_id {
             Some(id) => self.requests.find_wire(id, conn),
-            None => Some(self.links[slot as usize].line.first().ok_or(ProtocolError::Unexpected)?),
+            None => self.links[slot as usize].line.first(),
         };
+        // Nobody can answer what has not begun to leave.
+        let sent = self.links[slot as usize].send.sent();
+        let request = request.filter(|&request| self.requests.get(request).start < sent);
+        if request.is_none() && wire_id.is_none() {
+            return Err(ProtocolError::Unexpected);
+        }
         let Some(request) = request else {
             self.metrics.late_responses += 1;
             return Ok(None);
@@ -132,6 +138,8 @@ impl<P: Protocol> Client<P> {
 
     /// Reads again where the receive budget had stopped it.
     pub(super) fn relieve(&mut self) {
+        // What was lent is given back by now: a long answer that was taken frees its part of the budget.
+        self.receiver.reclaim();
         while let Some(slot) = self.receiver.relieved() {
             let link = &mut self.links[slot as usize];
             if !core::mem::replace(&mut link.reading, true) {

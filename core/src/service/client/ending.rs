@@ -47,8 +47,10 @@ impl<P: Protocol> Client<P> {
     pub(super) fn time_out(&mut self, now: Instant) {
         while let Some(slot) = self.requests.deadlines.pop_due(now) {
             self.give_up(now, slot, breaker::Outcome::Failure, |sent| How::Timeout { sent });
-            // Its place may go to one that waits, and is due as well.
-            self.catch_up();
+            // The next to time out may have got the place that came free.
+            if self.cluster.has_actions() {
+                self.catch_up();
+            }
         }
     }
 
@@ -146,7 +148,10 @@ impl<P: Protocol> Client<P> {
         let link = &mut self.links[slot as usize];
         link.line = super::Line::default();
         link.send.clear(&mut self.send_pool);
-        if !link.gone {
+        let known = !link.gone && !self.actions.contains(&Action::Connect(conn));
+        // Nothing that the runtime was to do with it makes sense any more.
+        self.actions.retain(|action| action.conn() != conn);
+        if known {
             self.actions.push_back(Action::Close(conn));
         }
         let mut again = core::mem::take(&mut self.again);

@@ -15,9 +15,7 @@ impl<P: Protocol> Machine for Client<P> {
         Self: 'a;
 
     fn handle(&mut self, now: Instant, input: Input) {
-        let now = self.clamp(now);
-        // A request that was just given a place must stand on it before it can be given up.
-        self.catch_up();
+        let now = self.begin(now);
         match input {
             Input::Connected(conn) => self.connected(now, conn),
             Input::Received(conn, n) => self.received(now, conn, n),
@@ -78,14 +76,19 @@ impl<P: Protocol> Machine for Client<P> {
             return &mut [];
         }
         let slot = conn.slot();
-        if self.receiver.buf(slot).is_empty() {
-            let link = &mut self.links[slot as usize];
-            if self.receiver.is_starved(slot) && core::mem::take(&mut link.reading) {
-                self.actions.push_back(Action::Read(conn, false));
-            }
-            return &mut [];
+        let no_room = self.receiver.buf(slot).is_empty();
+        let starved = no_room && self.receiver.is_starved(slot);
+        let link = &mut self.links[slot as usize];
+        // Only the application can make room for a connection that is full. One that is starved may be what starves
+        // the others: it has to end if that lasts, so its silence counts.
+        let full = no_room && !starved;
+        if core::mem::replace(&mut link.full, full) != full {
+            self.cluster.listen(self.now, conn, !full);
         }
-        self.receiver.buf(slot)
+        if starved && core::mem::take(&mut link.reading) {
+            self.actions.push_back(Action::Read(conn, false));
+        }
+        if no_room { &mut [] } else { self.receiver.buf(slot) }
     }
 
     fn send_bufs<'a>(&'a self, conn: ConnId, bufs: &mut [&'a [u8]]) -> usize {
@@ -118,11 +121,14 @@ impl<P: Protocol> Machine for Client<P> {
 
 impl<P: Protocol> Client<P> {
     fn due(&self) -> Option<(Instant, &'static str)> {
+        if self.is_finished() {
+            return None;
+        }
         if !self.actions.is_empty() || self.cluster.has_actions() || self.doomed.is_some() {
             return Some((self.now, "actions wait"));
         }
         let request = self.requests.deadlines.next().map(|at| (at, "a request's timeout"));
-        let drain = self.draining.filter(|_| !self.is_finished()).map(|at| (at, "the end of the drain"));
+        let drain = self.draining.map(|at| (at, "the end of the drain"));
         [request, drain, self.cluster.deadline()].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
@@ -136,12 +142,8 @@ impl<P: Protocol> Client<P> {
     }
 
     fn connected(&mut self, now: Instant, conn: ConnId) {
-        if !self.cluster.has_conn(conn) {
-            return;
-        }
-        self.cluster.connected(now, conn);
         // The cluster may have closed it at once: nobody needs it any more.
-        if self.cluster.has_conn(conn) {
+        if self.cluster.connected(now, conn) && self.cluster.has_conn(conn) {
             let (protocol, link) = (&self.protocol, &mut self.links[conn.index()]);
             let greeted = link.send.push_with(&mut self.send_pool, |out| {
                 protocol.greet(out);

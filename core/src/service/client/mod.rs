@@ -55,7 +55,7 @@ pub use config::Config;
 pub use crate::cluster::{CloseCause, StateEvent, Status};
 
 use crate::buf::pool::ObjectPool;
-use crate::buf::{Receiver, SendPool, SendQueue};
+use crate::buf::{BLOCK, Receiver, SendPool, SendQueue};
 use crate::cluster::{self, Cluster, Place, Unplaced};
 use crate::error::{Misuse, ProtocolError, Rejected};
 use crate::id::{ConnId, EndpointId, RequestId};
@@ -117,6 +117,8 @@ struct Link {
     /// The runtime knows that there are bytes to send.
     flushing: bool,
     reading: bool,
+    /// Undrained events fill its buffer, and the cluster knows.
+    full: bool,
     /// The runtime has dropped the socket itself.
     gone: bool,
 }
@@ -135,7 +137,7 @@ impl<P: Protocol> Client<P> {
             cluster: Cluster::new(config.cluster, rng.next_u64()),
             requests: Requests::new(rng.next_u64()),
             links: Vec::new(),
-            receiver: Receiver::new(config.receive_budget.get() as usize),
+            receiver: Receiver::new((config.receive_budget.get() as usize).max(2 * BLOCK)),
             send_pool: SendPool::new(SPARE_CHUNKS),
             frames: ObjectPool::new(Vec::new, clear_frame, 0, SPARE_FRAMES),
             budget: RetryBudget::new(config.retry_budget, Instant::ZERO),
@@ -159,7 +161,7 @@ impl<P: Protocol> Client<P> {
     /// # Errors
     /// [`Misuse::BadAddress`]; [`Misuse::TooManyEndpoints`] at the configured limit.
     pub fn add_endpoint(&mut self, now: Instant, address: &str) -> Result<EndpointId, Misuse> {
-        let now = self.clamp(now);
+        let now = self.begin(now);
         let added = self.cluster.add_endpoint(now, address);
         self.catch_up();
         added
@@ -168,7 +170,7 @@ impl<P: Protocol> Client<P> {
     /// Sends no more requests to an endpoint, and closes its connections when their last request has ended. `false` if
     /// there is no such endpoint.
     pub fn remove_endpoint(&mut self, now: Instant, endpoint: EndpointId) -> bool {
-        let now = self.clamp(now);
+        let now = self.begin(now);
         let removed = self.cluster.remove_endpoint(now, endpoint);
         self.catch_up();
         removed
@@ -185,7 +187,7 @@ impl<P: Protocol> Client<P> {
         request: &P::Request<'_>,
         options: Options,
     ) -> Result<RequestId, RequestError> {
-        let now = self.clamp(now);
+        let now = self.begin(now);
         let taken = self.take(now, request, options);
         match &taken {
             Ok(_) => self.metrics.requests += 1,
@@ -306,8 +308,7 @@ impl<P: Protocol> Client<P> {
 
     /// Gives a request up: its place is free at once, and it ends as [`Outcome::Cancelled`]. `false` if it has ended.
     pub fn cancel(&mut self, now: Instant, id: RequestId) -> bool {
-        let now = self.clamp(now);
-        self.catch_up();
+        let now = self.begin(now);
         let Some(slot) = self.requests.find(id) else { return false };
         self.give_up(now, slot, breaker::Outcome::Ignored, |_| ending::How::Cancelled);
         self.catch_up();
@@ -317,7 +318,7 @@ impl<P: Protocol> Client<P> {
     /// Takes no more requests, sees those it has taken to their end, and closes. At `deadline`, what is left ends as
     /// [`Outcome::Lost`].
     pub fn shutdown(&mut self, now: Instant, deadline: Instant) {
-        let now = self.clamp(now);
+        let now = self.begin(now);
         self.draining = Some(self.draining.map_or(deadline, |earlier| earlier.min(deadline)));
         self.cluster.drain(now);
         self.catch_up();
@@ -348,8 +349,13 @@ impl<P: Protocol> Client<P> {
         self.cluster.breaker(endpoint)
     }
 
-    fn clamp(&mut self, now: Instant) -> Instant {
+    /// Begins whatever happens now, which may be no earlier than what happened before; and does first what the last
+    /// look at an event has left to do, so that a waiter that has a place by now is not taken for one that waits.
+    fn begin(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
+        if self.cluster.has_actions() || self.doomed.is_some() {
+            self.catch_up();
+        }
         self.now
     }
 
@@ -363,6 +369,9 @@ impl<P: Protocol> Client<P> {
             }
             while let Some(action) = self.cluster.poll() {
                 self.carry_out(action);
+            }
+            if self.draining.is_some() {
+                self.cluster.close_drained(self.now);
             }
             self.look_ahead();
             if self.doomed.is_none() && !self.cluster.has_actions() {
@@ -381,6 +390,7 @@ impl<P: Protocol> Client<P> {
                 if self.cluster.has_conn(place.conn) {
                     self.put(place, waiter);
                 } else {
+                    self.cluster.settle(self.now, place, breaker::Outcome::Ignored);
                     self.try_again(waiter);
                 }
             }
@@ -395,6 +405,7 @@ impl<P: Protocol> Client<P> {
             ping: None,
             flushing: false,
             reading: true,
+            full: false,
             gone: false,
         };
         // A whole new link: nothing of the slot's last tenant may be left.
@@ -440,5 +451,32 @@ impl<P: Protocol> Client<P> {
         entry.len = (end - start) as u32;
         self.metrics.pings += 1;
         self.flush(slot);
+    }
+}
+
+#[cfg(feature = "testing")]
+impl<P: Protocol> Client<P> {
+    /// Recounts everything that is counted as it changes.
+    ///
+    /// # Panics
+    /// If a count is wrong.
+    pub fn audit(&self) {
+        self.cluster.audit();
+        let mut requests = Vec::from_iter(self.requests.taken());
+        for slot in self.requests.taken() {
+            let on_conn = match self.requests.get(slot).state {
+                State::Placed(place) => place.conn,
+                State::Ghost { conn, .. } => conn,
+                State::Free | State::Waiting => continue,
+            };
+            assert!(self.cluster.has_conn(on_conn), "request {slot} is on {on_conn}, which is gone");
+            let mut line = self.links[on_conn.index()].line.first();
+            while line.is_some_and(|other| other != slot) {
+                line = line.and_then(|other| self.requests.after(other));
+            }
+            assert!(line.is_some(), "request {slot} is not in the line of {on_conn}");
+            requests.retain(|&other| other != slot);
+        }
+        assert_eq!(requests.len() as u32, self.cluster.status().waiting, "requests that wait");
     }
 }

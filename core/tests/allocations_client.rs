@@ -1,0 +1,113 @@
+//! Law 9, for the service client: once warm, the steady state allocates nothing.
+
+use plimsoll_core::id::{ConnId, RequestId};
+use plimsoll_core::machine::{Action, Input, Machine};
+use plimsoll_core::service::client::{Client, Config, Event, Options};
+use plimsoll_core::service::{Uw, UwRequest};
+use plimsoll_core::time::Instant;
+use plimsoll_core::wire::uw::{Limits, Mode, Step, decode_request, encode_response};
+
+const BURST: usize = 60;
+
+/// Bursts of requests, some of them idempotent, some cancelled before they are sent and some after, some that wait.
+struct Load {
+    client: Client<Uw>,
+    now: u64,
+    conns: Vec<ConnId>,
+    requests: Vec<RequestId>,
+    sent: Vec<u8>,
+    answers: Vec<u8>,
+    ended: usize,
+}
+
+impl Load {
+    fn new() -> Self {
+        let mut config = Config::default();
+        config.cluster.in_flight = core::num::NonZeroU32::new(20).unwrap();
+        config.cluster.max_connections = core::num::NonZeroU32::new(2).unwrap();
+        config.cluster.min_connections = 2;
+        let mut client = Client::new(Uw::default(), config, 7);
+        client.add_endpoint(Instant::ZERO, "users.internal:3001").unwrap();
+        let (sent, answers) = (Vec::with_capacity(100_000), Vec::with_capacity(100_000));
+        let mut load = Load {
+            client,
+            now: 0,
+            conns: Vec::with_capacity(2),
+            requests: Vec::with_capacity(BURST),
+            sent,
+            answers,
+            ended: 0,
+        };
+        for _ in 0..100 {
+            load.now += 1;
+            load.client.handle(Instant::from_millis(load.now), Input::Tick);
+            load.turn();
+        }
+        assert_eq!(load.conns.len(), 2);
+        load
+    }
+
+    /// What a runtime does in a turn, and the answers of the peers.
+    fn turn(&mut self) {
+        let now = Instant::from_millis(self.now);
+        loop {
+            while let Some(event) = self.client.event() {
+                self.ended += usize::from(matches!(event, Event::Outcome { .. }));
+            }
+            let Some(action) = self.client.poll() else { return };
+            match action {
+                Action::Connect(conn) => {
+                    self.conns.push(conn);
+                    self.client.handle(now, Input::Connected(conn));
+                }
+                Action::Flush(conn) => self.serve(now, conn),
+                Action::Read(..) | Action::Close(_) => panic!("{action:?}"),
+            }
+        }
+    }
+
+    fn serve(&mut self, now: Instant, conn: ConnId) {
+        let mut bufs = [&[][..]; 8];
+        let n = self.client.send_bufs(conn, &mut bufs);
+        self.sent.clear();
+        bufs[..n].iter().for_each(|buf| self.sent.extend_from_slice(buf));
+        self.client.handle(now, Input::Sent(conn, self.sent.len()));
+        self.answers.clear();
+        let (mut rest, limits) = (&self.sent[..], Limits::default());
+        while let Ok(Step::Frame(head)) = decode_request(rest, &limits, Mode::Strict) {
+            encode_response(&mut self.answers, head.id, &rest[head.content.clone()], &limits).unwrap();
+            rest = &rest[head.content.end..];
+        }
+        assert_eq!(self.client.feed(now, conn, &self.answers), self.answers.len());
+    }
+
+    fn run(&mut self, requests: usize) {
+        let end = self.ended + requests;
+        while self.ended < end {
+            self.now += 1;
+            let now = Instant::from_millis(self.now);
+            self.client.handle(now, Input::Tick);
+            self.requests.clear();
+            for n in 0..BURST {
+                let content = &[b' '; 300][..n * 5];
+                let request = UwRequest { method: "method", content };
+                let options = Options { idempotent: n % 3 == 0, tag: n as u64, timeout: None };
+                self.requests.push(self.client.request(now, &request, options).unwrap());
+            }
+            for &id in self.requests.iter().step_by(7) {
+                assert!(self.client.cancel(now, id));
+            }
+            self.turn();
+        }
+    }
+}
+
+#[test]
+fn a_warm_client_makes_100_000_requests_without_an_allocation() {
+    let mut load = Load::new();
+    load.run(10_000);
+    let allocated = allocation_counter::measure(|| load.run(100_000));
+    assert_eq!(allocated.count_total, 0, "{allocated:?}");
+    assert_eq!(load.client.metrics().failed, load.client.metrics().failures.cancelled);
+    assert_eq!((load.client.status().in_flight, load.client.status().waiting), (0, 0));
+}

@@ -1,0 +1,131 @@
+//! The laws of machines, for the service client.
+
+mod client_support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use client_support::{Toy, Wire, limit};
+use plimsoll_core::id::RequestId;
+use plimsoll_core::service::Uw;
+use plimsoll_core::service::client::{Client, Config, Event, Options};
+use plimsoll_core::testing::laws::{self, Op, Subject};
+use plimsoll_core::time::Instant;
+use quickcheck::quickcheck;
+
+/// A client of two endpoints, small enough that its limits are reached, and peers that answer what they have heard.
+struct Surroundings<W> {
+    requests: Vec<RequestId>,
+    asked: u32,
+    heard: BTreeMap<u32, Vec<u8>>,
+    unanswered: BTreeMap<u32, Vec<client_support::Frame>>,
+    wire: std::marker::PhantomData<W>,
+}
+
+fn small(seed: u64) -> Config {
+    let mut config = Config::default();
+    let cluster = &mut config.cluster;
+    cluster.in_flight = limit(1 + (seed % 3) as u32);
+    cluster.max_connections = limit(2);
+    cluster.min_connections = (seed % 2) as u32;
+    cluster.waiters = limit(3);
+    cluster.breaker.recovery = Duration::from_secs(3);
+    config
+}
+
+impl<W: Wire + Default> Subject for Surroundings<W> {
+    type Machine = Client<W>;
+
+    fn new(seed: u64) -> (Self, Client<W>) {
+        let mut client = Client::new(W::default(), small(seed), seed);
+        for n in 0..2 {
+            client.add_endpoint(Instant::ZERO, &format!("users-{n}.internal:3001")).unwrap();
+        }
+        let (heard, unanswered) = (BTreeMap::new(), BTreeMap::new());
+        let wire = std::marker::PhantomData;
+        (Surroundings { requests: Vec::new(), asked: 0, heard, unanswered, wire }, client)
+    }
+
+    fn command(&mut self, client: &mut Client<W>, now: Instant, number: u16) {
+        match number % 32 {
+            31 if number > 60_000 => client.shutdown(now, now + Duration::from_millis(u64::from(number))),
+            24..=30 if !self.requests.is_empty() => {
+                let picked = usize::from(number) % self.requests.len();
+                client.cancel(now, self.requests[picked]);
+            }
+            _ => {
+                self.asked += 1;
+                let timeout = Some(Duration::from_millis(u64::from(number) * 10));
+                let options =
+                    Options { timeout, idempotent: number.is_multiple_of(2), tag: u64::from(self.asked) };
+                let word = format!("t{}", self.asked);
+                self.requests.extend(W::ask(&word, |request| client.request(now, request, options)));
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event<'_>) -> String {
+        match event {
+            Event::Outcome { tag, outcome, .. } => format!("{tag}: {outcome:?}"),
+            // Connections are named in them.
+            Event::State(_) => String::from("state"),
+        }
+    }
+
+    fn hear(&mut self, peer: u32, bytes: &[u8]) -> Vec<String> {
+        let heard = self.heard.entry(peer).or_default();
+        heard.extend(bytes);
+        let mut frames = Vec::new();
+        while let Some((frame, len)) = W::frame(heard) {
+            heard.drain(..len);
+            frames.push(format!("{:?}", frame.tag));
+            self.unanswered.entry(peer).or_default().push(frame);
+        }
+        frames
+    }
+
+    fn speak(&mut self, peer: u32, number: u16) -> Vec<u8> {
+        let frames = self.unanswered.entry(peer).or_default();
+        let count = frames.len().min(usize::from(number % 4));
+        let text = if number.is_multiple_of(5) { "err down" } else { "{}" };
+        let mut bytes: Vec<u8> = frames.drain(..count).flat_map(|frame| W::answer(&frame, text)).collect();
+        if number.is_multiple_of(41) {
+            bytes.extend(b"garbage");
+        }
+        bytes
+    }
+}
+
+quickcheck! {
+    fn cutting_changes_nothing(seed: u64, ops: Vec<Op>, cuts: Vec<u8>) -> Result<(), String> {
+        laws::cutting::<Surroundings<Uw>>(seed, &ops, &cuts)
+    }
+
+    fn early_and_repeated_ticks_change_nothing(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::early_and_repeated_ticks::<Surroundings<Uw>>(seed, &ops)
+    }
+
+    fn a_tick_at_the_deadline_makes_progress(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::tick_at_deadline_makes_progress::<Surroundings<Uw>>(seed, &ops)
+    }
+
+    fn an_undrained_action_is_due(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::undrained_action_is_due::<Surroundings<Uw>>(seed, &ops)
+    }
+
+    fn a_clock_that_goes_back_changes_nothing(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::clock_going_back::<Surroundings<Uw>>(seed, &ops)
+    }
+
+    fn the_same_seed_gives_the_same_trace(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::same_seed_same_trace::<Surroundings<Uw>>(seed, &ops)
+    }
+
+    fn late_completions_change_nothing(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::recycled_slots_ignore_late_completions::<Surroundings<Uw>>(seed, &ops)
+    }
+
+    fn cutting_a_wire_without_ids_changes_nothing(seed: u64, ops: Vec<Op>, cuts: Vec<u8>) -> Result<(), String> {
+        laws::cutting::<Surroundings<Toy>>(seed, &ops, &cuts)
+    }
+}
