@@ -38,13 +38,17 @@
 //! assert_eq!(endpoints[picked].0, "b");
 //! ```
 
+pub mod health_based;
 mod least_connections;
 pub mod p2c;
 pub mod random;
 mod round_robin;
+pub mod weighted_random;
 
+pub use health_based::HealthBased;
 pub use least_connections::LeastConnections;
 pub use round_robin::RoundRobin;
+pub use weighted_random::WeightedRandom;
 
 use crate::rng::Pcg;
 
