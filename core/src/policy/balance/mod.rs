@@ -38,17 +38,21 @@
 //! assert_eq!(endpoints[picked].0, "b");
 //! ```
 
+pub mod consistent_hash;
 pub mod health_based;
 mod least_connections;
 pub mod p2c;
 pub mod random;
 mod round_robin;
 pub mod weighted_random;
+pub mod weighted_round_robin;
 
+pub use consistent_hash::ConsistentHash;
 pub use health_based::HealthBased;
 pub use least_connections::LeastConnections;
 pub use round_robin::RoundRobin;
 pub use weighted_random::WeightedRandom;
+pub use weighted_round_robin::WeightedRoundRobin;
 
 use crate::rng::Pcg;
 
