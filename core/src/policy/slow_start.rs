@@ -76,7 +76,7 @@ impl Ramp {
     }
 
     /// The share of its weight that counts now, in Q32: from the floor to [`ONE`], and never less later. Off by less
-    /// than 2⁻¹⁸.
+    /// than 2⁻¹⁸ up to an aggression of 3; above, the curve is so steep at first that nanoseconds round.
     pub fn factor(self, config: Config, now: Instant) -> u64 {
         if !self.ramps || self.is_seasoned(config, now) {
             return ONE;
@@ -116,7 +116,7 @@ mod tests {
 
     quickcheck! {
         fn the_factor_is_that_of_the_formula(aggression: u16, age: u64, window: u32) -> bool {
-            let aggression = u32::from(aggression) % 10_000 + 100;
+            let aggression = u32::from(aggression) % 2_900 + 100;
             let window = u64::from(window) + 1;
             let config = Config {
                 window: Duration::from_nanos(window),

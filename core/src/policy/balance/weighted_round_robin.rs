@@ -27,16 +27,21 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
+use crate::rng::Pcg;
+
 /// Smooth weighted round robin over members named by a slot: a number, small and dense, that a member keeps.
 #[derive(Clone, Debug, Default)]
 pub struct WeightedRoundRobin {
     /// By slot.
     members: Vec<Member>,
     queues: Vec<Queue>,
-    /// The sum of the weights in the queues.
+    /// The sum of the weights in the queues, in Q16 as all credit: a change of weights rounds, and a place in the rotation
+    /// of three members with weight 1 should survive that.
     total: i128,
     /// Whether a weight has changed since the queues were built.
     stale: bool,
+    /// Where members begin, if not all at the same place.
+    scatter: Option<Pcg>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,14 +66,21 @@ struct Queue {
 impl WeightedRoundRobin {
     /// Without members it picks none.
     pub const fn new() -> Self {
-        WeightedRoundRobin { members: Vec::new(), queues: Vec::new(), total: 0, stale: false }
+        WeightedRoundRobin { members: Vec::new(), queues: Vec::new(), total: 0, stale: false, scatter: None }
+    }
+
+    /// The same, but each member begins up to half a pick early or late, by chance (as the first deadlines of gRFC A58):
+    /// clients that start together do not all begin with the same member.
+    pub fn scattered(rng: Pcg) -> Self {
+        WeightedRoundRobin { scatter: Some(rng), ..WeightedRoundRobin::new() }
     }
 
     /// A member has this weight from now on; 0 takes it out. One that comes back has the place it left with.
     pub fn set(&mut self, slot: u32, weight: u32) {
         let at = slot as usize;
-        if at >= self.members.len() {
-            self.members.resize(at + 1, Member::default());
+        while self.members.len() <= at {
+            let lag = self.scatter.as_mut().map_or(0, |rng| i128::from(rng.next_u32()) - (1 << 31));
+            self.members.push(Member { lag, ..Member::default() });
         }
         if self.members[at].weight != weight {
             self.members[at].weight = weight;
@@ -83,7 +95,7 @@ impl WeightedRoundRobin {
         }
         let mut best: Option<(i128, Reverse<u32>, usize)> = None;
         for (at, queue) in self.queues.iter_mut().enumerate() {
-            queue.gained += i128::from(queue.weight);
+            queue.gained += i128::from(queue.weight) << 16;
             if let Some(&(credit, slot)) = queue.waiting.front() {
                 best = best.max(Some((credit + queue.gained, Reverse(slot), at)));
             }
@@ -104,7 +116,7 @@ impl WeightedRoundRobin {
             }
         }
         self.queues.clear();
-        self.total = self.sum(|member| i128::from(member.weight));
+        self.total = self.sum(|member| i128::from(member.weight)) << 16;
         self.settle();
         for (slot, member) in (0..).zip(&self.members).filter(|(_, member)| member.weight > 0) {
             let at = match self.queues.binary_search_by_key(&member.weight, |queue| queue.weight) {
@@ -125,6 +137,9 @@ impl WeightedRoundRobin {
     /// all lags together are zero: else they would be ahead of, or behind, everyone who joins.
     fn settle(&mut self) {
         let excess = self.sum(|member| member.lag);
+        if self.members.iter().all(|member| !member.stays) {
+            self.members.iter_mut().for_each(|member| member.stays = member.weight > 0);
+        }
         let staying = self.sum(|member| if member.stays { i128::from(member.weight) } else { 0 });
         for member in self.members.iter_mut().filter(|member| member.stays) {
             member.lag -= excess * i128::from(member.weight) / staying;
