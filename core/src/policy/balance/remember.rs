@@ -1,5 +1,8 @@
 //! What a [`Balancer`](super::Balancer) remembers for the strategies that know their members by slot or build a table of
 //! them, and how it is brought up to date when the candidates change.
+//!
+//! Their picks stay out of line: they take no notice of a call, and a pick of the others is a few instructions that
+//! must not grow by theirs.
 
 use alloc::vec::Vec;
 
@@ -65,6 +68,7 @@ impl Rotation {
         Rotation { turns, positions: Positions::default() }
     }
 
+    #[inline(never)]
     pub(super) fn pick(&mut self, candidates: &impl Candidates) -> Option<usize> {
         if self.positions.refresh(candidates) {
             for slot in 0..self.positions.at.len() as u32 {
@@ -82,6 +86,7 @@ pub(super) struct Chances {
 }
 
 impl Chances {
+    #[inline(never)]
     pub(super) fn pick(&mut self, rng: &mut Pcg, candidates: &impl Candidates) -> Option<usize> {
         if self.seen.is_new(candidates) {
             self.table.rebuild(candidates.len(), |at| candidates.weight(at));
@@ -105,6 +110,7 @@ impl Ring {
         Ring { ring, positions: Positions::default(), names: Vec::new(), members: 0 }
     }
 
+    #[inline(never)]
     pub(super) fn pick(&mut self, rng: &mut Pcg, candidates: &impl Candidates) -> Option<usize> {
         if self.positions.refresh(candidates) {
             self.refresh(candidates);
@@ -147,6 +153,7 @@ impl Probed {
         Probed { prequal: Prequal::new(prequal::Config::default()), positions: Positions::default() }
     }
 
+    #[inline(never)]
     pub(super) fn pick(&mut self, rng: &mut Pcg, candidates: &impl Candidates) -> Option<usize> {
         self.positions.refresh(candidates);
         self.prequal.pick(candidates.now(), rng, candidates.len(), |slot| self.positions.get(slot))

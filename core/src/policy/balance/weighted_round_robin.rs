@@ -129,7 +129,7 @@ impl WeightedRoundRobin {
             self.queues[at].waiting.push_back(((member.lag * self.total) >> 32, slot));
         }
         for queue in &mut self.queues {
-            queue.waiting.make_contiguous().sort_unstable_by_key(|&(credit, slot)| (Reverse(credit), slot));
+            queue.waiting.make_contiguous().sort_unstable_by_key(Queue::order);
         }
     }
 
@@ -156,13 +156,18 @@ impl Queue {
     /// The head pays for its pick, and goes behind all that have more credit left: all of them, unless weights
     /// changed lately.
     fn charge_head(&mut self, total: i128) {
-        if let Some((credit, slot)) = self.waiting.pop_front() {
-            let paid = (credit - total, slot);
-            let at = self
-                .waiting
-                .partition_point(|&(credit, slot)| (Reverse(credit), slot) < (Reverse(paid.0), paid.1));
+        let Some((credit, slot)) = self.waiting.pop_front() else { return };
+        let paid = (credit - total, slot);
+        if self.waiting.back().is_none_or(|last| Self::order(last) < Self::order(&paid)) {
+            self.waiting.push_back(paid);
+        } else {
+            let at = self.waiting.partition_point(|other| Self::order(other) < Self::order(&paid));
             self.waiting.insert(at, paid);
         }
+    }
+
+    const fn order(waiting: &(i128, u32)) -> (Reverse<i128>, u32) {
+        (Reverse(waiting.0), waiting.1)
     }
 }
 
