@@ -148,6 +148,39 @@ fn nobody_is_picked_where_nobody_has_any_weight() {
     }
 }
 
+#[test]
+fn once_warm_no_pick_allocates_even_if_an_endpoint_comes_and_goes() {
+    for strategy in Strategy::ALL {
+        let mut rng = Pcg::new(3, 1);
+        let mut balancer = Balancer::new(strategy, &mut rng);
+        let mut set = set(&(0..40).map(|n| n % 5 + 1).collect::<Vec<_>>());
+        let mut run = |picks: u64| {
+            for pick in 0..picks {
+                if pick % 10 == 0 {
+                    let gone = set.listed.swap_remove(pick as usize % 39);
+                    set.version = set.version.map(|version| version + 1);
+                    balancer.pick(&mut rng, &set).unwrap();
+                    set.listed.push(gone);
+                    set.version = set.version.map(|version| version + 1);
+                }
+                set.key = set.key.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                if let Some(prequal) = balancer.prequal() {
+                    prequal.answered(
+                        set.now(),
+                        pick as u32 % 40,
+                        1,
+                        std::time::Duration::from_millis(pick % 7),
+                    );
+                }
+                balancer.pick(&mut rng, &set).unwrap();
+            }
+        };
+        run(1_000);
+        let allocated = allocation_counter::measure(|| run(10_000));
+        assert_eq!(allocated.count_total, 0, "{strategy}");
+    }
+}
+
 quickcheck! {
     fn through_any_comings_and_goings_a_pick_is_a_candidate(
         strategy: usize, changes: Vec<(u8, u8, u8)>, seed: u64

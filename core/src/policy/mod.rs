@@ -11,7 +11,7 @@
 //! | [`Subset`] | which endpoints of a large fleet a client uses at all |
 //! | [`Ramp`] | how much of its weight a fresh endpoint has |
 //! | [`Priorities`] | which priority level takes the next call |
-//! | [`panic`] | whether so many endpoints are out that all, or none, should be asked |
+//! | [`panic`](mod@panic) | whether so many endpoints are out that all, or none, should be asked |
 //! | [`RetryBudget`] | whether a call may be repeated |
 //!
 //! [`fixed`] holds the arithmetic they share: fractions and decays without floating point.

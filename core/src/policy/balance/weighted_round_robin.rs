@@ -29,6 +29,9 @@ use core::cmp::Reverse;
 
 use crate::rng::Pcg;
 
+/// Empty queues that are kept, beside as many as there are of the others.
+const EMPTY: usize = 8;
+
 /// Smooth weighted round robin over members named by a slot: a number, small and dense, that a member keeps.
 #[derive(Clone, Debug, Default)]
 pub struct WeightedRoundRobin {
@@ -114,8 +117,8 @@ impl WeightedRoundRobin {
                 member.lag = ((credit + queue.gained) << 32) / self.total;
                 member.stays = member.weight > 0;
             }
+            queue.gained = 0;
         }
-        self.queues.clear();
         self.total = self.sum(|member| i128::from(member.weight)) << 16;
         self.settle();
         for (slot, member) in (0..).zip(&self.members).filter(|(_, member)| member.weight > 0) {
@@ -128,8 +131,17 @@ impl WeightedRoundRobin {
             };
             self.queues[at].waiting.push_back(((member.lag * self.total) >> 32, slot));
         }
+        self.drop_empty();
         for queue in &mut self.queues {
             queue.waiting.make_contiguous().sort_unstable_by_key(Queue::order);
+        }
+    }
+
+    /// A few queues may be empty, so that one that comes and goes does not cost an allocation each time.
+    fn drop_empty(&mut self) {
+        let empty = self.queues.iter().filter(|queue| queue.waiting.is_empty()).count();
+        if empty > self.queues.len() - empty + EMPTY {
+            self.queues.retain(|queue| !queue.waiting.is_empty());
         }
     }
 
