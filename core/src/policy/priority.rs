@@ -257,6 +257,8 @@ mod tests {
         assert_eq!(with(&[20, 20]).shares()[..2], [500, 500]);
         assert_eq!(with(&[0, 0]).shares()[..2], [1_000, 0]);
         assert_eq!(with(&[0, 1]).shares()[..2], [0, 1_000]);
+        // What rounding leaves over does not go to a level that has nobody.
+        assert_eq!(with(&[0, 10, 10, 10]).shares()[..4], [0, 334, 333, 333]);
     }
 
     #[test]

@@ -143,6 +143,15 @@ mod tests {
             })
         }
 
+        fn names_decide_and_not_slots(names: BTreeSet<u64>, shift: u8) -> bool {
+            // Another client knows the same endpoints under other slots.
+            let shift = u32::from(shift);
+            let (mut here, mut there) = (ring([]), ring([]));
+            here.rebuild((0..).zip(names.iter().copied()));
+            there.rebuild((shift..).zip(names.iter().copied()));
+            keys(50).all(|key| owner(&here, key).map(|slot| slot + shift) == owner(&there, key))
+        }
+
         fn the_order_of_members_does_not_matter(slots: BTreeSet<u8>) -> bool {
             let there = ring(slots.iter().map(|&slot| u32::from(slot)));
             let back = ring(slots.iter().rev().map(|&slot| u32::from(slot)));
