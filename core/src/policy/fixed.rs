@@ -96,6 +96,31 @@ pub const fn exp2_neg(x: u64) -> u64 {
     (left - (((left - right) * within) >> 24)) >> whole
 }
 
+/// −log₂ of `x` in Q32, as Q32, for `x` from 1 bit to [`ONE`]; 0 counts as one bit, and more than one as one.
+///
+/// Bit by bit, by squaring (as in Knuth, "The Art of Computer Programming" 1, exercise 1.2.2-25): too high by less
+/// than 2⁻²⁷. Never rises as `x` rises. For what is computed now and then; it takes 32 multiplications.
+pub const fn log2_neg(x: u64) -> u64 {
+    let x = if x == 0 { 1 } else { x };
+    if x >= ONE {
+        return 0;
+    }
+    let shift = x.leading_zeros() - 31;
+    // The mantissa from 1 to 2, in Q62 so that a square fits.
+    let mut mantissa = (x as u128) << (shift + 30);
+    let mut log = 0u64;
+    let mut bit = ONE >> 1;
+    while bit > 0 {
+        mantissa = (mantissa * mantissa) >> 62;
+        if mantissa >= 1 << 63 {
+            mantissa >>= 1;
+            log |= bit;
+        }
+        bit >>= 1;
+    }
+    ((shift as u64) << 32) - log
+}
+
 /// An exponential decay: what is left of one after a time *t* is e^(−t/τ).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decay {
@@ -155,6 +180,14 @@ mod tests {
     }
 
     #[test]
+    fn logarithms_are_exact_at_powers_of_two() {
+        for whole in 0..=32 {
+            assert_eq!(log2_neg(ONE >> whole), whole << 32);
+        }
+        assert_eq!((log2_neg(0), log2_neg(u64::MAX)), (32 << 32, 0));
+    }
+
+    #[test]
     fn the_table_agrees_with_its_own_squares_in_exact_integers() {
         // (2^(-i/256))² = 2^(-2i/256): no float involved. Half a unit in Q32 doubles when squared.
         for i in 0..=128 {
@@ -174,6 +207,17 @@ mod tests {
         fn powers_never_rise(x: u64, step: u32) -> bool {
             let x = x % (34 << 32);
             exp2_neg(x + u64::from(step)) <= exp2_neg(x) && exp2_neg(x + 1) <= exp2_neg(x)
+        }
+
+        fn logarithms_keep_their_error_bound(x: u64) -> bool {
+            let x = x % ONE + 1;
+            let error = float(log2_neg(x)) + float(x).log2();
+            -1.0 / (1u64 << 40) as f64 <= error && error < 1.0 / (1u64 << 27) as f64
+        }
+
+        fn logarithms_never_rise(x: u64, step: u32) -> bool {
+            let x = x % ONE;
+            log2_neg(x + u64::from(step)) <= log2_neg(x) && log2_neg(x + 1) <= log2_neg(x)
         }
 
         fn decay_keeps_its_error_bound(tau: u64, elapsed: u64) -> bool {

@@ -8,6 +8,10 @@
 //! | [`Breaker`] | whether to call what has failed lately |
 //! | [`PeakEwma`] | what a call to an endpoint costs lately |
 //! | [`Balancer`] | which endpoint gets the next call |
+//! | [`Subset`] | which endpoints of a large fleet a client uses at all |
+//! | [`Ramp`] | how much of its weight a fresh endpoint has |
+//! | [`Priorities`] | which priority level takes the next call |
+//! | [`panic`](mod@panic) | whether so many endpoints are out that all, or none, should be asked |
 //! | [`RetryBudget`] | whether a call may be repeated |
 //!
 //! [`fixed`] holds the arithmetic they share: fractions and decays without floating point.
@@ -25,7 +29,12 @@ mod buckets;
 pub mod ewma;
 pub mod fixed;
 pub mod heartbeat;
+mod mix;
+pub mod panic;
+pub mod priority;
 pub mod retry_budget;
+pub mod slow_start;
+pub mod subset;
 pub mod watermark;
 
 pub use backoff::Backoff;
@@ -34,5 +43,8 @@ pub use breaker::Breaker;
 pub use ewma::PeakEwma;
 pub use fixed::Ratio;
 pub use heartbeat::Heartbeat;
+pub use priority::Priorities;
 pub use retry_budget::RetryBudget;
+pub use slow_start::Ramp;
+pub use subset::Subset;
 pub use watermark::Watermark;
