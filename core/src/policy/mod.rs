@@ -24,7 +24,10 @@ pub mod breaker;
 mod buckets;
 pub mod ewma;
 pub mod fixed;
+pub mod health_check;
+pub mod health_score;
 pub mod heartbeat;
+pub mod phi;
 pub mod retry_budget;
 pub mod watermark;
 
