@@ -27,8 +27,10 @@ pub mod fixed;
 pub mod health_check;
 pub mod health_score;
 pub mod heartbeat;
+pub mod outlier;
 pub mod phi;
 pub mod retry_budget;
+pub mod throttle;
 pub mod watermark;
 
 pub use backoff::Backoff;
