@@ -224,7 +224,7 @@ fn round([a, b, c, d]: &mut [u64; 4]) {
 impl Hasher for Sip {
     fn write(&mut self, mut bytes: &[u8]) {
         let missing = (8 - self.length % 8) % 8;
-        if self.length % 8 > 0 {
+        if !self.length.is_multiple_of(8) {
             let (now, rest) = bytes.split_at(missing.min(bytes.len()));
             for (i, &byte) in now.iter().enumerate() {
                 self.tail |= u64::from(byte) << (8 * ((self.length + i) % 8));

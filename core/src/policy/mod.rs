@@ -1,14 +1,24 @@
-//! Leaf machines, each usable alone: they answer by value, know only the time, and allocate nothing.
+//! Leaf machines, each usable alone: they answer by value, know only the time, and allocate nothing once warm.
 //!
 //! | leaf | answers |
 //! |---|---|
 //! | [`Backoff`] | how long to wait before the next attempt |
 //! | [`Watermark`] | whether a queue is too full, in items or bytes |
 //! | [`Heartbeat`] | whether to ping a silent connection, and when its peer is dead |
+//! | [`Phi`] | how sure it is that a silent peer is dead |
+//! | [`HealthCheck`] | when to ask an endpoint how it is, and its level after the answers |
+//! | [`HealthScore`] | how well an endpoint serves, from 0 to 1 |
 //! | [`Breaker`] | whether to call what has failed lately |
+//! | [`Outliers`] | which endpoints serve worse than the others, and are left out |
 //! | [`PeakEwma`] | what a call to an endpoint costs lately |
 //! | [`Balancer`] | which endpoint gets the next call |
 //! | [`RetryBudget`] | whether a call may be repeated |
+//! | [`Hedging`] | whether to ask a second endpoint without waiting for the first |
+//! | [`Concurrency`] | how many calls may be in flight, found out by watching |
+//! | [`Throttle`] | whether to send what would be refused anyway |
+//! | [`Limiter`], [`Gcra`] | whether a caller has used up its rate |
+//! | [`Coalesce`] | whether an equal request is in flight already |
+//! | [`Cache`] | whether an answer was given lately |
 //!
 //! [`fixed`] holds the arithmetic they share: fractions and decays without floating point.
 //!
@@ -22,6 +32,9 @@ pub mod backoff;
 pub mod balance;
 pub mod breaker;
 mod buckets;
+pub mod coalesce;
+pub mod concurrency;
+pub mod dedup;
 pub mod ewma;
 pub mod fixed;
 pub mod gcra;
@@ -38,8 +51,18 @@ pub mod watermark;
 pub use backoff::Backoff;
 pub use balance::Balancer;
 pub use breaker::Breaker;
+pub use coalesce::Coalesce;
+pub use concurrency::Concurrency;
+pub use dedup::Cache;
 pub use ewma::PeakEwma;
 pub use fixed::Ratio;
+pub use gcra::{Gcra, Limiter};
+pub use health_check::HealthCheck;
+pub use health_score::HealthScore;
 pub use heartbeat::Heartbeat;
+pub use hedge::Hedging;
+pub use outlier::Outliers;
+pub use phi::Phi;
 pub use retry_budget::RetryBudget;
+pub use throttle::Throttle;
 pub use watermark::Watermark;
