@@ -349,6 +349,25 @@ mod tests {
     }
 
     #[test]
+    fn a_service_that_sheds_what_is_too_much_is_not_sent_more_and_more() {
+        // All that it serves is fast; only the drops say that it is full.
+        let mut service = Service::new(20, Config::default());
+        for _ in 0..1_000 {
+            let mut shed = Vec::new();
+            while let Ok(permit) = service.limit.admit(service.now) {
+                if service.queue.len() < service.workers {
+                    service.queue.push_back(permit);
+                } else {
+                    shed.push(permit);
+                }
+            }
+            shed.into_iter().for_each(|permit| service.limit.settle(service.now, permit, Outcome::Dropped));
+            service.run(1, 0);
+        }
+        assert!((15..40).contains(&service.limit.limit()), "{}", service.limit.limit());
+    }
+
+    #[test]
     fn answers_of_an_old_epoch_do_not_ratchet_the_measurement() {
         // envoyproxy/envoy#11579
         let mut limit = Concurrency::new(Config::default(), Instant::ZERO, Pcg::new(1, 1));
