@@ -74,7 +74,7 @@
 //! | [`cluster`] | endpoints, connections, selection, the wait queue: decides, and carries no bytes |
 //! | [`policy`] | leaves that can be used alone: breaker, balancers, backoff, budgets |
 //! | [`wire`], [`buf`] | bytes to frames and back; where bytes wait |
-//! | [`sched`], [`time`], [`id`], [`rng`], [`error`], [`metrics`] | what all of them stand on |
+//! | [`sched`], [`time`], [`id`], [`map`], [`rng`], [`error`], [`metrics`] | what all of them stand on |
 //! | `drive` (feature `std`) | what adapters share: the loop, written once, and the handles |
 //! | `testing` (feature `testing`) | the laws of the contract as a test kit for machines of your own |
 #![no_std]
@@ -94,6 +94,7 @@ pub mod error;
 pub mod fuzzing;
 pub mod id;
 pub mod machine;
+pub mod map;
 pub mod metrics;
 pub mod policy;
 pub mod rng;

@@ -1,0 +1,441 @@
+//! How many calls a service can take at once, found out by watching it: an adaptive concurrency limit after Envoy's gradient
+//! controller and Netflix's concurrency-limits.
+//!
+//! When a service is given more than it can work on, calls queue and answers slow down. From time to time the limit goes
+//! down to [`Config::minimum`] for [`Config::samples`] answers: their mean is what an answer takes without a queue. After
+//! that, each window of answers moves the limit to limit × gradient + √limit, where the gradient (0.5 to 2) is the time
+//! without a queue, and a quarter more, over the time now. The root is the queue that is allowed, for bursts.
+//!
+//! ```
+//! use core::time::Duration;
+//! use plimsoll_core::policy::concurrency::{Concurrency, Config, Outcome};
+//! use plimsoll_core::{rng::Pcg, time::Instant};
+//!
+//! let mut now = Instant::from_millis(1);
+//! let mut limit = Concurrency::new(Config::default(), now, Pcg::new(1, 1));
+//! let permits: Vec<_> = (0..3).map(|_| limit.admit(now).unwrap()).collect();
+//! assert_eq!(limit.admit(now).unwrap_err().limit, 3); // it is measuring
+//! now = now + Duration::from_millis(10);
+//! for permit in permits {
+//!     limit.settle(now, permit, Outcome::Served);
+//! }
+//! ```
+
+use core::num::NonZeroU32;
+use core::time::Duration;
+
+use thiserror::Error;
+
+use super::fixed::Ratio;
+use crate::rng::Pcg;
+use crate::time::{Instant, nanos};
+
+/// What a [`Concurrency`] is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The limit never falls below this, and is this while measuring. Default 3.
+    pub minimum: NonZeroU32,
+    /// It never rises above this; below `minimum` it counts as that. Default 1,000.
+    pub maximum: u32,
+    /// Answers in a measurement, and in a window at least. Default 50.
+    pub samples: NonZeroU32,
+    /// A window lasts at least so long. Default 100 ms.
+    pub window: Duration,
+    /// The longest time from one measurement to the next; each is drawn from its last sixth, or many clients would
+    /// measure together (envoyproxy/envoy#8337). Default 60 s.
+    pub remeasure: Duration,
+    /// How much slower than without a queue an answer may be. Default 25 %.
+    pub tolerance: Ratio,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            minimum: const { NonZeroU32::new(3).unwrap() },
+            maximum: 1_000,
+            samples: const { NonZeroU32::new(50).unwrap() },
+            window: Duration::from_millis(100),
+            remeasure: Duration::from_secs(60),
+            tolerance: Ratio::percent(25),
+        }
+    }
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The service did the work; how long that took says how busy it is.
+    Served,
+    /// The service refused it or let it time out: too much, however fast it said so.
+    Dropped,
+    /// It says nothing: cancelled, lost, or a failure that is no overload.
+    Ignored,
+}
+
+/// As many calls are out as may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("concurrency limit reached: {limit} calls are in flight")]
+pub struct Limited {
+    /// How many may be.
+    pub limit: u32,
+}
+
+/// Leave to make one call. Settle it exactly once: it holds its place until then.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a permit that is not settled keeps its place for ever"]
+pub struct Permit {
+    started: Instant,
+    epoch: u32,
+}
+
+/// Limits the calls in flight to one service, or to one endpoint.
+#[derive(Clone, Debug)]
+pub struct Concurrency {
+    config: Config,
+    rng: Pcg,
+    limit: u32,
+    in_flight: u32,
+    /// What counts belongs to the present phase; a call that began in another was slowed by another limit.
+    epoch: u32,
+    phase: Phase,
+    /// Nanoseconds of an answer without a queue.
+    floor: u64,
+    window: Window,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// The limit to go on with afterwards.
+    Measuring { then: u32 },
+    /// Until the next measurement.
+    Adapting { until: Instant },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    since: Instant,
+    samples: u32,
+    sum: u64,
+    drops: u32,
+    /// Whether the limit was reached: only then does it mean anything to raise it.
+    is_limiting: bool,
+}
+
+impl Window {
+    const fn new(since: Instant) -> Self {
+        Window { since, samples: 0, sum: 0, drops: 0, is_limiting: false }
+    }
+}
+
+impl Concurrency {
+    /// A service about which nothing is known: it begins with a measurement. `rng` is kept.
+    pub fn new(config: Config, now: Instant, rng: Pcg) -> Self {
+        let minimum = config.minimum.get();
+        let config = Config { maximum: config.maximum.max(minimum), ..config };
+        Concurrency {
+            config,
+            rng,
+            limit: minimum,
+            in_flight: 0,
+            epoch: 0,
+            phase: Phase::Measuring { then: minimum },
+            floor: 0,
+            window: Window::new(now),
+        }
+    }
+
+    /// Asks to make a call.
+    ///
+    /// # Errors
+    /// [`Limited`] if the limit is reached.
+    pub fn admit(&mut self, now: Instant) -> Result<Permit, Limited> {
+        if let Phase::Adapting { until } = self.phase
+            && now >= until
+        {
+            self.measure(now);
+        }
+        if self.in_flight >= self.limit {
+            self.window.is_limiting = true;
+            return Err(Limited { limit: self.limit });
+        }
+        self.in_flight += 1;
+        self.window.is_limiting |= self.in_flight == self.limit;
+        Ok(Permit { started: now, epoch: self.epoch })
+    }
+
+    /// A call has ended. What a call of an earlier epoch took is not counted: it may have waited in the queue that the
+    /// measurement is there to avoid (envoyproxy/envoy#11579).
+    pub fn settle(&mut self, now: Instant, permit: Permit, outcome: Outcome) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if permit.epoch != self.epoch {
+            return;
+        }
+        match outcome {
+            Outcome::Served => {
+                self.window.samples += 1;
+                self.window.sum = self.window.sum.saturating_add(nanos(now.since(permit.started)));
+            }
+            Outcome::Dropped => self.window.drops = self.window.drops.saturating_add(1),
+            Outcome::Ignored => {}
+        }
+        if self.window.samples.saturating_add(self.window.drops) >= self.config.samples.get() {
+            self.end_window(now);
+        }
+    }
+
+    /// How many calls may be in flight.
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// How many are.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// What an answer takes without a queue; `None` before the first measurement.
+    pub fn floor(&self) -> Option<Duration> {
+        (self.floor > 0).then(|| Duration::from_nanos(self.floor))
+    }
+
+    /// Whether the limit is held down to measure.
+    pub fn is_measuring(&self) -> bool {
+        matches!(self.phase, Phase::Measuring { .. })
+    }
+
+    fn end_window(&mut self, now: Instant) {
+        let mean = self.window.sum.checked_div(u64::from(self.window.samples)).map(|mean| mean.max(1));
+        match self.phase {
+            Phase::Measuring { then } => {
+                // With nothing but drops there is nothing to go by: it stays at the minimum, and goes on measuring.
+                if let Some(mean) = mean {
+                    self.floor = mean;
+                    self.limit = then;
+                    self.epoch = self.epoch.wrapping_add(1);
+                    self.phase = Phase::Adapting { until: now + self.next_measurement() };
+                }
+            }
+            Phase::Adapting { .. } => {
+                if now.since(self.window.since) < self.config.window {
+                    return;
+                }
+                self.limit = self.adapted(mean);
+            }
+        }
+        self.window = Window::new(now);
+    }
+
+    /// The limit after a window whose answers took `mean`.
+    fn adapted(&self, mean: Option<u64>) -> u32 {
+        let limit = u64::from(self.limit);
+        let Some(mean) = mean.filter(|_| self.window.drops == 0) else {
+            // Drops come back at once and take no time: they must count as slow, not as fast
+            // (Netflix/concurrency-limits#176).
+            return self.clamped(limit * 9 / 10);
+        };
+        let allowed = u128::from(self.floor) + u128::from(self.config.tolerance.of(self.floor));
+        let scaled = (u128::from(limit) * allowed / u128::from(mean))
+            .clamp(u128::from(limit / 2), 2 * u128::from(limit));
+        let next = scaled as u64 + limit.isqrt();
+        if next > limit && !self.window.is_limiting {
+            // Fast answers to few calls say nothing about many (Netflix/concurrency-limits#134).
+            return self.limit;
+        }
+        self.clamped(next)
+    }
+
+    fn clamped(&self, limit: u64) -> u32 {
+        limit.clamp(u64::from(self.config.minimum.get()), u64::from(self.config.maximum)) as u32
+    }
+
+    fn measure(&mut self, now: Instant) {
+        self.phase = Phase::Measuring { then: self.limit };
+        self.limit = self.config.minimum.get();
+        self.epoch = self.epoch.wrapping_add(1);
+        self.window = Window::new(now);
+    }
+
+    fn next_measurement(&mut self) -> Duration {
+        let longest = nanos(self.config.remeasure);
+        Duration::from_nanos(longest - self.rng.up_to(longest / 6))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::VecDeque;
+    use alloc::vec::Vec;
+    use quickcheck::quickcheck;
+
+    /// A service with so many workers, each of which takes 10 ms a call, before which calls queue.
+    struct Service {
+        limit: Concurrency,
+        now: Instant,
+        workers: usize,
+        queue: VecDeque<Permit>,
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+
+    impl Service {
+        fn new(workers: usize, config: Config) -> Self {
+            let limit = Concurrency::new(config, Instant::ZERO, Pcg::new(1, 1));
+            Service { limit, now: Instant::ZERO, workers, queue: VecDeque::new() }
+        }
+
+        /// Rounds of 10 ms: up to `offered` calls are in flight, and each worker ends one.
+        fn run(&mut self, rounds: u32, offered: u32) {
+            for _ in 0..rounds {
+                while self.limit.in_flight() < offered {
+                    let Ok(permit) = self.limit.admit(self.now) else { break };
+                    self.queue.push_back(permit);
+                }
+                self.now = self.now + 10 * MS;
+                for _ in 0..self.workers {
+                    let Some(permit) = self.queue.pop_front() else { break };
+                    self.limit.settle(self.now, permit, Outcome::Served);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_finds_what_the_service_can_do_and_leaves_little_in_the_queue() {
+        let mut service = Service::new(40, Config::default());
+        service.run(1_000, 100_000);
+        assert_eq!(service.limit.floor(), Some(10 * MS));
+        assert!((40..70).contains(&service.limit.limit()), "{}", service.limit.limit());
+    }
+
+    #[test]
+    fn it_follows_a_service_that_loses_most_of_its_workers() {
+        let mut service = Service::new(100, Config::default());
+        service.run(1_000, 100_000);
+        service.workers = 10;
+        service.run(1_000, 100_000);
+        assert!((10..30).contains(&service.limit.limit()), "{}", service.limit.limit());
+    }
+
+    #[test]
+    fn it_does_not_grow_while_it_is_not_what_limits() {
+        // Netflix/concurrency-limits#134
+        let mut service = Service::new(40, Config::default());
+        service.run(100_000, 5);
+        assert_eq!(service.limit.limit(), 7, "one step above the 5 that are offered");
+    }
+
+    #[test]
+    fn it_never_exceeds_the_maximum() {
+        let mut service = Service::new(usize::MAX, Config { maximum: 64, ..Config::default() });
+        service.run(1_000, 1_000);
+        assert_eq!(service.limit.limit(), 64);
+    }
+
+    #[test]
+    fn instant_drops_do_not_look_fast() {
+        // Netflix/concurrency-limits#176
+        let mut service = Service::new(40, Config::default());
+        service.run(500, 100_000);
+        let before = service.limit.limit();
+        for _ in 0..50 {
+            service.now = service.now + 10 * MS;
+            for _ in 0..20 {
+                let Ok(permit) = service.limit.admit(service.now) else { break };
+                service.limit.settle(service.now, permit, Outcome::Dropped);
+            }
+        }
+        assert!(service.limit.limit() < before * 2 / 3, "{} of {before}", service.limit.limit());
+    }
+
+    #[test]
+    fn a_service_that_sheds_what_is_too_much_is_not_sent_more_and_more() {
+        // All that it serves is fast; only the drops say that it is full.
+        let mut service = Service::new(20, Config::default());
+        for _ in 0..1_000 {
+            let mut shed = Vec::new();
+            while let Ok(permit) = service.limit.admit(service.now) {
+                if service.queue.len() < service.workers {
+                    service.queue.push_back(permit);
+                } else {
+                    shed.push(permit);
+                }
+            }
+            shed.into_iter().for_each(|permit| service.limit.settle(service.now, permit, Outcome::Dropped));
+            service.run(1, 0);
+        }
+        assert!((15..40).contains(&service.limit.limit()), "{}", service.limit.limit());
+    }
+
+    #[test]
+    fn answers_of_an_old_epoch_do_not_ratchet_the_measurement() {
+        // envoyproxy/envoy#11579
+        let mut limit = Concurrency::new(Config::default(), Instant::ZERO, Pcg::new(1, 1));
+        let mut now = Instant::ZERO;
+        let one = |limit: &mut Concurrency, now: &mut Instant, outcome| {
+            let permit = limit.admit(*now).unwrap();
+            *now = *now + 10 * MS;
+            limit.settle(*now, permit, outcome);
+        };
+        (0..50).for_each(|_| one(&mut limit, &mut now, Outcome::Served));
+        assert!(!limit.is_measuring());
+        let old = limit.admit(now).unwrap();
+        now = now + Duration::from_secs(60);
+        one(&mut limit, &mut now, Outcome::Served);
+        assert!(limit.is_measuring());
+        limit.settle(now, old, Outcome::Served); // it took a minute, most of it in a queue
+        (0..49).for_each(|_| one(&mut limit, &mut now, Outcome::Served));
+        assert_eq!((limit.is_measuring(), limit.floor()), (false, Some(10 * MS)));
+        assert_eq!(limit.in_flight(), 0);
+    }
+
+    #[test]
+    fn clients_that_began_together_measure_apart() {
+        // envoyproxy/envoy#8337
+        let mut next: Vec<u64> = (0..100)
+            .map(|seed| {
+                let mut limit = Concurrency::new(Config::default(), Instant::ZERO, Pcg::new(seed, 1));
+                limit.next_measurement().as_secs()
+            })
+            .collect();
+        next.sort_unstable();
+        next.dedup();
+        assert!(next.len() >= 9 && next.iter().all(|seconds| (50..=60).contains(seconds)), "{next:?}");
+    }
+
+    #[test]
+    fn a_measurement_goes_on_with_the_limit_from_before() {
+        let mut service = Service::new(40, Config::default());
+        service.run(1_000, 100_000);
+        let before = service.limit.limit();
+        service.now = service.now + Duration::from_secs(60);
+        service.limit.admit(service.now).unwrap_err();
+        assert_eq!((service.limit.limit(), service.limit.is_measuring()), (3, true));
+        service.run(30, 100_000);
+        assert!(!service.limit.is_measuring() && service.limit.limit().abs_diff(before) < before / 3);
+    }
+
+    quickcheck! {
+        fn never_more_in_flight_than_were_allowed_nor_out_of_bounds(steps: Vec<(u8, u16)>) -> bool {
+            let config = Config { samples: NonZeroU32::new(4).unwrap(), maximum: 50, ..Config::default() };
+            let mut limit = Concurrency::new(config, Instant::ZERO, Pcg::new(1, 1));
+            let mut now = Instant::ZERO;
+            let mut out = Vec::new();
+            steps.into_iter().all(|(what, gap)| {
+                now = now + Duration::from_millis(u64::from(gap));
+                match (what % 8, out.pop()) {
+                    (0, Some(permit)) => limit.settle(now, permit, Outcome::Dropped),
+                    (1, Some(permit)) => limit.settle(now, permit, Outcome::Ignored),
+                    (2..4, Some(permit)) => limit.settle(now, permit, Outcome::Served),
+                    (_, kept) => {
+                        out.extend(kept);
+                        let before = out.len();
+                        out.extend(limit.admit(now).ok());
+                        assert_eq!(out.len() > before, before < limit.limit() as usize);
+                    }
+                }
+                limit.in_flight() as usize == out.len() && (3..=50).contains(&limit.limit())
+            })
+        }
+    }
+}
