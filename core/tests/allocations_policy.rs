@@ -50,7 +50,8 @@ impl Leaves {
         assert_eq!(self.flights.finish(follower, drop), 1);
         self.cache.insert(now, key, key, 100).unwrap();
         let endpoint = EndpointId::new((key % 50) as u32, 0);
-        if key % 50 < 3 {
+        if key % 50 < 8 {
+            // More than may be ejected, so that a sweep always has candidates.
             self.outliers.failed(now, endpoint, 0);
         } else {
             self.outliers.succeeded(endpoint);
