@@ -29,7 +29,7 @@ fn events_that_nobody_takes_hold_back_reading_and_do_not_spin() {
 #[test]
 fn above_the_receive_budget_reading_stops_and_goes_on_when_half_is_free() {
     let mut config = steady();
-    config.receive_budget = client_support::limit(512 << 10);
+    config.receive_budget = client_support::limit(1 << 20);
     config.cluster.min_connections = 2;
     config.cluster.in_flight = client_support::limit(1);
     let (mut rig, _) = Rig::<Uw>::connected(config);

@@ -4,7 +4,7 @@ mod client_support;
 
 use client_support::{ADDRESS, Done, Rig, limit, steady};
 use plimsoll_core::error::Rejected;
-use plimsoll_core::policy::breaker::State;
+use plimsoll_core::policy::breaker::{Mode, State};
 use plimsoll_core::service::Uw;
 use plimsoll_core::service::client::{Config, Options, RequestError, StateEvent};
 
@@ -90,10 +90,25 @@ fn a_probe_that_was_cancelled_makes_room_for_another() {
 }
 
 #[test]
+fn a_lost_connection_is_one_failure_however_many_requests_were_on_it() {
+    let (mut rig, _) = Rig::<Uw>::connected(steady());
+    for lost in 1..=5 {
+        assert_eq!(rig.client.status().endpoints_out, 0, "before loss {lost}");
+        for _ in 0..20 {
+            rig.request();
+        }
+        rig.drop_conn(rig.last_conn());
+        rig.pass_ms(30_000);
+    }
+    assert_eq!(rig.client.status().endpoints_out, 1);
+}
+
+#[test]
 fn those_who_wait_get_a_place_when_it_recovers() {
     let mut config = steady();
     config.cluster.in_flight = limit(5);
     config.cluster.max_connections = limit(1);
+    config.cluster.breaker.mode = Mode::Count { failures: limit(1) };
     let (mut rig, conn) = Rig::<Uw>::connected(config);
     let sent: Vec<_> = (0..5).map(|_| rig.request_within(600_000)).collect();
     let waits = rig.request_within(600_000);

@@ -70,11 +70,11 @@ fn a_waiter_is_still_dialled_for() {
 
 #[test]
 fn no_timer_of_an_open_breaker_outlives_the_client() {
-    let (mut rig, conn) = Rig::<Uw>::connected(steady());
+    let (mut rig, _) = Rig::<Uw>::connected(steady());
     for _ in 0..5 {
-        rig.request();
+        rig.request_within(1);
+        rig.pass_ms(1);
     }
-    rig.drop_conn(conn);
     assert_eq!(rig.client.status().endpoints_out, 1);
     rig.shutdown_within(1_000);
     assert!(rig.client.is_finished());

@@ -140,10 +140,11 @@ impl<P: Protocol> Client<P> {
         if matches!(cause, CloseCause::Fault(_) | CloseCause::Silent | CloseCause::Protocol(_)) {
             self.metrics.reconnects += 1;
         }
+        let mut charged = false;
         let mut line = self.links[slot as usize].line.first();
         while let Some(request) = line {
             line = self.requests.after(request);
-            self.lose(slot, request, cause);
+            charged |= self.lose(slot, request, cause, charged);
         }
         let link = &mut self.links[slot as usize];
         link.line = super::Line::default();
@@ -178,20 +179,21 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    /// A request's connection is lost: it is tried again if it may be.
-    fn lose(&mut self, conn: u32, slot: u32, cause: CloseCause) {
+    /// A request's connection is lost: it is tried again if it may be. Answers whether its endpoint was charged with a
+    /// failure: once for a connection, however many requests were on it, or one reset would open the breaker.
+    fn lose(&mut self, conn: u32, slot: u32, cause: CloseCause, charged: bool) -> bool {
         let place = match self.requests.get(slot).state {
             State::Placed(place) => place,
             State::Free | State::Waiting | State::Ghost { .. } => {
                 self.requests.close(slot);
-                return;
+                return false;
             }
         };
         let link = &self.links[conn as usize];
         let sent_now = link.send.sent() > self.requests.get(slot).start;
         let request = self.requests.get_mut(slot);
         request.sent |= sent_now;
-        let at_fault = sent_now && cause.is_error();
+        let at_fault = !charged && sent_now && cause.is_error();
         let outcome = if at_fault { breaker::Outcome::Failure } else { breaker::Outcome::Ignored };
         let safe = !sent_now || request.idempotent;
         let sent = request.sent;
@@ -208,13 +210,14 @@ impl<P: Protocol> Client<P> {
             self.protocol.set_id(&mut self.requests.get_mut(slot).frame, id);
             self.metrics.retries += 1;
             self.again.push(slot);
-            return;
+            return at_fault;
         }
         let how = match cause {
             CloseCause::Protocol(error) if sent_now => How::Protocol(error),
             _ => How::Lost { sent },
         };
         self.finish(slot, how);
+        at_fault
     }
 
     /// Finds another place for a request whose frame is kept.
