@@ -57,7 +57,9 @@ impl Routes {
             (Route::Project, &Method::PUT) => self.update_project(head, body, deadline).await,
             (Route::Project, _) => Err(not_allowed(head, "PUT")),
             (Route::Health, &Method::GET | &Method::HEAD) => Ok(health::reply(self).await),
-            (Route::Metrics, &Method::GET | &Method::HEAD) => Ok(exposition::reply(self, &head.headers).await),
+            (Route::Metrics, &Method::GET | &Method::HEAD) => {
+                Ok(exposition::reply(self, &head.headers).await)
+            }
             (Route::Health | Route::Metrics, _) => Err(not_allowed(head, "GET, HEAD")),
             (Route::Unknown, _) => {
                 let message = format!("there is nothing at {}", head.uri.path());
