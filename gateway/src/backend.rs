@@ -14,8 +14,10 @@ use crate::config::Project;
 
 pub(crate) const PROJECT_SERVICE: &str = "project-service";
 
-/// A service that was away is dialled again after so long at most: what has come back is used soon, and one dial in
-/// a while costs nobody anything.
+/// A lost connection is dialled again within so long. Until that dial fails, requests wait for it.
+const RECONNECT_DELAY: Duration = Duration::from_millis(100);
+/// A service that stays away is dialled after so long at most: what has come back is used soon, and one dial in a while
+/// costs nobody anything.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(5);
 
 /// How a request to a service can fail.
@@ -103,6 +105,7 @@ fn service_config(address: &str, project: &Project) -> ServiceConfig {
         .max_connections(project.max_connections)
         .min_connections(project.min_connections)
         .timeout(timeout)
+        .reconnect_delay(RECONNECT_DELAY)
         // Opens after five failures in a row, the default.
         .breaker(breaker::Config {
             recovery: Duration::from_secs(45),

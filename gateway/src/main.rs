@@ -38,7 +38,10 @@ fn main() -> ExitCode {
     let result = match cli.command {
         None => gateway(cli.gateway),
         Some(Command::Check { file, flags }) => check(file, flags),
-        Some(Command::Serve { address }) => serve::run(&address),
+        Some(Command::Serve { address }) => {
+            log_to_stderr(LogLevel::Warn);
+            serve::run(&address)
+        }
         // Its exit codes say more than that something went wrong.
         Some(Command::Call(args)) => return call::run(&args),
     };

@@ -22,7 +22,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Serves until SIGTERM or SIGINT, then lets requests finish. A second signal ends the process at once.
 pub(crate) async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let mut signals = Signals::new()?;
-    raise_descriptor_limit(&config);
+    raise_descriptor_limit(config.server.max_connections);
     let tls = if config.tls.enabled {
         Some(tls::server_config(&config.tls)?)
     } else {
@@ -88,10 +88,10 @@ impl Signals {
 }
 
 /// Most shells allow 1,024 open files, and far more to whoever asks.
-fn raise_descriptor_limit(config: &Config) {
+pub(crate) fn raise_descriptor_limit(connections: u32) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let wanted = u64::from(config.server.max_connections) + 1_024;
+    let wanted = u64::from(connections) + 1_024;
     if limit.current.is_none_or(|current| current >= wanted) {
         return;
     }
@@ -100,8 +100,7 @@ fn raise_descriptor_limit(config: &Config) {
     if raised.is_err() || reachable < wanted {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(reachable);
         tracing::warn!(
-            "the system allows {limit} open files, fewer than max_connections ({}) needs",
-            config.server.max_connections
+            "the system allows {limit} open files, fewer than {connections} connections (max_connections) need",
         );
     }
 }

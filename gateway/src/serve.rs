@@ -3,13 +3,14 @@
 use std::error::Error;
 use std::time::Duration;
 
+use plimsoll_core::service::server::Config;
 use plimsoll_core::wire::uw::code;
 use plimsoll_tokio::{Ctx, HandlerError, Server};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::config::UwAddress;
-use crate::run::Signals;
+use crate::run::{Signals, raise_descriptor_limit};
 
 /// `sleep` takes no more.
 const MAX_SLEEP: Duration = Duration::from_secs(60 * 60);
@@ -25,7 +26,10 @@ pub(crate) fn run(address: &UwAddress) -> Result<(), Box<dyn Error>> {
 
 async fn serve(address: &UwAddress) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
+    let limits = Config::default();
+    raise_descriptor_limit(limits.connections.get());
     let server = Server::builder()
+        .limits(limits)
         .raw_method("echo", |params, _| async move { echo(params) })
         .method("sleep", |params, _: Ctx| sleep(params))
         .method("fail", |params, _: Ctx| async move { fail(params) })
