@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Flags;
+use crate::call;
+use crate::config::{Flags, UwAddress};
 
 /// A gateway: HTTP/2 in front, pools of multiplexed connections to services behind.
 ///
@@ -36,5 +37,19 @@ pub(crate) enum Command {
         file: Option<PathBuf>,
         #[command(flatten)]
         flags: Flags,
+    },
+    /// Call a method of a service, and print what it answers
+    ///
+    /// Exits with 0 after an answer; with 1 if the service answered an error, which is printed the same way; with 2 if
+    /// it was asked for in a wrong way; with 3 if there was no answer, or one that is not JSON.
+    Call(call::Args),
+    /// Serve methods to try clients with: echo, sleep, fail, size, ping
+    ///
+    /// `echo` answers its params, `sleep {"ms"}` after so many milliseconds, `fail {"code","message"}` that error,
+    /// `size {"bytes"}` so many bytes of data, `ping` the time. SIGTERM and SIGINT end it once what it took is answered.
+    Serve {
+        /// Where to listen; port 0 for any free one
+        #[arg(value_name = "uw://HOST:PORT")]
+        address: UwAddress,
     },
 }

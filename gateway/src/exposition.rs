@@ -7,7 +7,6 @@ use std::time::Duration;
 use http::header::ACCEPT;
 use http::{HeaderMap, StatusCode};
 use plimsoll_core::metrics::Histogram;
-use plimsoll_core::service::client;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -15,6 +14,7 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 use serde_json::{Value, json};
 
+use crate::backend::PROJECT_SERVICE;
 use crate::metrics::{CLASSES, ConnEnd, Route, Snapshot};
 use crate::reply::Reply;
 use crate::routes::Routes;
@@ -30,9 +30,8 @@ enum Format {
 }
 
 /// All counters in the format that `Accept` asks for.
-pub(crate) fn reply(routes: &Routes, headers: &HeaderMap) -> Reply {
-    let (status, pool) = routes.backend.pool();
-    let all = All { edge: routes.metrics.snapshot(), status, pool };
+pub(crate) async fn reply(routes: &Routes, headers: &HeaderMap) -> Reply {
+    let all = All { edge: routes.metrics.snapshot(), project: routes.backend.pool().await };
     match format(headers) {
         Format::Json => Reply::of(StatusCode::OK, &all.json()),
         Format::OpenMetrics => Reply::new(StatusCode::OK, OPENMETRICS, openmetrics(all)),
@@ -64,8 +63,7 @@ fn format(headers: &HeaderMap) -> Format {
 #[derive(Debug)]
 struct All {
     edge: Snapshot,
-    status: client::Status,
-    pool: client::Metrics,
+    project: plimsoll_tokio::Snapshot,
 }
 
 impl All {
@@ -89,20 +87,22 @@ impl All {
                 "uptime_seconds": edge.uptime.as_secs(),
             },
             "server": { "active_connections": edge.active_connections, "ended_connections": ended },
-            "uw_clients": { "project-service": self.pool_json() },
+            "uw_clients": { (PROJECT_SERVICE): self.pool_json() },
         })
     }
 
     fn pool_json(&self) -> Value {
-        let (status, pool) = (&self.status, &self.pool);
+        let (status, pool) = (&self.project.status, &self.project.metrics);
         json!({
             "connections": status.connections,
             "available": status.available,
+            "dialing": status.dialing,
             "in_flight": status.in_flight,
             "waiting": status.waiting,
             "endpoints": status.endpoints,
             "endpoints_out": status.endpoints_out,
             "requests": pool.requests,
+            "requests_per_second": self.project.requests_per_second,
             "succeeded": pool.succeeded,
             "failed": {
                 "remote": pool.failures.remote,
@@ -159,7 +159,7 @@ fn classic(openmetrics: &str) -> String {
 
 type NoLabels = [(&'static str, &'static str); 0];
 
-const SERVICE: [(&str, &str); 1] = [("service", "project-service")];
+const SERVICE: [(&str, &str); 1] = [("service", PROJECT_SERVICE)];
 
 impl Collector for All {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
@@ -211,7 +211,7 @@ impl All {
     }
 
     fn encode_service(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let (status, pool) = (&self.status, &self.pool);
+        let (status, pool) = (&self.project.status, &self.project.metrics);
         let gauges: [(&str, &str, u64); 5] = [
             ("service_health", "1 if a request could be sent now", u64::from(status.available > 0)),
             ("service_connections", "Connections that stand", status.connections.into()),
@@ -287,7 +287,7 @@ mod tests {
         let metrics = crate::metrics::Metrics::default();
         metrics.answered(Route::Health, StatusCode::OK, Duration::from_millis(3));
         metrics.answered(Route::Health, StatusCode::OK, Duration::from_secs(60));
-        All { edge: metrics.snapshot(), status: client::Status::default(), pool: client::Metrics::default() }
+        All { edge: metrics.snapshot(), project: plimsoll_tokio::Snapshot::default() }
     }
 
     #[test]

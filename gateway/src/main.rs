@@ -3,6 +3,7 @@
 mod activity;
 mod backend;
 mod body;
+mod call;
 mod certs;
 mod cli;
 mod config;
@@ -16,6 +17,7 @@ mod projects;
 mod reply;
 mod routes;
 mod run;
+mod serve;
 mod tls;
 
 use std::error::Error;
@@ -36,6 +38,12 @@ fn main() -> ExitCode {
     let result = match cli.command {
         None => gateway(cli.gateway),
         Some(Command::Check { file, flags }) => check(file, flags),
+        Some(Command::Serve { address }) => {
+            log_to_stderr(LogLevel::Warn);
+            serve::run(&address)
+        }
+        // Its exit codes say more than that something went wrong.
+        Some(Command::Call(args)) => return call::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,10 +1,13 @@
-//! The embedded project service: projects in memory, behind three methods. It knows nothing of HTTP; the gateway
-//! reaches it as it would reach one elsewhere.
+//! The embedded project service: projects in memory, behind three methods on a UW server. It knows nothing of HTTP; the
+//! gateway reaches it as it would reach one elsewhere.
 
 use std::collections::BTreeMap;
+use std::future::ready;
+use std::io;
 use std::ops::Bound;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use plimsoll_tokio::{Ctx, HandlerError, Server};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -80,6 +83,24 @@ struct UpdateParams {
 struct Store {
     projects: BTreeMap<u64, Project>,
     last_id: u64,
+}
+
+/// Serves the methods on a port of this machine that the system chooses.
+pub(crate) async fn serve() -> io::Result<Server> {
+    let (list, create, update) = {
+        let projects = Arc::new(Projects::new());
+        (projects.clone(), projects.clone(), projects)
+    };
+    Server::builder()
+        .method("listProjects", move |params, _: Ctx| ready(answer(list.list(params))))
+        .method("createProject", move |params, _: Ctx| ready(answer(create.create(params))))
+        .method("updateProject", move |params, _: Ctx| ready(answer(update.update(params))))
+        .bind("127.0.0.1:0")
+        .await
+}
+
+fn answer<T>(result: Result<T, Failure>) -> Result<T, HandlerError> {
+    result.map_err(|Failure { code, message }| HandlerError::new(code, message))
 }
 
 /// The service's state. It begins with one project, so that a newcomer has something to read and to change.

@@ -57,7 +57,9 @@ impl Routes {
             (Route::Project, &Method::PUT) => self.update_project(head, body, deadline).await,
             (Route::Project, _) => Err(not_allowed(head, "PUT")),
             (Route::Health, &Method::GET | &Method::HEAD) => Ok(health::reply(self).await),
-            (Route::Metrics, &Method::GET | &Method::HEAD) => Ok(exposition::reply(self, &head.headers)),
+            (Route::Metrics, &Method::GET | &Method::HEAD) => {
+                Ok(exposition::reply(self, &head.headers).await)
+            }
             (Route::Health | Route::Metrics, _) => Err(not_allowed(head, "GET, HEAD")),
             (Route::Unknown, _) => {
                 let message = format!("there is nothing at {}", head.uri.path());
@@ -181,7 +183,7 @@ fn problem(error: BackendError) -> Problem {
         }
         BackendError::Overloaded => later("OVERLOADED"),
         BackendError::CircuitOpen => later("CIRCUIT_OPEN"),
-        BackendError::Unavailable => later("SERVICE_UNAVAILABLE"),
+        BackendError::Unavailable(_) => later("SERVICE_UNAVAILABLE"),
         BackendError::TooLarge => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", message),
     }
 }
@@ -259,7 +261,8 @@ mod tests {
         let status = |error| problem(error).status.as_u16();
         assert_eq!(status(BackendError::Timeout), 504);
         assert_eq!([BackendError::Lost, BackendError::Protocol, BackendError::NotJson].map(status), [502; 3]);
-        let later = [BackendError::Overloaded, BackendError::CircuitOpen, BackendError::Unavailable];
+        let unavailable = BackendError::Unavailable("the dial failed".into());
+        let later = [BackendError::Overloaded, BackendError::CircuitOpen, unavailable];
         assert_eq!(later.map(status), [503; 3]);
         assert_eq!(status(BackendError::TooLarge), 413);
         for (code, expected) in [

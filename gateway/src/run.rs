@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,13 +12,17 @@ use crate::certs;
 use crate::config::Config;
 use crate::edge::{self, Edge};
 use crate::front::Front;
+use crate::projects;
 use crate::routes::Routes;
 use crate::tls;
+
+/// How long connections to services may take to close once no request is left that needs them.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or SIGINT, then lets requests finish. A second signal ends the process at once.
 pub(crate) async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let mut signals = Signals::new()?;
-    raise_descriptor_limit(&config);
+    raise_descriptor_limit(config.server.max_connections);
     let tls = if config.tls.enabled {
         Some(tls::server_config(&config.tls)?)
     } else {
@@ -25,7 +30,16 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>
         None
     };
     let listeners = edge::listen(&config.server).await?;
-    let routes = Routes::new(&config, Backend::new());
+    let (embedded, address) = match &config.project.address {
+        Some(address) => (None, address.host_port().to_string()),
+        None => {
+            let server = projects::serve().await?;
+            let address = server.local_addr().to_string();
+            (Some(server), address)
+        }
+    };
+    let backend = Backend::start(&address, &config.project)?;
+    let routes = Routes::new(&config, backend.clone());
     let edge = Edge::new(&config, tls, Front::new(&config.server, routes));
     anstream::print!("{}", welcome(&config, &listeners));
     for listener in listeners {
@@ -45,23 +59,27 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>
     if !drained {
         tracing::warn!("{} requests did not finish within {limit:?} and were cut", edge.active_requests());
     }
+    backend.shutdown(CLOSE_TIMEOUT).await;
+    if let Some(server) = embedded {
+        server.shutdown(CLOSE_TIMEOUT).await;
+    }
     Ok(())
 }
 
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Signals> {
+    pub(crate) fn new() -> std::io::Result<Signals> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
@@ -70,10 +88,10 @@ impl Signals {
 }
 
 /// Most shells allow 1,024 open files, and far more to whoever asks.
-fn raise_descriptor_limit(config: &Config) {
+pub(crate) fn raise_descriptor_limit(connections: u32) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let wanted = u64::from(config.server.max_connections) + 1_024;
+    let wanted = u64::from(connections) + 1_024;
     if limit.current.is_none_or(|current| current >= wanted) {
         return;
     }
@@ -82,8 +100,7 @@ fn raise_descriptor_limit(config: &Config) {
     if raised.is_err() || reachable < wanted {
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(reachable);
         tracing::warn!(
-            "the system allows {limit} open files, fewer than max_connections ({}) needs",
-            config.server.max_connections
+            "the system allows {limit} open files, fewer than {connections} connections (max_connections) need",
         );
     }
 }

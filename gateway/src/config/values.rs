@@ -16,6 +16,12 @@ impl UwAddress {
     pub(crate) fn host_port(&self) -> &str {
         &self.0
     }
+
+    /// The same with another port.
+    pub(crate) fn with_port(&self, port: u16) -> UwAddress {
+        let host = self.0.rsplit_once(':').map_or("", |(host, _)| host);
+        UwAddress(format!("{host}:{port}"))
+    }
 }
 
 impl FromStr for UwAddress {

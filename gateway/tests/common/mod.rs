@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,8 @@ pub(crate) fn plimsoll(dir: &Path) -> Command {
 /// A program whose lines on standard output are waited for.
 pub(crate) struct Running {
     pub(crate) child: Child,
-    lines: Receiver<String>,
+    /// Locked so that a gateway can be shared by the threads of a test.
+    lines: Mutex<Receiver<String>>,
 }
 
 impl Running {
@@ -39,11 +41,11 @@ impl Running {
                 }
             }
         });
-        Running { child, lines }
+        Running { child, lines: Mutex::new(lines) }
     }
 
     pub(crate) fn line(&mut self) -> String {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.get_mut().expect("no thread has panicked with it").recv_timeout(PATIENCE) {
             Ok(line) => line,
             Err(error) => {
                 let _ = self.child.kill();

@@ -43,33 +43,66 @@ pub(super) trait Pool: Send {
     fn poll(&mut self, at: usize, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Ended>;
 }
 
-pub(super) struct Typed<P, F, Fut> {
-    handler: Arc<F>,
-    types: PhantomData<fn(P) -> Fut>,
+/// How content becomes the parameters of a handler, and its result content.
+pub(super) trait Format<P, T> {
+    fn read(method: &str, content: &[u8]) -> Result<P, HandlerError>;
+    fn write(result: &T, out: &mut Vec<u8>) -> Ended;
 }
 
-impl<P, F, Fut> Typed<P, F, Fut> {
+pub(super) enum Json {}
+
+impl<P: DeserializeOwned, T: Serialize> Format<P, T> for Json {
+    fn read(method: &str, content: &[u8]) -> Result<P, HandlerError> {
+        serde_json::from_slice(content).map_err(|error| bad_request(method, &error))
+    }
+
+    fn write(result: &T, out: &mut Vec<u8>) -> Ended {
+        Ok(serde_json::to_writer(out, result)?)
+    }
+}
+
+/// Content as it is.
+pub(super) enum Raw {}
+
+impl Format<Vec<u8>, Vec<u8>> for Raw {
+    fn read(_: &str, content: &[u8]) -> Result<Vec<u8>, HandlerError> {
+        Ok(content.to_vec())
+    }
+
+    fn write(result: &Vec<u8>, out: &mut Vec<u8>) -> Ended {
+        out.extend_from_slice(result);
+        Ok(())
+    }
+}
+
+pub(super) struct Typed<X, P, F, Fut> {
+    handler: Arc<F>,
+    types: PhantomData<fn(X, P) -> Fut>,
+}
+
+impl<X, P, F, Fut> Typed<X, P, F, Fut> {
     pub(super) fn new(handler: F) -> Self {
         Typed { handler: Arc::new(handler), types: PhantomData }
     }
 }
 
-struct Calls<P, F, Fut> {
+struct Calls<X, P, F, Fut> {
     handler: Arc<F>,
     places: Vec<Pin<Box<Option<Fut>>>>,
     free: Vec<usize>,
-    types: PhantomData<fn(P)>,
+    types: PhantomData<fn(X, P)>,
 }
 
-impl<P, T, F, Fut> Method for Typed<P, F, Fut>
+impl<X, P, T, F, Fut> Method for Typed<X, P, F, Fut>
 where
-    P: DeserializeOwned + 'static,
-    T: Serialize + 'static,
+    X: Format<P, T> + 'static,
+    P: 'static,
+    T: 'static,
     F: Fn(P, Ctx) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<T, HandlerError>> + Send + 'static,
 {
     fn pool(&self) -> Box<dyn Pool> {
-        Box::new(Calls {
+        Box::new(Calls::<X, P, F, Fut> {
             handler: self.handler.clone(),
             places: Vec::new(),
             free: Vec::new(),
@@ -78,10 +111,11 @@ where
     }
 }
 
-impl<P, T, F, Fut> Pool for Calls<P, F, Fut>
+impl<X, P, T, F, Fut> Pool for Calls<X, P, F, Fut>
 where
-    P: DeserializeOwned + 'static,
-    T: Serialize + 'static,
+    X: Format<P, T> + 'static,
+    P: 'static,
+    T: 'static,
     F: Fn(P, Ctx) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<T, HandlerError>> + Send + 'static,
 {
@@ -92,9 +126,9 @@ where
         cx: &mut Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Ended, usize> {
-        let params = match serde_json::from_slice(content) {
+        let params = match X::read(&ctx.method, content) {
             Ok(params) => params,
-            Err(error) => return Ok(Err(bad_request(&ctx.method, &error))),
+            Err(error) => return Ok(Err(error)),
         };
         let Ok(future) = catch_unwind(AssertUnwindSafe(|| (self.handler)(params, ctx))) else {
             return Ok(Err(panicked()));
@@ -117,7 +151,7 @@ where
             let Poll::Ready(result) = future.poll(cx) else { return Poll::Pending };
             place.as_mut().set(None);
             out.clear();
-            Poll::Ready(result.and_then(|value| Ok(serde_json::to_writer(out, &value)?)))
+            Poll::Ready(result.and_then(|result| X::write(&result, out)))
         }));
         let ended = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
@@ -139,4 +173,40 @@ fn bad_request(method: &str, error: &serde_json::Error) -> HandlerError {
 
 fn panicked() -> HandlerError {
     HandlerError::new(code::INTERNAL_ERROR, "the handler has panicked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Id;
+    use core::future::ready;
+    use core::task::Waker;
+
+    fn ctx() -> Ctx {
+        Ctx { conn: Id::new(0, 0), method: "echo".into() }
+    }
+
+    fn start(method: &impl Method, content: &[u8]) -> Result<Vec<u8>, HandlerError> {
+        let mut out = b"of the call before".to_vec();
+        let cx = &mut Context::from_waker(Waker::noop());
+        let ended = method.pool().start(content, ctx(), cx, &mut out);
+        ended.expect("it does not wait").map(|()| out)
+    }
+
+    #[test]
+    fn a_raw_handler_gets_and_gives_the_bytes_as_they_are() {
+        let raw = Typed::<Raw, _, _, _>::new(|content: Vec<u8>, _| ready(Ok(content)));
+        for content in [&b" {\"b\": 1, \"a\":\t1.0} "[..], b"not JSON \xff", b""] {
+            assert_eq!(start(&raw, content).as_deref(), Ok(content));
+        }
+    }
+
+    #[test]
+    fn parameters_that_are_not_json_are_a_bad_request() {
+        let json = Typed::<Json, _, _, _>::new(|n: u32, _| ready(Ok(n + 1)));
+        assert_eq!(start(&json, b"1").as_deref(), Ok(&b"2"[..]));
+        let error = start(&json, b"x").unwrap_err();
+        assert_eq!(error.code, code::BAD_REQUEST);
+        assert!(error.message.contains("echo"), "{}", error.message);
+    }
 }

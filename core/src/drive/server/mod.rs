@@ -23,7 +23,7 @@ use crate::id::ConnId;
 use crate::service::server::{self, Config, Metrics, Status};
 use crate::wire::uw::code;
 use host::{Answer, Command, ServerHost};
-use methods::{Method, Typed};
+use methods::{Json, Method, Raw, Typed};
 
 /// Calls of a server's own handle that wait for their answers.
 const CONTROLS: NonZeroU32 = NonZeroU32::new(64).expect("not zero");
@@ -79,7 +79,18 @@ impl<R: Runtime> Builder<R> {
         F: Fn(P, Ctx) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, HandlerError>> + Send + 'static,
     {
-        self.methods.push((name.into(), Box::new(Typed::new(handler))));
+        self.methods.push((name.into(), Box::new(Typed::<Json, _, _, _>::new(handler))));
+        self
+    }
+
+    /// As [`method`](Self::method), with content as it came, and a result that is sent as it is: for whoever reads and
+    /// writes it in another way, or not at all. On this wire a result should be JSON.
+    pub fn raw_method<F, Fut>(mut self, name: &str, handler: F) -> Self
+    where
+        F: Fn(Vec<u8>, Ctx) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Vec<u8>, HandlerError>> + Send + 'static,
+    {
+        self.methods.push((name.into(), Box::new(Typed::<Raw, _, _, _>::new(handler))));
         self
     }
 
