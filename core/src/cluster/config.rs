@@ -36,7 +36,8 @@ pub struct Config {
     pub breaker: breaker::Config,
     /// How the round-trip times of an endpoint are averaged.
     pub ewma: ewma::Config,
-    /// How endpoints are chosen.
+    /// How endpoints are chosen. `consistent_hash` and `prequal` can be had from [`policy`](crate::policy::balance) only:
+    /// requests carry no key here yet, and no probes are sent, so that they would choose at random and as `p2c_ewma`.
     pub strategy: Strategy,
     /// Requests that wait for a place, at most.
     pub waiters: NonZeroU32,

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::id::{ConnId, EndpointId, Table, kind};
-use crate::policy::{Backoff, Breaker, Heartbeat, PeakEwma};
+use crate::policy::{Backoff, Breaker, HealthScore, Heartbeat, PeakEwma};
 use crate::time::Instant;
 
 /// An address that serves.
@@ -27,6 +27,9 @@ pub(super) struct Endpoint {
     /// Its breaker has let nothing through when last asked.
     pub(super) out: bool,
     pub(super) ewma: PeakEwma,
+    pub(super) health: HealthScore,
+    /// Its share of the requests, in proportion to the others.
+    pub(super) weight: u32,
     pub(super) backoff: Backoff,
     /// Where it stands in the list of endpoints that can take a request.
     pub(super) listed: Option<usize>,

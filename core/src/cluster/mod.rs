@@ -47,7 +47,7 @@ pub use state::{CloseCause, StateEvent, Status};
 use crate::error::Misuse;
 use crate::id::{ConnId, EndpointId, Table, kind};
 use crate::policy::breaker::{self, Outcome};
-use crate::policy::{Backoff, Balancer, Breaker, PeakEwma};
+use crate::policy::{Backoff, Balancer, Breaker, HealthScore, PeakEwma};
 use crate::rng::Pcg;
 use crate::sched::{ReadyList, Timers};
 use crate::time::Instant;
@@ -84,6 +84,8 @@ pub struct Cluster {
     conns: Conns,
     /// Endpoints that can take a request: room on a connection, and a breaker that lets it through.
     listed: Vec<EndpointId>,
+    /// Counts the changes of the list, and of the weights in it.
+    version: u64,
     /// Endpoints that are not removed, and whose breaker lets nothing through.
     out: u32,
     /// Endpoints that are removed, and stay until their last connection has ended.
@@ -114,6 +116,7 @@ impl Cluster {
             endpoints: Table::new(),
             conns: Table::new(),
             listed: Vec::new(),
+            version: 0,
             out: 0,
             removed: 0,
             dialing: 0,
@@ -154,6 +157,8 @@ impl Cluster {
             breaker: Breaker::new(self.config.breaker, breaker_seed),
             out: false,
             ewma: PeakEwma::new(self.config.ewma, now),
+            health: HealthScore::default(),
+            weight: 1,
             backoff: Backoff::new(self.config.backoff),
             listed: None,
             removed: false,
@@ -161,6 +166,15 @@ impl Cluster {
         self.review(now, id);
         self.dial_for_room(now, self.waiters.len());
         Ok(id)
+    }
+
+    /// How many requests an endpoint gets in proportion to the others, by the strategies that go by weight: 1 at first,
+    /// 0 for none. `false` if there is no such endpoint.
+    pub fn set_weight(&mut self, id: EndpointId, weight: u32) -> bool {
+        let Some(endpoint) = self.endpoints.get_mut(id) else { return false };
+        endpoint.weight = weight;
+        self.version += 1;
+        true
     }
 
     /// Sends no more requests to an endpoint. Its idle connections close now, the others when their last request has
@@ -369,8 +383,14 @@ impl Cluster {
         let Some(endpoint) = self.endpoints.get_mut(place.endpoint) else { return };
         let rtt = now.since(place.since);
         match outcome {
-            Outcome::Success => endpoint.ewma.succeeded(now, rtt),
-            Outcome::Failure => endpoint.ewma.failed(now, rtt),
+            Outcome::Success => {
+                endpoint.ewma.succeeded(now, rtt);
+                endpoint.health.record(rtt, true);
+            }
+            Outcome::Failure => {
+                endpoint.ewma.failed(now, rtt);
+                endpoint.health.record(rtt, false);
+            }
             Outcome::Ignored => {}
         }
         let transition = endpoint.breaker.settle(now, place.permit, outcome);

@@ -6,6 +6,7 @@ use crate::error::Rejected;
 use crate::id::{ConnId, EndpointId, Table, kind};
 use crate::policy::balance::Candidates;
 use crate::policy::breaker::Permit;
+use crate::policy::health_score::Score;
 use crate::time::Instant;
 
 /// A place for one request on a connection, with the permit of its endpoint's breaker.
@@ -33,6 +34,7 @@ pub enum Unplaced {
 struct View<'a> {
     endpoints: &'a Table<kind::Endpoint, Endpoint>,
     listed: &'a [EndpointId],
+    version: u64,
     now: Instant,
 }
 
@@ -54,6 +56,31 @@ impl Candidates for View<'_> {
     fn cost(&self, at: usize) -> u64 {
         let endpoint = self.at(at);
         endpoint.ewma.cost(self.now, endpoint.in_flight)
+    }
+
+    fn weight(&self, at: usize) -> u32 {
+        self.at(at).weight
+    }
+
+    fn score(&self, at: usize) -> u32 {
+        let endpoint = self.at(at);
+        match endpoint.health.score(endpoint.in_flight) {
+            // One that has answered would keep all calls from those that nobody has asked yet, whose score is 0.5.
+            Score::NO_DATA => 1_000,
+            score => score.as_per_mille(),
+        }
+    }
+
+    fn slot(&self, at: usize) -> u32 {
+        self.listed[at].slot()
+    }
+
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn version(&self) -> Option<u64> {
+        Some(self.version)
     }
 }
 
@@ -140,7 +167,7 @@ impl Cluster {
     fn place(&mut self, now: Instant) -> Option<Place> {
         // Each round places the request or takes an endpoint off the list.
         loop {
-            let view = View { endpoints: &self.endpoints, listed: &self.listed, now };
+            let view = View { endpoints: &self.endpoints, listed: &self.listed, version: self.version, now };
             let at = self.balancer.pick(&mut self.rng, &view)?;
             let id = self.listed[at];
             let endpoint = self.endpoints.get_mut(id)?;
@@ -177,10 +204,12 @@ impl Cluster {
         let fit = !endpoint.removed && !endpoint.out && endpoint.room(limit) > 0;
         match (endpoint.listed, fit) {
             (None, true) => {
+                self.version += 1;
                 endpoint.listed = Some(self.listed.len());
                 self.listed.push(id);
             }
             (Some(at), false) => {
+                self.version += 1;
                 endpoint.listed = None;
                 self.listed.swap_remove(at);
                 if let Some(&moved) = self.listed.get(at)

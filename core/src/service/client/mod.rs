@@ -167,6 +167,12 @@ impl<P: Protocol> Client<P> {
         added
     }
 
+    /// How many requests an endpoint gets in proportion to the others, by the strategies that go by weight: 1 at first,
+    /// 0 for none. `false` if there is no such endpoint.
+    pub fn set_weight(&mut self, endpoint: EndpointId, weight: u32) -> bool {
+        self.cluster.set_weight(endpoint, weight)
+    }
+
     /// Sends no more requests to an endpoint, and closes its connections when their last request has ended. `false` if
     /// there is no such endpoint.
     pub fn remove_endpoint(&mut self, now: Instant, endpoint: EndpointId) -> bool {
