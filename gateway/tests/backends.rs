@@ -270,8 +270,7 @@ async fn create_projects(gateway: Arc<Gateway>, client: usize, stop: Arc<AtomicB
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_is_killed_under_load_runs_nothing_twice() {
-    // One fewer than the losses in a row that open the circuit breaker for longer than this test may take.
-    const CLIENTS: usize = 4;
+    const CLIENTS: usize = 16;
     let created = Created::default();
     let mut server = serve_counting("127.0.0.1:0", &created).await;
     let address = server.local_addr();
