@@ -2,18 +2,20 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Answer, Gateway, PATIENCE};
 use plimsoll_tokio::{Ctx, HandlerError, Server};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 /// A gateway in front of a project service at `address`.
 fn gateway(address: SocketAddr, env: &[(&str, &str)]) -> Arc<Gateway> {
@@ -219,4 +221,80 @@ async fn a_service_that_answers_nonsense_is_502() {
     let answer = gateway.json("POST", "/api/projects", "{}");
     assert_eq!((answer.status, answer.code().as_str()), (502, "BAD_BACKEND"));
     assert_eq!(pool(&gateway)["protocol_errors"], 1);
+}
+
+/// How often the project of each name was created.
+type Created = Arc<Mutex<BTreeMap<String, u32>>>;
+
+async fn serve_counting(address: &str, created: &Created) -> Server {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let created = created.clone();
+        let create = move |params: Value, _: Ctx| {
+            let name = params["project"]["name"].as_str().unwrap_or_default().to_string();
+            *created.lock().unwrap().entry(name).or_default() += 1;
+            async move {
+                // Work, so that a kill finds requests that have begun and are not answered.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                Ok(params)
+            }
+        };
+        match Server::builder().method("createProject", create).bind(address).await {
+            Ok(server) => return server,
+            Err(error) if Instant::now() > deadline => panic!("{error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+/// Creates projects one after another, until told to stop; each must be answered. How many were created, and how many
+/// not.
+async fn create_projects(gateway: Arc<Gateway>, client: usize, stop: Arc<AtomicBool>) -> (u32, u32) {
+    let stream = TcpStream::connect(gateway.address()).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let (mut done, mut failed) = (0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        let request = http::Request::post(format!("{}/api/projects", gateway.base)).body(()).unwrap();
+        let (response, mut body) = sender.send_request(request, false).unwrap();
+        let project = format!("{{\"name\":\"{client}-{}\"}}", done + failed);
+        body.send_data(project.into(), true).unwrap();
+        match timeout(PATIENCE, response).await.expect("an answer").unwrap().status().as_u16() {
+            201 => done += 1,
+            502 | 503 => failed += 1,
+            status => panic!("{status}"),
+        }
+    }
+    (done, failed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_killed_under_load_runs_nothing_twice() {
+    const CLIENTS: usize = 16;
+    let created = Created::default();
+    let mut server = serve_counting("127.0.0.1:0", &created).await;
+    let address = server.local_addr();
+    let gateway = gateway(address, &[("LOG_LEVEL", "error")]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| tokio::spawn(create_projects(gateway.clone(), client, stop.clone())))
+        .collect();
+    let count = || created.lock().unwrap().len();
+    for _ in 0..3 {
+        let before = count();
+        until(|| count() > before + 100).await;
+        server.shutdown(Duration::ZERO).await;
+        server = serve_counting(&address.to_string(), &created).await;
+    }
+    let before = count();
+    until(|| count() > before + 100).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut answered = 0;
+    for client in clients {
+        let (done, _failed) = client.await.unwrap();
+        answered += done as usize;
+    }
+    let created = created.lock().unwrap();
+    assert!(created.values().all(|&times| times == 1), "something ran twice");
+    assert!((400..=created.len()).contains(&answered), "{answered} answered, {} created", created.len());
 }
