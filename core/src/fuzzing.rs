@@ -7,6 +7,9 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::error::ProtocolError;
+use crate::machine::{Action, Input, Machine};
+use crate::service::server::{self, Request, Server};
+use crate::time::Instant;
 use crate::wire::uw::{
     Limits, Mode, Step, decode_request, decode_response, encode_request, encode_response, read_error,
 };
@@ -15,8 +18,12 @@ use crate::wire::uw::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 3] =
-    [("uw_error", uw_error), ("uw_requests", uw_requests), ("uw_responses", uw_responses)];
+pub const TARGETS: [Target; 4] = [
+    ("uw_error", uw_error),
+    ("uw_requests", uw_requests),
+    ("uw_responses", uw_responses),
+    ("uw_server", uw_server),
+];
 
 /// Small, so that short inputs reach it.
 const LIMITS: Limits = Limits { content: 512 };
@@ -68,6 +75,52 @@ pub fn uw_error(content: &[u8]) {
         |text: &str| serde_json::from_str::<Value>(&alloc::format!("\"{text}\"")).expect("a JSON string");
     assert_eq!(inner["code"], unquoted(error.code));
     assert_eq!(*inner.get("message").unwrap_or(&Value::from("")), unquoted(error.message));
+}
+
+/// A stream of requests to a server that echoes; the first byte says into what pieces it is cut. However it is cut, the
+/// same is answered.
+pub fn uw_server(data: &[u8]) {
+    let Some((&piece, bytes)) = data.split_first() else { return };
+    for mode in [Mode::Strict, Mode::Resync] {
+        let whole = serve(bytes, bytes.len().max(1), mode);
+        assert_eq!(whole, serve(bytes, usize::from(piece).max(1), mode));
+    }
+}
+
+/// The answers, sorted, since a pong may overtake an answer; the bytes skipped; and whether the stream was ended.
+fn serve(bytes: &[u8], piece: usize, mode: Mode) -> (Vec<Vec<u8>>, u64, bool) {
+    let now = Instant::ZERO;
+    let mut server = Server::new(server::Config { limits: LIMITS, mode, ..server::Config::default() });
+    let conn = server.accept(now).expect("the first connection");
+    let mut answers = Vec::new();
+    let mut ended = false;
+    for mut part in bytes.chunks(piece) {
+        while !part.is_empty() && !ended {
+            part = &part[server.feed(now, conn, part)..];
+            while let Some(Request { content, responder, .. }) = server.event() {
+                responder.reply(content).expect("what was decoded can be encoded");
+            }
+            let mut bufs = [&[][..]; 16];
+            let n = server.send_bufs(conn, &mut bufs);
+            let sent = bufs[..n].concat();
+            server.handle(now, Input::Sent(conn, sent.len()));
+            answers.extend(split(&sent));
+            ended |= core::iter::from_fn(|| server.poll()).any(|action| action == Action::Close(conn));
+        }
+    }
+    answers.sort();
+    (answers, server.metrics().skipped_bytes, ended)
+}
+
+fn split(mut answers: &[u8]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    while let Ok(Step::Frame(head)) = decode_response(answers, &Limits::default(), Mode::Strict) {
+        let (frame, rest) = answers.split_at(head.content.end);
+        frames.push(frame.to_vec());
+        answers = rest;
+    }
+    assert!(answers.is_empty(), "a server sends nothing but answers");
+    frames
 }
 
 /// What a decoder made of a stream.
