@@ -91,7 +91,7 @@ async fn restart_under_load(idempotent: bool) -> (Executions, BTreeMap<u32, Resu
     for _ in 0..5 {
         let before = client.metrics("test").await.unwrap().metrics.succeeded;
         let going = async || client.metrics("test").await.unwrap().metrics.succeeded > before + 50;
-        let done = || callers.len() == 0;
+        let done = || callers.is_empty();
         until("some answers", || async { done() || going().await }).await;
         drop(server.take());
         server = Some(within("the port", counting(&address, &executions)).await);
