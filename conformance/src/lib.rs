@@ -3,7 +3,7 @@
 //! An adapter is a [`Runtime`](plimsoll_core::drive::Runtime) whose drivers run on threads of its own. To prove a new
 //! one, add this crate to its dev-dependencies, and one test file, `tests/conformance.rs`:
 //!
-//! ```ignore
+//! ```text
 //! fn on_mine(scenario: impl FnOnce(Mine)) {
 //!     // Make the runtime, enter it if it must be entered, and hand it over.
 //!     scenario(Mine::default());
