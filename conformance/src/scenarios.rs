@@ -175,7 +175,7 @@ pub fn a_connection_that_is_reset_is_replaced(runtime: impl Runtime) {
     let (_client, service) = connect(&runtime, eager(address.to_string()).max_connections(1));
     let mut call = Box::pin(service.request::<u32>("echo", &1));
     begin(&mut call);
-    let (stream, _) = listener.accept().unwrap();
+    let stream = accept(&listener);
     // Closed with something unread, a socket is reset.
     while stream.peek(&mut [0]).unwrap() == 0 {}
     drop((stream, listener));
@@ -205,6 +205,15 @@ pub fn a_name_is_resolved_and_one_that_is_nobodys_is_told(runtime: impl Runtime)
     );
 }
 
+/// A flag that is up once this is dropped, be it because a scenario fails.
+struct Raised<'a>(&'a AtomicBool);
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 pub fn a_server_killed_under_load_leaves_each_call_with_an_end(runtime: impl Runtime) {
     let address = free_address();
     let mut server = serve_at(&runtime, address).ok();
@@ -219,6 +228,7 @@ pub fn a_server_killed_under_load_leaves_each_call_with_an_end(runtime: impl Run
         Err(error) => assert_eq!(error.cause, Cause::Lost { sent: true }),
     };
     thread::scope(|scope| {
+        let _stop = Raised(&stop);
         for caller in 0..8 {
             let (service, call, stop) = (&service, &call, &stop);
             scope.spawn(move || {
@@ -238,7 +248,6 @@ pub fn a_server_killed_under_load_leaves_each_call_with_an_end(runtime: impl Run
                 server.is_some()
             });
         }
-        stop.store(true, Ordering::SeqCst);
     });
     let status = within("the metrics", client.metrics("test")).unwrap().status;
     assert_eq!((status.in_flight, status.waiting), (0, 0));

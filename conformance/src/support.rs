@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -132,6 +132,20 @@ pub(crate) fn connect<R: Runtime>(runtime: &R, config: ServiceConfig) -> (Client
 
 pub(crate) fn echo(service: &Service, n: u32) {
     assert_eq!(within("an answer", service.request::<u32>("echo", &n)), Ok(n));
+}
+
+/// Who connects next, as a plain socket.
+pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    let mut accepted = None;
+    until("somebody connects", || {
+        accepted = listener.accept().ok();
+        accepted.is_some()
+    });
+    let (stream, _) = accepted.expect("waited for");
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
 }
 
 /// A client that is a plain socket.
