@@ -156,7 +156,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn connect(address: SocketAddr) -> Peer {
-        let stream = TcpStream::connect(address).expect("somebody listens");
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("somebody listens");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Peer { stream, unread: Vec::new() }
