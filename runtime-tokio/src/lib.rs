@@ -37,10 +37,9 @@
 //! same on every runtime. This crate supplies sockets, names and a timer ([`Net`]), and spawns one task for each driver
 //! ([`Tokio`]). Machines of your own run on them just as well: see [`Driver`](plimsoll_core::drive::Driver).
 
-mod dial;
 mod net;
 
-pub use net::{Net, Tokio};
+pub use net::{Net, Tcp, Tokio};
 pub use plimsoll_core::drive::client::{
     Call, CallError, Cause, Events, Service, ServiceConfig, ServiceEvent, Snapshot,
 };

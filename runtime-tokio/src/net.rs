@@ -1,6 +1,5 @@
 //! Sockets and time, as drivers see them.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -8,16 +7,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use plimsoll_core::drive::{Clock, PollIo, Runtime, Transport};
+use plimsoll_core::drive::{Clock, Dials, PollIo, Runtime, Transport, connect_any};
 use plimsoll_core::id::ConnId;
 use plimsoll_core::time::Instant;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::Sleep;
-
-use crate::dial::dial;
+use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::time::{Sleep, sleep};
 
 /// After so long without traffic, and then as often, the kernel asks whether the peer's host is there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -59,9 +55,7 @@ impl Runtime for Tokio {
 pub struct Net {
     clock: Clock,
     listener: Option<TcpListener>,
-    dials: JoinSet<(ConnId, io::Result<TcpStream>)>,
-    /// Of the dials that have not ended.
-    aborts: BTreeMap<ConnId, AbortHandle>,
+    dials: Dials<Tcp>,
     /// Reset in place; made when first needed.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -69,7 +63,7 @@ pub struct Net {
 impl Net {
     /// Dials, and accepts from `listener` if there is one.
     pub fn new(clock: Clock, listener: Option<TcpListener>) -> Self {
-        Net { clock, listener, dials: JoinSet::new(), aborts: BTreeMap::new(), timer: None }
+        Net { clock, listener, dials: Dials::new(), timer: None }
     }
 }
 
@@ -86,28 +80,17 @@ impl Transport for Net {
 
     fn dial(&mut self, conn: ConnId, target: &str) {
         let target = target.to_owned();
-        let abort = self.dials.spawn(async move { (conn, dial(target).await) });
-        self.aborts.insert(conn, abort);
+        self.dials.start(conn, async move {
+            Tcp::new(connect_any(lookup_host(target).await, TcpStream::connect, sleep).await?)
+        });
     }
 
     fn cancel_dial(&mut self, conn: ConnId) {
-        if let Some(abort) = self.aborts.remove(&conn) {
-            abort.abort();
-        }
+        self.dials.cancel(conn);
     }
 
     fn poll_dialed(&mut self, cx: &mut Context<'_>) -> Poll<(ConnId, io::Result<Tcp>)> {
-        loop {
-            match ready!(self.dials.poll_join_next(cx)) {
-                Some(Ok((conn, result))) => {
-                    self.aborts.remove(&conn);
-                    return Poll::Ready((conn, result.and_then(Tcp::new)));
-                }
-                // Cancelled.
-                Some(Err(_)) => {}
-                None => return Poll::Pending,
-            }
-        }
+        self.dials.poll_next(cx)
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Tcp>> {
@@ -123,7 +106,7 @@ impl Transport for Net {
     fn set_timer(&mut self, after: Duration) {
         match &mut self.timer {
             Some(timer) => timer.as_mut().reset(tokio::time::Instant::now() + after),
-            None => self.timer = Some(Box::pin(tokio::time::sleep(after))),
+            None => self.timer = Some(Box::pin(sleep(after))),
         }
     }
 

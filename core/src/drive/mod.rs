@@ -10,6 +10,7 @@
 pub mod client;
 mod clock;
 mod connections;
+mod dial;
 mod driver;
 mod host;
 mod io;
@@ -19,6 +20,7 @@ mod transport;
 mod wake;
 
 pub use clock::Clock;
+pub use dial::{Dials, connect_any};
 pub use driver::Driver;
 pub use host::Host;
 pub use io::{PollIo, fault_of};

@@ -1,0 +1,53 @@
+//! What every runtime adapter must do, written once and run on each.
+//!
+//! An adapter is a [`Runtime`](plimsoll_core::drive::Runtime) whose drivers run on threads of its own. To prove a new
+//! one, add this crate to its dev-dependencies, and one test file, `tests/conformance.rs`:
+//!
+//! ```text
+//! fn on_mine(scenario: impl FnOnce(Mine)) {
+//!     // Make the runtime, enter it if it must be entered, and hand it over.
+//!     scenario(Mine::default());
+//! }
+//!
+//! plimsoll_conformance::suite!(on_mine);
+//! ```
+//!
+//! That makes one test of each function in [`scenarios`]; an adapter that passes them all may be trusted with any
+//! machine, since everything else is decided above it. Peers that are not ours are plain blocking sockets, and the
+//! scenarios themselves wait by parking their thread, so that nothing here depends on a runtime either. What is an
+//! adapter's own (its idiomatic handle, its resolver) it tests by itself.
+
+pub mod scenarios;
+mod support;
+
+/// A test of each scenario on the runtime that `$on` (a function that takes a scenario) hands to it.
+#[macro_export]
+macro_rules! suite {
+    ($on:path) => {
+        $crate::suite! { $on:
+            a_request_is_answered,
+            five_hundred_requests_at_once_are_each_answered_with_their_own,
+            three_mebibytes_come_back_unchanged_many_at_a_time,
+            callers_on_many_threads_are_all_woken,
+            requests_may_come_byte_by_byte,
+            a_thousand_connections_are_served,
+            who_half_closes_is_still_answered,
+            a_slow_reader_disturbs_nobody_and_gets_everything,
+            a_server_that_comes_late_is_found,
+            a_connection_that_is_reset_is_replaced,
+            a_name_is_resolved_and_one_that_is_nobodys_is_told,
+            a_server_killed_under_load_leaves_each_call_with_an_end,
+            a_call_that_takes_too_long_says_that_it_was_sent,
+            a_dropped_call_frees_its_place_at_once,
+            errors_of_handlers_are_told,
+            a_server_that_shuts_down_answers_what_it_took,
+            handles_that_are_dropped_close_what_they_held,
+        }
+    };
+    ($on:path: $($name:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            $on(|runtime| $crate::scenarios::$name(runtime));
+        })*
+    };
+}

@@ -1,0 +1,228 @@
+//! A client whose calls block.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use plimsoll_core::drive::client::{self, CallError, Dropped, ServiceConfig, ServiceEvent, Snapshot};
+use plimsoll_core::error::Misuse;
+use plimsoll_core::service::client::Status;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Mio;
+
+/// Calls services by name. Cheap to clone; when all clones are gone, its connections are closed.
+///
+/// Calls block their thread, and may come from any thread but the one that turns the client's own loop.
+#[derive(Clone)]
+pub struct Client {
+    inner: client::Client<Mio>,
+    mio: Mio,
+}
+
+/// What can be said about a client before it is there.
+#[derive(Clone, Debug, Default)]
+pub struct ClientBuilder {
+    mio: Option<Mio>,
+    seed: Option<u64>,
+}
+
+impl ClientBuilder {
+    /// Where all chance comes from: jitter, selection, ids. Another one each time by default.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// A client that knows no service yet.
+    ///
+    /// # Errors
+    /// As [`Mio::start`], unless a loop was given.
+    pub fn build(self) -> io::Result<Client> {
+        let mio = self.mio.map_or_else(Mio::start, Ok)?;
+        let builder = client::Client::on(mio.clone());
+        let inner = match self.seed {
+            Some(seed) => builder.seed(seed),
+            None => builder,
+        };
+        Ok(Client { inner: inner.build(), mio })
+    }
+}
+
+impl Client {
+    /// Begins a client with a loop on a thread of its own.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// Begins a client on a given loop.
+    pub fn on(mio: Mio) -> ClientBuilder {
+        ClientBuilder { mio: Some(mio), seed: None }
+    }
+
+    /// Makes a service known, and begins to connect to it. One of the same name is replaced: calls that are under way
+    /// there end by themselves.
+    ///
+    /// # Errors
+    /// [`Misuse::BadAddress`], [`Misuse::TooManyEndpoints`].
+    pub fn configure_service(&self, name: &str, config: ServiceConfig) -> Result<Service, Misuse> {
+        let inner = self.inner.configure_service(name, config)?;
+        Ok(Service { inner, mio: self.mio.clone() })
+    }
+
+    /// The handle of one service, which saves looking for its name with every call.
+    pub fn service(&self, name: &str) -> Option<Service> {
+        Some(Service { inner: self.inner.service(name)?, mio: self.mio.clone() })
+    }
+
+    /// Calls `method` of `service` with parameters that are written as JSON, and reads the answer as `T`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn request<T: DeserializeOwned>(
+        &self,
+        service: &str,
+        method: &str,
+        params: &(impl Serialize + ?Sized),
+    ) -> Result<T, CallError> {
+        self.call(service, method).json(params)
+    }
+
+    /// A call of `method` of `service`, of which more can be said before it is sent: options, or raw bytes.
+    pub fn call<'a>(&'a self, service: &'a str, method: &'a str) -> Call<'a> {
+        Call { inner: self.inner.call(service, method), mio: &self.mio }
+    }
+
+    /// What was counted of a service, and how it stands.
+    ///
+    /// # Errors
+    /// [`Cause::UnknownService`](client::Cause::UnknownService); [`Cause::Closed`](client::Cause::Closed) after a
+    /// shutdown.
+    pub fn metrics(&self, service: &str) -> Result<Snapshot, CallError> {
+        self.mio.wait(self.inner.metrics(service))
+    }
+
+    /// Counts from nothing again, for one service.
+    pub fn reset_metrics(&self, service: &str) {
+        self.inner.reset_metrics(service);
+    }
+
+    /// How the connections to each service stand; without those that were shut down.
+    pub fn connection_status(&self) -> BTreeMap<String, Status> {
+        self.mio.wait(self.inner.connection_status())
+    }
+
+    /// Changes of the connections of all services, from now on.
+    pub fn events(&self) -> Events {
+        Events { inner: self.inner.events(), mio: self.mio.clone() }
+    }
+
+    /// Shuts all services down: calls that were taken go on for `within` at most.
+    pub fn shutdown(&self, within: Duration) -> Dropped {
+        self.mio.wait(self.inner.shutdown(within))
+    }
+}
+
+/// Calls one service. Cheap to clone; the service's drivers end when the client and all clones are gone.
+#[derive(Clone)]
+pub struct Service {
+    inner: client::Service,
+    mio: Mio,
+}
+
+impl Service {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    /// Calls `method` with parameters that are written as JSON, and reads the answer as `T`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn request<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &(impl Serialize + ?Sized),
+    ) -> Result<T, CallError> {
+        self.call(method).json(params)
+    }
+
+    /// A call of `method`, of which more can be said before it is sent.
+    pub fn call<'a>(&'a self, method: &'a str) -> Call<'a> {
+        Call { inner: self.inner.call(method), mio: &self.mio }
+    }
+
+    /// What was counted and how things stand.
+    ///
+    /// # Errors
+    /// [`Cause::Closed`](client::Cause::Closed) after a shutdown.
+    pub fn snapshot(&self) -> Result<Snapshot, CallError> {
+        self.mio.wait(self.inner.snapshot())
+    }
+
+    /// Counts from nothing again.
+    pub fn reset_metrics(&self) {
+        self.inner.reset_metrics();
+    }
+
+    /// Takes no more calls, and sees those it has taken to their end; after `within` what is left ends as
+    /// [`Cause::Lost`](client::Cause::Lost).
+    pub fn shutdown(&self, within: Duration) -> Dropped {
+        self.mio.wait(self.inner.shutdown(within))
+    }
+}
+
+/// One call that is being prepared.
+#[derive(Clone)]
+#[must_use = "a call is made by `json` or `send`"]
+pub struct Call<'a> {
+    inner: client::Call<'a>,
+    mio: &'a Mio,
+}
+
+impl Call<'_> {
+    /// How long it may take, waiting and retries included.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.inner = self.inner.timeout(timeout);
+        self
+    }
+
+    /// It may run more than once: it is sent again if a connection is lost that had begun to send it.
+    pub fn idempotent(mut self) -> Self {
+        self.inner = self.inner.idempotent();
+        self
+    }
+
+    /// Sends parameters as JSON, and reads the answer as `T`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn json<T: DeserializeOwned>(self, params: &(impl Serialize + ?Sized)) -> Result<T, CallError> {
+        self.mio.wait(self.inner.json(params))
+    }
+
+    /// Sends `content` as it is; the answer is the content that came back, in the same vector.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn send(self, content: Vec<u8>) -> Result<Vec<u8>, CallError> {
+        self.mio.wait(self.inner.send(content))
+    }
+}
+
+/// The events from now on; each is waited for, and the end is when the client is gone.
+#[derive(Debug)]
+pub struct Events {
+    inner: client::Events,
+    mio: Mio,
+}
+
+impl Iterator for Events {
+    type Item = ServiceEvent;
+
+    fn next(&mut self) -> Option<ServiceEvent> {
+        self.mio.wait(self.inner.next())
+    }
+}
