@@ -9,6 +9,9 @@ use crate::policy::watermark::{Band, Watermark};
 use crate::time::Instant;
 use crate::wire::uw::RequestHead;
 
+/// A read is never cut below this many bytes: a call to the system costs more than they do.
+const MIN_READ: usize = 4 * 1024;
+
 /// What becomes of the bytes that arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Intake {
@@ -96,6 +99,13 @@ impl Conn {
     /// Whether more of its bytes may be decoded: what a ping is answered with waits to be sent, too.
     pub(super) fn takes_bytes(&self, config: &Config) -> bool {
         self.load.bytes() < config.unsent.high()
+    }
+
+    /// How much may be read at once. What a peer makes us keep counts together, requests and answers: one that never
+    /// reads would otherwise get room for as many bytes of requests again.
+    pub(super) fn room(&self, config: &Config) -> usize {
+        let left = config.unsent.high().saturating_sub(self.load.bytes());
+        usize::try_from(left).unwrap_or(usize::MAX).max(MIN_READ)
     }
 
     /// When it is closed if nothing happens, and why.
