@@ -116,6 +116,21 @@ fn a_connection_that_does_not_read_its_answers_is_not_read_until_the_low_mark() 
 }
 
 #[test]
+fn the_more_answers_a_peer_leaves_unread_the_less_of_its_requests_is_read_at_once() {
+    let config = Config { unsent: Band::new(10_000, 40_000).unwrap(), ..Config::default() };
+    let mut world = World::new(config);
+    let conn = world.accept();
+    assert_eq!(world.server.recv_buf(conn).len(), 40_000);
+    let content = "x".repeat(10_000);
+    for (id, room) in [(0, 29_000..30_000), (1, 19_000..20_000), (2, 9_000..10_000), (3, 4_096..4_097)] {
+        world.request(conn, id, "m", &content);
+        assert!(world.echo());
+        let read = world.server.recv_buf(conn).len();
+        assert!(room.contains(&read), "{read} bytes after answer {id}");
+    }
+}
+
+#[test]
 fn answers_to_requests_that_were_taken_before_are_accepted_above_the_high_mark() {
     let config = Config { unsent: Band::new(10, 100).unwrap(), ..Config::default() };
     let mut world = World::new(config);

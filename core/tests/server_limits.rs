@@ -67,3 +67,25 @@ fn connections_with_full_buffers_take_turns_of_64_requests() {
     assert_eq!(lengths[0], (short, 10));
     assert_eq!(lengths[1..], turns);
 }
+
+#[test]
+fn however_many_are_greedy_a_newcomer_is_served_at_once() {
+    let config = Config {
+        in_flight: NonZeroU32::new(100).unwrap(),
+        in_flight_total: NonZeroU32::new(400).unwrap(),
+        ..Config::default()
+    };
+    let mut world = World::new(config);
+    let greedy: Vec<_> = (0..20).map(|_| world.accept()).collect();
+    for &conn in &greedy {
+        for id in 0..150 {
+            world.request(conn, id, "m", "1");
+        }
+    }
+    while world.defer().is_some() {}
+    for _ in 0..2 {
+        let newcomer = world.accept();
+        world.request(newcomer, 1, "m", "1");
+        assert!(world.echo(), "no place is left");
+    }
+}

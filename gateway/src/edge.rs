@@ -12,6 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::Semaphore;
@@ -44,6 +45,10 @@ const GOAWAY_PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait when the system has no file descriptor for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections that the kernel may hold ready to be accepted (it caps that by its own limit): clients that all come back
+/// at once would fill the usual 128 within milliseconds, and then each tries again after a whole second.
+const BACKLOG: i32 = 4096;
+
 /// Why the gateway cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
@@ -64,12 +69,17 @@ pub(crate) async fn listen(server: &Server) -> Result<Vec<TcpListener>, ListenEr
     let mut port = server.port;
     for address in lookup_host((host, server.port)).await.map_err(resolve)? {
         let address = SocketAddr::new(address.ip(), port);
-        let listener =
-            TcpListener::bind(address).await.map_err(|error| ListenError::Bind { address, error })?;
+        let listener = bind(address).await.map_err(|error| ListenError::Bind { address, error })?;
         port = listener.local_addr().map_or(port, |local| local.port());
         listeners.push(listener);
     }
     Ok(listeners)
+}
+
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await?;
+    SockRef::from(&listener).listen(BACKLOG)?;
+    Ok(listener)
 }
 
 /// 127.0.0.1 and ::1 with the same port; a machine without IPv6 is served on the former alone.
@@ -78,10 +88,10 @@ async fn listen_on_loopback(port: u16) -> Result<Vec<TcpListener>, ListenError> 
     let mut attempts = if port == 0 { 16 } else { 1 };
     loop {
         attempts -= 1;
-        let first = TcpListener::bind(v4).await.map_err(|error| ListenError::Bind { address: v4, error })?;
+        let first = bind(v4).await.map_err(|error| ListenError::Bind { address: v4, error })?;
         let chosen = first.local_addr().map_or(port, |address| address.port());
         let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), chosen);
-        match TcpListener::bind(v6).await {
+        match bind(v6).await {
             Ok(second) => return Ok(vec![first, second]),
             // The port that the system chose for the one may be taken on the other.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts > 0 => continue,

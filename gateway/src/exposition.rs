@@ -118,7 +118,9 @@ impl All {
             "bytes_in": pool.bytes_in,
             "bytes_out": pool.bytes_out,
             "reconnects": pool.reconnects,
+            "pings": pool.pings,
             "late_responses": pool.late_responses,
+            "skipped_bytes": pool.skipped_bytes,
             "protocol_errors": pool.protocol_errors,
         })
     }
@@ -223,12 +225,17 @@ impl All {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             family.encode_family(&SERVICE)?.encode_gauge(&(value as i64))?;
         }
-        let counters: [(&str, &str, u64); 6] = [
+        let counters: [(&str, &str, u64); 11] = [
             ("service_requests", "Requests taken", pool.requests),
             ("service_failures", "Requests that did not succeed", pool.failed),
             ("service_rejected", "Requests refused before they were sent", pool.rejected),
             ("service_retries", "Times that a request was sent again", pool.retries),
             ("service_reconnects", "Connections that were lost", pool.reconnects),
+            ("service_pings", "Pings sent", pool.pings),
+            ("service_received_bytes", "Bytes received", pool.bytes_in),
+            ("service_sent_bytes", "Bytes sent", pool.bytes_out),
+            ("service_late_responses", "Answers that nobody waited for", pool.late_responses),
+            ("service_skipped_bytes", "Bytes skipped on the way to the next frame", pool.skipped_bytes),
             (
                 "service_protocol_errors",
                 "Connections closed for breaking the wire's rules",

@@ -298,3 +298,35 @@ async fn a_service_that_is_killed_under_load_runs_nothing_twice() {
     assert!(created.values().all(|&times| times == 1), "something ran twice");
     assert!((400..=created.len()).contains(&answered), "{answered} answered, {} created", created.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_waits_for_are_seen_in_both_formats() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 1_024];
+            while stream.read(&mut request).await.is_ok_and(|n| n > 0) {
+                // Magic, version, the id of the request, two bytes of content: twice.
+                let answer = [b"UW\x01", &request[3..19], b"\x02\0\0\0{}"].concat();
+                let _ = stream.write_all(&answer.repeat(2)).await;
+            }
+        }
+    });
+    let gateway = gateway(address, &[]);
+    assert_eq!(get(&gateway).body, "{}");
+    let pool = pool(&gateway);
+    assert_eq!(
+        (&pool["late_responses"], &pool["skipped_bytes"], &pool["pings"]),
+        (&1.into(), &0.into(), &0.into())
+    );
+    let text = gateway.curl("/metrics", &["-H", "accept: text/plain"]).body;
+    for line in [
+        "plimsoll_service_late_responses_total{service=\"project-service\"} 1",
+        "plimsoll_service_skipped_bytes_total{service=\"project-service\"} 0",
+        "plimsoll_service_pings_total{service=\"project-service\"} 0",
+        "plimsoll_service_received_bytes_total{service=\"project-service\"} 50",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+    }
+}

@@ -18,6 +18,10 @@ use tokio::time::{Sleep, sleep};
 /// After so long without traffic, and then as often, the kernel asks whether the peer's host is there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// Connections that the kernel may hold ready to be accepted (it caps that by its own limit). At the usual 128, a herd
+/// that reconnects fills the queue within milliseconds, and whoever finds it full tries again after a whole second.
+const BACKLOG: i32 = 4096;
+
 /// Spawns drivers on the tokio runtime in whose context it is used.
 #[derive(Clone, Copy, Debug)]
 pub struct Tokio {
@@ -39,6 +43,7 @@ impl Runtime for Tokio {
 
     async fn listen(&self, addr: &str, shards: usize) -> io::Result<(Vec<Net>, SocketAddr)> {
         let listener = TcpListener::bind(addr).await?;
+        SockRef::from(&listener).listen(BACKLOG)?;
         let local = listener.local_addr()?;
         let listener = listener.into_std()?;
         let share = || Ok(Net::new(self.clock, Some(TcpListener::from_std(listener.try_clone()?)?)));

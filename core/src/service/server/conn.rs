@@ -9,6 +9,9 @@ use crate::policy::watermark::{Band, Watermark};
 use crate::time::Instant;
 use crate::wire::uw::RequestHead;
 
+/// A read is never cut below this many bytes: a call to the system costs more than they do.
+const MIN_READ: usize = 4 * 1024;
+
 /// What becomes of the bytes that arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Intake {
@@ -86,16 +89,26 @@ impl Conn {
         }
     }
 
-    /// Whether its next request may be lent, as far as the connection itself is concerned.
-    pub(super) fn lends(&self, config: &Config) -> bool {
+    /// Whether its next request may be lent. While places are scarce, only to a connection that has none: however many
+    /// are greedy, and whatever their requests wait for, a newcomer finds a place.
+    pub(super) fn lends(&self, config: &Config, scarce: bool) -> bool {
+        let items = self.load.items();
         self.head.is_some()
-            && self.load.items() < u64::from(config.in_flight.get())
+            && items < u64::from(config.in_flight.get())
+            && (items == 0 || !scarce)
             && self.takes_bytes(config)
     }
 
     /// Whether more of its bytes may be decoded: what a ping is answered with waits to be sent, too.
     pub(super) fn takes_bytes(&self, config: &Config) -> bool {
         self.load.bytes() < config.unsent.high()
+    }
+
+    /// How much may be read at once. What a peer makes us keep counts together, requests and answers: one that never
+    /// reads would otherwise get room for as many bytes of requests again.
+    pub(super) fn room(&self, config: &Config) -> usize {
+        let left = config.unsent.high().saturating_sub(self.load.bytes());
+        usize::try_from(left).unwrap_or(usize::MAX).max(MIN_READ)
     }
 
     /// When it is closed if nothing happens, and why.
@@ -154,6 +167,13 @@ impl Conn {
 /// On at `high` items, off at half of that.
 pub(super) const fn half_open(high: u32) -> Band {
     Band::new(high as u64 / 2, high as u64).expect("a half is less than a whole that is not zero")
+}
+
+/// On when a quarter of the places is left, off when three eighths are.
+pub(super) const fn three_quarters(places: u32) -> Band {
+    let high = places as u64 - places as u64 / 4;
+    let apart = if places >= 8 { places as u64 / 8 } else { 1 };
+    Band::new(high - apart, high).expect("low is below high, which is not zero")
 }
 
 #[cfg(test)]

@@ -292,13 +292,17 @@ impl Machine for Server {
     }
 
     fn recv_buf(&mut self, conn: ConnId) -> &mut [u8] {
+        let config = self.state.config;
         let Some(live) = self.state.live(conn) else { return &mut [] };
+        let room = live.room(&config);
         if self.receiver.buf(conn.slot()).is_empty() {
             live.starved = self.receiver.is_starved(conn.slot());
             self.state.settle(conn);
             return &mut [];
         }
-        self.receiver.buf(conn.slot())
+        let buf = self.receiver.buf(conn.slot());
+        let len = buf.len().min(room);
+        &mut buf[..len]
     }
 
     fn send_bufs<'a>(&'a self, conn: ConnId, bufs: &mut [&'a [u8]]) -> usize {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::api::{Config, ReplyError, Status, Token};
-use super::conn::{Conn, Flush, half_open};
+use super::conn::{Conn, Flush, half_open, three_quarters};
 use super::in_flight::{Deferred, InFlight};
 use super::metrics::{Cause, Metrics};
 use crate::buf::SendPool;
@@ -38,6 +38,8 @@ pub(super) struct State {
     in_flight: InFlight,
     /// Deferred requests of all connections.
     total: Watermark,
+    /// The same, for the last quarter of the places: kept for connections that have none.
+    scarce: Watermark,
     pool: SendPool,
     /// Connections that have a request to lend.
     ready: ReadyList,
@@ -61,6 +63,7 @@ impl State {
             drain_until: None,
             in_flight: InFlight::default(),
             total: Watermark::new(half_open(config.in_flight_total.get()), no_bytes),
+            scarce: Watermark::new(three_quarters(config.in_flight_total.get()), no_bytes),
             pool: SendPool::new(KEPT_CHUNKS),
             ready: ReadyList::new(),
             burst: 0,
@@ -171,8 +174,8 @@ impl State {
         let conn = self.conns.get_mut(to.conn).expect("its request is lent");
         conn.load.add(1, 0);
         let id = self.in_flight.insert(&mut conn.first, to.conn, to.wire, to.taken);
-        let change = self.total.add(1, 0);
-        self.settle_after(to.conn, change.is_some());
+        let changed = self.total.add(1, 0).is_some() | self.scarce.add(1, 0).is_some();
+        self.settle_after(to.conn, changed);
         Token(id)
     }
 
@@ -182,8 +185,8 @@ impl State {
         let holder = self.conns.get_mut(conn).ok_or(ReplyError::Gone)?;
         self.in_flight.remove(&mut holder.first, token.0);
         holder.load.remove(1, 0);
-        let change = self.total.remove(1, 0);
-        self.settle_after(conn, change.is_some());
+        let changed = self.total.remove(1, 0).is_some() | self.scarce.remove(1, 0).is_some();
+        self.settle_after(conn, changed);
         Ok(Addressee { conn, wire, taken })
     }
 
@@ -214,7 +217,8 @@ impl State {
         self.timers.set(id.slot(), None);
         self.ready.remove(id.slot());
         self.actions.push(id.slot());
-        if self.total.remove(u64::from(abandoned), 0).is_some() {
+        let freed = u64::from(abandoned);
+        if self.total.remove(freed, 0).is_some() | self.scarce.remove(freed, 0).is_some() {
             self.settle_all();
         }
     }
@@ -228,10 +232,11 @@ impl State {
 
     /// Brings the lists and the timer in line with what a connection wants.
     pub(super) fn settle(&mut self, id: ConnId) {
+        let scarce = self.scarce.is_above();
         let Some(conn) = self.conns.get_mut(id).filter(|conn| !conn.closed) else { return };
         conn.set_pressure(self.now, self.total.is_above());
         let slot = id.slot();
-        set(&mut self.ready, slot, conn.lends(&self.config));
+        set(&mut self.ready, slot, conn.lends(&self.config, scarce));
         let interest = conn.interest(&self.config);
         if interest.write && conn.flush == Flush::None {
             conn.flush = Flush::Due;
