@@ -27,7 +27,8 @@ pub struct Config {
     pub connections: NonZeroU32,
     /// Deferred requests at a time, per connection. Reading stops there, and goes on at half of it. 1,024.
     pub in_flight: NonZeroU32,
-    /// Deferred requests at a time, of all connections. Reading stops there, and goes on at half of it. 16,384.
+    /// Deferred requests at a time, of all connections. Reading stops there, and goes on at half of it. The last quarter is
+    /// kept for connections that have none: however many are greedy, a newcomer finds a place. 16,384.
     pub in_flight_total: NonZeroU32,
     /// Bytes of answers that wait to be sent, per connection. Reading stops at the high mark and goes on at the low
     /// one. Answers to requests that were taken before are accepted beyond it. 64 KiB and 256 KiB.
