@@ -13,7 +13,8 @@
 //!
 //! # The laws
 //!
-//! Every machine passes these as tests (`testing::laws`):
+//! Every machine keeps these. The first seven are a test kit (`testing::laws`, feature `testing`); the others have tests of
+//! their own:
 //!
 //! 1. A tick at `deadline()` makes progress, and the deadline then moves or clears.
 //! 2. An early or repeated tick changes nothing.
