@@ -136,12 +136,6 @@ impl Receiver {
         self.inboxes[slot as usize].want = total;
     }
 
-    /// Whether `slot` holds part of a frame.
-    pub fn is_partial(&self, slot: u32) -> bool {
-        let inbox = &self.inboxes[slot as usize];
-        inbox.len() > 0 && inbox.want > inbox.len()
-    }
-
     /// Consumes the first `n` bytes of `slot`. They stay in place until the receiver is next changed by another
     /// call than this one and [`need`](Self::need).
     pub fn consume(&mut self, slot: u32, n: usize) -> Lent {

@@ -55,7 +55,7 @@ pub use config::Config;
 pub use crate::cluster::{CloseCause, StateEvent, Status};
 
 use crate::buf::pool::ObjectPool;
-use crate::buf::{BLOCK, Receiver, SendPool, SendQueue};
+use crate::buf::{Receiver, SendPool, SendQueue};
 use crate::cluster::{self, Cluster, Place, Unplaced};
 use crate::error::{Misuse, ProtocolError, Rejected};
 use crate::id::{ConnId, EndpointId, RequestId};
@@ -137,7 +137,7 @@ impl<P: Protocol> Client<P> {
             cluster: Cluster::new(config.cluster, rng.next_u64()),
             requests: Requests::new(rng.next_u64()),
             links: Vec::new(),
-            receiver: Receiver::new((config.receive_budget.get() as usize).max(2 * BLOCK)),
+            receiver: Receiver::new(config.receive_budget.get() as usize),
             send_pool: SendPool::new(SPARE_CHUNKS),
             frames: ObjectPool::new(Vec::new, clear_frame, 0, SPARE_FRAMES),
             budget: RetryBudget::new(config.retry_budget, Instant::ZERO),

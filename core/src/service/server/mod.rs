@@ -50,7 +50,7 @@ pub use api::{Config, ReplyError, Status, Token};
 pub use metrics::{Closed, Metrics, ProtocolErrors};
 pub use request::{Request, Responder};
 
-use crate::buf::{BLOCK, Receiver};
+use crate::buf::Receiver;
 use crate::id::ConnId;
 use crate::machine::{Action, Input, Machine};
 use crate::time::Instant;
@@ -67,9 +67,7 @@ pub struct Server {
 impl Server {
     /// A server without connections.
     pub fn new(config: Config) -> Self {
-        // Room for what the owner of the block leaves behind must be found once half of the budget is free.
-        let budget = (config.receive_budget.get() as usize).max(2 * BLOCK);
-        Server { receiver: Receiver::new(budget), state: State::new(config) }
+        Server { receiver: Receiver::new(config.receive_budget.get() as usize), state: State::new(config) }
     }
 
     /// Answers a deferred request with a result.
