@@ -96,9 +96,15 @@ impl<W: Wire + Default> Subject for Surroundings<W> {
     }
 }
 
+/// Whether one that waits is sent, on the place of one that was answered, before the garbage behind that answer ends
+/// the connection, depends on when the runtime writes, and so on the cuts. Garbage in pieces is tested with the decoders.
+fn without_garbage(ops: Vec<Op>) -> Vec<Op> {
+    ops.into_iter().map(|(kind, number)| (kind, number + u16::from(number.is_multiple_of(41)))).collect()
+}
+
 quickcheck! {
     fn cutting_changes_nothing(seed: u64, ops: Vec<Op>, cuts: Vec<u8>) -> Result<(), String> {
-        laws::cutting::<Surroundings<Uw>>(seed, &ops, &cuts)
+        laws::cutting::<Surroundings<Uw>>(seed, &without_garbage(ops), &cuts)
     }
 
     fn early_and_repeated_ticks_change_nothing(seed: u64, ops: Vec<Op>) -> Result<(), String> {
@@ -126,6 +132,6 @@ quickcheck! {
     }
 
     fn cutting_a_wire_without_ids_changes_nothing(seed: u64, ops: Vec<Op>, cuts: Vec<u8>) -> Result<(), String> {
-        laws::cutting::<Surroundings<Toy>>(seed, &ops, &cuts)
+        laws::cutting::<Surroundings<Toy>>(seed, &without_garbage(ops), &cuts)
     }
 }
