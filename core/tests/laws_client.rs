@@ -99,7 +99,9 @@ impl<W: Wire + Default> Subject for Surroundings<W> {
 /// Whether one that waits is sent, on the place of one that was answered, before the garbage behind that answer ends
 /// the connection, depends on when the runtime writes, and so on the cuts. Garbage in pieces is tested with the decoders.
 fn without_garbage(ops: Vec<Op>) -> Vec<Op> {
-    ops.into_iter().map(|(kind, number)| (kind, number + u16::from(number.is_multiple_of(41)))).collect()
+    // The kit hands a sixteenth of the number on to the peer that speaks.
+    let quiet = |number: u16| if (number / 16).is_multiple_of(41) { number ^ 16 } else { number };
+    ops.into_iter().map(|(kind, number)| (kind, quiet(number))).collect()
 }
 
 quickcheck! {
