@@ -49,6 +49,12 @@ pub enum Rejected {
     /// The service has no endpoint at all.
     #[error("the service has no endpoint")]
     NoEndpoint,
+    /// So few endpoints are left that none is asked, as configured.
+    #[error("panic: too few endpoints of the service are healthy, and its panic mode is to ask none")]
+    Panicked,
+    /// Every endpoint is unhealthy, ejected, or behind an open breaker.
+    #[error("every endpoint of the service is unhealthy or serves badly, and is left alone for now")]
+    Unhealthy,
     /// The machine is draining and takes no more requests.
     #[error("shutting down: no more requests are taken")]
     ShuttingDown,

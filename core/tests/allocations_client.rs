@@ -91,7 +91,7 @@ impl Load {
             for n in 0..BURST {
                 let content = &[b' '; 300][..n * 5];
                 let request = UwRequest { method: "method", content };
-                let options = Options { idempotent: n % 3 == 0, tag: n as u64, timeout: None };
+                let options = Options { idempotent: n % 3 == 0, tag: n as u64, ..Options::default() };
                 self.requests.push(self.client.request(now, &request, options).unwrap());
             }
             for &id in self.requests.iter().step_by(7) {

@@ -55,7 +55,7 @@ impl<W: Wire> Play<W> {
         match what % 20 {
             0..=5 => {
                 let timeout = (much % 4 != 0).then_some(Duration::from_millis(u64::from(much) * 4));
-                let options = Options { timeout, idempotent: whom % 2 == 0, tag: 0 };
+                let options = Options { timeout, idempotent: whom % 2 == 0, ..Options::default() };
                 self.requests.extend(self.rig.try_request(options));
             }
             6 => {

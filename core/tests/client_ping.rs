@@ -54,7 +54,7 @@ fn a_peer_that_does_not_answer_a_ping_in_time_is_replaced() {
     let idempotent = rig.request_with(plimsoll_core::service::client::Options {
         idempotent: true,
         timeout: Some(millis(600_000)),
-        tag: 0,
+        ..Default::default()
     });
     rig.pass_to_ping(conn);
     rig.pass_ms(1_899);

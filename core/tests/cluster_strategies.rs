@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use plimsoll_core::cluster::{Action, Cluster, Config, Place};
+use plimsoll_core::cluster::{Action, Cluster, Config, Place, Want};
 use plimsoll_core::id::EndpointId;
 use plimsoll_core::policy::balance::Strategy;
 use plimsoll_core::policy::breaker::Outcome;
@@ -35,7 +35,7 @@ impl Fleet {
     }
 
     fn take(&mut self) -> Place {
-        self.cluster.checkout(self.now).unwrap()
+        self.cluster.checkout(self.now, Want::default()).unwrap()
     }
 
     fn give_back(&mut self, place: Place, outcome: Outcome) {

@@ -56,8 +56,12 @@ impl<W: Wire + Default> Subject for Surroundings<W> {
             _ => {
                 self.asked += 1;
                 let timeout = Some(Duration::from_millis(u64::from(number) * 10));
-                let options =
-                    Options { timeout, idempotent: number.is_multiple_of(2), tag: u64::from(self.asked) };
+                let options = Options {
+                    timeout,
+                    idempotent: number.is_multiple_of(2),
+                    tag: u64::from(self.asked),
+                    key: None,
+                };
                 let word = format!("t{}", self.asked);
                 self.requests.extend(W::ask(&word, |request| client.request(now, request, options)));
             }

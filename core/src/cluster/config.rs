@@ -4,7 +4,7 @@ use core::num::{NonZeroU32, NonZeroU64};
 use core::time::Duration;
 
 use crate::policy::balance::Strategy;
-use crate::policy::{backoff, breaker, ewma, heartbeat};
+use crate::policy::{backoff, breaker, ewma, heartbeat, outlier, panic, priority, slow_start};
 
 /// How a cluster dials, chooses and gives up. The defaults are the UW client's.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +36,24 @@ pub struct Config {
     pub breaker: breaker::Config,
     /// How the round-trip times of an endpoint are averaged.
     pub ewma: ewma::Config,
-    /// How endpoints are chosen. `consistent_hash` and `prequal` can be had from [`policy`](crate::policy::balance) only:
-    /// requests carry no key here yet, and no probes are sent, so that they would choose at random and as `p2c_ewma`.
+    /// How endpoints are chosen. `consistent_hash` goes by the [`key`](super::Want::key) of a request, and chooses at
+    /// random without one. `prequal` sends no probes yet, and chooses at random from 16 endpoints on.
     pub strategy: Strategy,
+    /// At what age a connection is replaced by a new one, a tenth more or less by chance, so that load finds its way to
+    /// endpoints that have come since. `None`: never.
+    pub max_age: Option<Duration>,
+    /// How many endpoints of each priority level are used at all, by rendezvous hashing; for fleets that are so large that
+    /// not every client should be connected to every endpoint. `None`: all.
+    pub subset: Option<NonZeroU32>,
+    /// When an endpoint is left out because it serves worse than the others. `None`: never.
+    pub outliers: Option<outlier::Config>,
+    /// What to do when so many endpoints are out that the others may not carry the load. Those behind an open breaker stay
+    /// out even in panic: what a breaker knows, it has seen itself, and its probes are the way back.
+    pub panic: panic::Config,
+    /// How priority levels fail over and back.
+    pub priorities: priority::Config,
+    /// How the share of an endpoint grows that is fresh, or back after it was out.
+    pub slow_start: slow_start::Config,
     /// Requests that wait for a place, at most.
     pub waiters: NonZeroU32,
     /// Bytes of the requests that wait, at most.
@@ -66,6 +81,12 @@ impl Default for Config {
             breaker: breaker::Config::default(),
             ewma: ewma::Config::default(),
             strategy: Strategy::default(),
+            max_age: None,
+            subset: None,
+            outliers: Some(outlier::Config::default()),
+            panic: panic::Config::default(),
+            priorities: priority::Config::default(),
+            slow_start: slow_start::Config::default(),
             waiters: non_zero(1_024),
             waiting_bytes: NonZeroU64::new(16 << 20).expect("a limit above zero"),
         }

@@ -4,16 +4,29 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::id::{ConnId, EndpointId, Table, kind};
-use crate::policy::{Backoff, Breaker, HealthScore, Heartbeat, PeakEwma};
+use crate::policy::health_check::Level as Health;
+use crate::policy::panic::Spread;
+use crate::policy::{Backoff, Breaker, HealthScore, Heartbeat, PeakEwma, Ramp};
 use crate::time::Instant;
 
 /// An address that serves.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
     pub(super) address: String,
+    /// A hash of the address, the same at every client.
+    pub(super) name: u64,
+    pub(super) priority: u8,
+    pub(super) duty: Duty,
+    /// It was told that its last connection has ended.
+    pub(super) drained: bool,
     pub(super) conns: Vec<ConnId>,
-    /// Of the connections, how many stand.
+    /// Of the connections, how many stand and take requests.
     pub(super) open: u32,
+    /// Of the connections that take requests, how many are past their age: they do until a younger one stands.
+    pub(super) aged: u32,
+    /// Connections that take no more requests, and the requests on them.
+    pub(super) retiring: u32,
+    pub(super) retiring_in_flight: u32,
     /// The one dial that is under way.
     pub(super) dialing: Option<ConnId>,
     /// Not before this the next dial.
@@ -26,15 +39,51 @@ pub(super) struct Endpoint {
     pub(super) breaker: Breaker,
     /// Its breaker has let nothing through when last asked.
     pub(super) out: bool,
+    pub(super) ejected: bool,
+    /// What health checks say of it.
+    pub(super) health: Health,
+    /// The last dial has not failed.
+    pub(super) reachable: bool,
+    /// How it stood when its level was last counted.
+    pub(super) counted: Counted,
+    /// Its weight grows while it is fresh; `None` until its first connection stands.
+    pub(super) ramp: Option<Ramp>,
+    /// When to look at it again.
+    pub(super) ramp_at: Option<Instant>,
+    /// It has served for a whole ramp's time.
+    pub(super) seasoned: bool,
     pub(super) ewma: PeakEwma,
-    pub(super) health: HealthScore,
+    pub(super) score: HealthScore,
     /// Its share of the requests, in proportion to the others.
     pub(super) weight: u32,
     pub(super) backoff: Backoff,
-    /// Where it stands in the list of endpoints that can take a request.
+    /// Where it stands in its level's list of endpoints that can take a request.
     pub(super) listed: Option<usize>,
+}
+
+/// What an endpoint is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// It gets requests.
+    Serving,
+    /// It is not in this client's subset.
+    Spare,
+    /// It gets no more requests, until it is resumed.
+    Draining,
     /// It gets no more requests, and ends with its last connection.
-    pub(super) removed: bool,
+    Removed,
+}
+
+/// What an endpoint adds to the counts of its level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) serving: bool,
+    /// Its breaker lets nothing through.
+    pub(super) out: bool,
+    /// It is out, ejected or unhealthy.
+    pub(super) barred: bool,
+    /// Nothing speaks against it.
+    pub(super) available: bool,
 }
 
 /// A connection, or the attempt at one.
@@ -46,6 +95,9 @@ pub(super) struct Conn {
     pub(super) last_used: Instant,
     /// Nobody reads from it, for want of room: its silence says nothing.
     pub(super) unread: bool,
+    /// When it is too old.
+    pub(super) expires: Option<Instant>,
+    pub(super) age: Age,
 }
 
 #[derive(Clone, Debug)]
@@ -54,18 +106,61 @@ pub(super) enum ConnState {
     Open { heartbeat: Heartbeat, proven: bool },
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    Young,
+    /// Too old: to be replaced.
+    Aged,
+    /// It takes no more requests.
+    Retiring,
+}
+
 impl Conn {
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, ConnState::Open { .. })
+    }
+
+    fn takes_requests(&self, limit: u32) -> bool {
+        self.is_open() && self.age != Age::Retiring && self.in_flight < limit
     }
 }
 
 pub(super) type Conns = Table<kind::Conn, Conn>;
 
 impl Endpoint {
+    pub(super) fn serves(&self) -> bool {
+        self.duty == Duty::Serving
+    }
+
     /// The requests that its connections still have room for.
     pub(super) fn room(&self, limit: u32) -> u32 {
-        self.open.saturating_mul(limit).saturating_sub(self.in_flight)
+        self.open.saturating_mul(limit).saturating_sub(self.in_flight - self.retiring_in_flight)
+    }
+
+    /// Connections that stand or are dialled, and are not to be replaced.
+    pub(super) fn lasting(&self) -> u32 {
+        self.conns.len() as u32 - self.retiring - self.aged
+    }
+
+    /// Whether it can take a request. In panic what is said of it does not count; what its breaker has seen does.
+    pub(super) fn is_fit(&self, limit: u32, spread: Spread) -> bool {
+        let wanted = match spread {
+            Spread::Available => !self.ejected && self.health != Health::Unhealthy,
+            Spread::All => true,
+            Spread::None => false,
+        };
+        wanted && self.serves() && !self.out && self.room(limit) > 0
+    }
+
+    pub(super) fn count(&self) -> Counted {
+        let serving = self.serves();
+        let barred = self.out || self.ejected || self.health == Health::Unhealthy;
+        Counted {
+            serving,
+            out: serving && self.out,
+            barred: serving && barred,
+            available: serving && !barred && self.reachable,
+        }
     }
 
     /// The connection that the next request goes to: that of the burst, or the least loaded; of equals the one
@@ -80,7 +175,7 @@ impl Endpoint {
         }
         let candidates = self.conns.iter().filter_map(|&id| conns.get(id).map(|conn| (id, conn)));
         let (id, _) = candidates
-            .filter(|(_, conn)| conn.is_open() && conn.in_flight < limit)
+            .filter(|(_, conn)| conn.takes_requests(limit))
             .min_by_key(|(_, conn)| (conn.in_flight, core::cmp::Reverse(conn.last_used)))?;
         self.burst = Some((id, burst.saturating_sub(1)));
         Some(id)

@@ -4,35 +4,42 @@ use alloc::vec::Vec;
 use core::cmp::min;
 use core::time::Duration;
 
-use super::endpoint::{Conn, ConnState, Endpoint};
-use super::{Action, CloseCause, Cluster, StateEvent};
+use super::endpoint::{Age, Conn, ConnState, Endpoint};
+use super::{Action, CloseCause, Cluster, LEAST, StateEvent};
 use crate::error::Fault;
 use crate::id::{ConnId, EndpointId};
 use crate::policy::Heartbeat;
 use crate::policy::heartbeat::Beat;
-use crate::time::Instant;
+use crate::rng::Pcg;
+use crate::time::{Instant, nanos};
 
 /// Endpoints looked at for one that may be dialled: a request must not cost more because all of a large fleet is
 /// down.
 const DIAL_TRIES: usize = 8;
-
-/// Shorter times than this count as this: a time of zero would be due again at once, for ever.
-const LEAST: Duration = Duration::from_millis(1);
 
 impl Cluster {
     /// A dial has succeeded. `false`, and ignored, for a connection that is not being dialled.
     pub fn connected(&mut self, now: Instant, conn: ConnId) -> bool {
         let Some(state) = self.conns.get_mut(conn).filter(|state| !state.is_open()) else { return false };
         let heartbeat = Heartbeat::new(self.config.heartbeat, now, &mut self.rng);
+        let lifetime = self.config.max_age.map(|age| jittered(age, &mut self.rng));
         state.state = ConnState::Open { heartbeat, proven: false };
         state.last_used = now;
+        state.expires = lifetime.map(|lifetime| now + lifetime);
         let id = state.endpoint;
         self.dialing -= 1;
+        let mut fresh = false;
         if let Some(endpoint) = self.endpoints.get_mut(id) {
             endpoint.dialing = None;
             endpoint.open += 1;
+            endpoint.reachable = true;
+            fresh = endpoint.ramp.is_none() && !endpoint.seasoned;
         }
         self.tell(StateEvent::Connected { endpoint: id, conn });
+        if fresh {
+            self.join(now, id);
+        }
+        self.retire_aged(now, id);
         self.schedule(conn);
         self.review(now, id);
         self.hand_off(now);
@@ -77,24 +84,93 @@ impl Cluster {
         self.conn_timers.set(conn.slot(), None);
         let id = state.endpoint;
         self.dialing -= u32::from(!state.is_open());
+        let mut lost_sight = false;
         if let Some(endpoint) = self.endpoints.get_mut(id) {
             endpoint.conns.retain(|&other| other != conn);
             endpoint.in_flight -= state.in_flight;
+            self.levels[usize::from(endpoint.priority)].in_flight -= u64::from(state.in_flight);
             endpoint.end_burst(conn);
-            if state.is_open() {
-                endpoint.open -= 1;
-            } else {
-                endpoint.dialing = None;
+            match state.age {
+                Age::Retiring => {
+                    endpoint.retiring -= 1;
+                    endpoint.retiring_in_flight -= state.in_flight;
+                }
+                _ if state.is_open() => endpoint.open -= 1,
+                _ => endpoint.dialing = None,
             }
+            endpoint.aged -= u32::from(state.age == Age::Aged);
             if cause.is_error() && !core::mem::replace(&mut endpoint.backing_off, true) {
                 let retry_at = now + endpoint.backoff.next(&mut self.rng);
                 endpoint.dial_at = endpoint.dial_at.max(retry_at);
             }
+            let failed_dial = cause.is_error() && !state.is_open();
+            lost_sight = failed_dial && endpoint.open == 0 && endpoint.reachable;
+        }
+        if lost_sight {
+            self.change(id, |endpoint| endpoint.reachable = false);
+            self.unseason(id);
         }
         self.tell(StateEvent::Closed { endpoint: id, conn, cause });
         self.actions.push_back(Action::Close(conn, cause));
         self.review(now, id);
+        if lost_sight {
+            // Another level may take over.
+            self.hand_off(now);
+        }
         self.dial_for_room(now, self.waiters.len());
+    }
+
+    /// Sends no more requests to a connection, and closes it when its last one has ended; another is dialled in its place
+    /// as it is needed. `false` if there is no such connection, or it is not standing.
+    pub fn retire(&mut self, now: Instant, conn: ConnId) -> bool {
+        let Some(state) = self.conns.get_mut(conn).filter(|state| state.is_open()) else { return false };
+        let before = core::mem::replace(&mut state.age, Age::Retiring);
+        let (id, in_flight) = (state.endpoint, state.in_flight);
+        if before == Age::Retiring {
+            return true;
+        }
+        if let Some(endpoint) = self.endpoints.get_mut(id) {
+            endpoint.aged -= u32::from(before == Age::Aged);
+            endpoint.open -= 1;
+            endpoint.retiring += 1;
+            endpoint.retiring_in_flight += in_flight;
+            endpoint.end_burst(conn);
+        }
+        if in_flight == 0 {
+            self.end(now, conn, CloseCause::Aged);
+        } else {
+            self.review(now, id);
+        }
+        true
+    }
+
+    /// Connections past their age retire as soon as a younger one stands: a dial that fails must not cost the last one.
+    fn retire_aged(&mut self, now: Instant, id: EndpointId) {
+        let Some(endpoint) = self.endpoints.get(id) else { return };
+        if endpoint.aged == 0 || endpoint.open <= endpoint.aged {
+            return;
+        }
+        let is_aged = |conn: &ConnId| self.conns.get(*conn).is_some_and(|conn| conn.age == Age::Aged);
+        let aged: Vec<ConnId> = endpoint.conns.iter().copied().filter(is_aged).collect();
+        for conn in aged {
+            self.retire(now, conn);
+        }
+    }
+
+    /// A connection has reached its age.
+    fn expire(&mut self, now: Instant, conn: ConnId) {
+        let Some(state) = self.conns.get_mut(conn) else { return };
+        (state.age, state.expires) = (Age::Aged, None);
+        let (id, idle) = (state.endpoint, state.in_flight == 0);
+        let Some(endpoint) = self.endpoints.get_mut(id) else { return };
+        endpoint.aged += 1;
+        if idle && self.config.min_connections == 0 {
+            self.end(now, conn, CloseCause::Aged);
+            return;
+        }
+        self.schedule(conn);
+        self.retire_aged(now, id);
+        self.review(now, id);
     }
 
     /// Dials the endpoint if connections are missing and it is time; otherwise notes whether it may be dialled on
@@ -106,7 +182,11 @@ impl Cluster {
             self.dial(now, id);
             return;
         }
-        if self.may_dial(endpoint) {
+        self.note_dialable(id);
+    }
+
+    pub(super) fn note_dialable(&mut self, id: EndpointId) {
+        if self.endpoints.get(id).is_some_and(|endpoint| self.may_dial(endpoint)) {
             self.dialable.push(id.slot());
         } else {
             self.dialable.remove(id.slot());
@@ -116,16 +196,18 @@ impl Cluster {
     /// Whether connections are to be kept up that are not there.
     pub(super) fn wants_dial(&self, endpoint: &Endpoint) -> bool {
         let kept = if self.draining { 0 } else { self.config.min_connections };
-        let kept = min(kept, self.config.max_connections.get()) as usize;
-        !endpoint.removed && endpoint.conns.len() < kept
+        // What is too old is replaced, unless it has nothing to do.
+        let kept = kept.max(u32::from(endpoint.aged > 0 && !self.draining));
+        endpoint.serves() && endpoint.lasting() < min(kept, self.config.max_connections.get())
     }
 
     /// Whether another connection would help those who wait, and is allowed.
     pub(super) fn may_dial(&self, endpoint: &Endpoint) -> bool {
-        !endpoint.removed
+        endpoint.serves()
             && !endpoint.out
             && endpoint.dialing.is_none()
-            && endpoint.conns.len() < self.config.max_connections.get() as usize
+            && endpoint.lasting() < self.config.max_connections.get()
+            && self.taking & (1 << endpoint.priority) != 0
     }
 
     /// Dials one more connection to an endpoint whose connections are all busy.
@@ -173,6 +255,8 @@ impl Cluster {
             in_flight: 0,
             last_used: now,
             unread: false,
+            expires: None,
+            age: Age::Young,
         });
         let Some(endpoint) = self.endpoints.get_mut(id) else { return };
         endpoint.conns.push(conn);
@@ -207,8 +291,10 @@ impl Cluster {
                 None => (idle && self.is_spare(id)).then_some(CloseCause::Idle),
             },
         };
+        let expired = self.conns.get(id).and_then(|conn| conn.expires).is_some_and(|at| at <= now);
         match end {
             Some(cause) => self.end(now, id, cause),
+            None if expired => self.expire(now, id),
             None => {
                 if unused && let Some(conn) = self.conns.get_mut(id) {
                     // Busy, or needed for the minimum: looked at again after another idle time.
@@ -232,7 +318,7 @@ impl Cluster {
             ConnState::Dialing { until } => Some(*until),
             ConnState::Open { heartbeat, .. } => {
                 let idle_at = conn.last_used + self.config.idle_close.max(LEAST);
-                Some(heartbeat.deadline().map_or(idle_at, |beat| beat.min(idle_at)))
+                [heartbeat.deadline(), conn.expires, Some(idle_at)].into_iter().flatten().min()
             }
         };
         self.conn_timers.set(id.slot(), at);
@@ -250,4 +336,11 @@ impl Cluster {
             self.end(now, id, CloseCause::Shutdown);
         }
     }
+}
+
+/// A tenth more or less (gRFC A9): connections that were dialled together do not all end together.
+fn jittered(age: Duration, rng: &mut Pcg) -> Duration {
+    let tenth = nanos(age) / 10;
+    let drawn = rng.up_to(2 * tenth);
+    Duration::from_nanos(nanos(age) - tenth + drawn).max(LEAST)
 }

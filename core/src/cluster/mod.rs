@@ -5,7 +5,7 @@
 //! of your own) tells it what happened, asks it for a [`Place`] per request, and does its [`Action`]s:
 //!
 //! ```
-//! use plimsoll_core::cluster::{Action, Cluster, Config, Unplaced};
+//! use plimsoll_core::cluster::{Action, Cluster, Config, Unplaced, Want};
 //! use plimsoll_core::policy::breaker::Outcome;
 //! use plimsoll_core::time::Instant;
 //!
@@ -15,8 +15,8 @@
 //!
 //! // One connection is kept up: it is to be dialled.
 //! let Some(Action::Dial(conn)) = cluster.poll() else { panic!() };
-//! assert_eq!(cluster.checkout(now), Err(Unplaced::Full));
-//! assert!(cluster.wait(1, 100));
+//! assert_eq!(cluster.checkout(now, Want::default()), Err(Unplaced::Full));
+//! assert!(cluster.wait(1, 100, Want::default()));
 //!
 //! // It stands, and takes the request that waits.
 //! cluster.connected(now, conn);
@@ -26,36 +26,44 @@
 //! // The answer came: what it tells about the endpoint, and its place, go back.
 //! cluster.settle(now, place, Outcome::Success);
 //! cluster.release(now, place.conn);
-//! assert!(cluster.checkout(now).is_ok());
+//! assert!(cluster.checkout(now, Want::default()).is_ok());
 //! ```
 
 mod config;
 mod endpoint;
+mod health;
+mod level;
 mod liveness;
+mod members;
 mod select;
 mod state;
+mod view;
 mod waiters;
 
 use alloc::collections::VecDeque;
-use alloc::string::ToString;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 pub use config::Config;
-pub use select::{Place, Unplaced};
-pub use state::{CloseCause, StateEvent, Status};
+pub use endpoint::Duty;
+pub use members::EndpointOptions;
+pub use select::{Place, Unplaced, Want};
+pub use state::{CloseCause, EndpointStatus, StateEvent, Status};
 
-use crate::error::Misuse;
 use crate::id::{ConnId, EndpointId, Table, kind};
-use crate::policy::breaker::{self, Outcome};
-use crate::policy::{Backoff, Balancer, Breaker, HealthScore, PeakEwma};
+use crate::policy::{Balancer, Breaker, Outliers, Priorities, Subset, outlier};
 use crate::rng::Pcg;
 use crate::sched::{ReadyList, Timers};
 use crate::time::Instant;
 use endpoint::{Conns, Endpoint};
+use level::Level;
 use waiters::Waiters;
 
 /// State events that wait for somebody to look, at most; more are counted as missed.
 const STATE_EVENTS: usize = 256;
+
+/// Shorter times than this count as this: a time of zero would be due again at once, for ever.
+const LEAST: Duration = Duration::from_millis(1);
 
 /// What a cluster wants its owner to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,19 +90,22 @@ pub struct Cluster {
     rng: Pcg,
     endpoints: Table<kind::Endpoint, Endpoint>,
     conns: Conns,
-    /// Endpoints that can take a request: room on a connection, and a breaker that lets it through.
-    listed: Vec<EndpointId>,
-    /// Counts the changes of the list, and of the weights in it.
-    version: u64,
-    /// Endpoints that are not removed, and whose breaker lets nothing through.
-    out: u32,
-    /// Endpoints that are removed, and stay until their last connection has ended.
-    removed: u32,
+    /// By priority, up to the highest that any endpoint had.
+    levels: Vec<Level>,
+    priorities: Priorities,
+    /// The levels that take requests, as bits.
+    taking: u8,
+    outliers: Option<Outliers>,
+    /// Endpoints that are not ejected, but behind an open breaker.
+    open_beside_ejected: u32,
+    /// Used within a sweep only; kept for its memory.
+    changes: Vec<outlier::Change>,
+    /// `None` while it is used, or if all endpoints are.
+    subset: Option<Subset>,
     /// Dials under way.
     dialing: u32,
     /// Endpoints (by slot) that may be dialled for more room.
     dialable: ReadyList,
-    balancer: Balancer,
     waiters: Waiters,
     endpoint_timers: Timers,
     conn_timers: Timers,
@@ -108,17 +119,21 @@ impl Cluster {
     /// A cluster without endpoints; all its chance comes from `seed`.
     pub fn new(config: Config, seed: u64) -> Self {
         let mut rng = Pcg::new(seed, 1);
+        let level = Level::new(Balancer::new(config.strategy, &mut rng));
+        let salt = Pcg::new(seed, 3).next_u64();
         Cluster {
-            balancer: Balancer::new(config.strategy, &mut rng),
             waiters: Waiters::new(config.waiters.get(), config.waiting_bytes.get()),
             config,
             rng,
             endpoints: Table::new(),
             conns: Table::new(),
-            listed: Vec::new(),
-            version: 0,
-            out: 0,
-            removed: 0,
+            levels: [level].into(),
+            priorities: Priorities::new(config.priorities),
+            taking: 1,
+            outliers: config.outliers.map(|outliers| Outliers::new(outliers, Instant::ZERO)),
+            open_beside_ejected: 0,
+            changes: Vec::new(),
+            subset: config.subset.map(|size| Subset::new(salt, size.get())),
             dialing: 0,
             dialable: ReadyList::new(),
             endpoint_timers: Timers::new(),
@@ -128,72 +143,6 @@ impl Cluster {
             missed: 0,
             draining: false,
         }
-    }
-
-    /// Adds an address (`host:port`), and dials it if connections are to be kept up.
-    ///
-    /// # Errors
-    /// [`Misuse::BadAddress`]; [`Misuse::TooManyEndpoints`] at the configured limit.
-    pub fn add_endpoint(&mut self, now: Instant, address: &str) -> Result<EndpointId, Misuse> {
-        let (host, port) = address.rsplit_once(':').ok_or(Misuse::BadAddress)?;
-        let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
-        if host.is_empty() || bare_v6 || port.parse::<u16>().is_err() {
-            return Err(Misuse::BadAddress);
-        }
-        let limit = self.config.max_endpoints.get();
-        if self.endpoints.len() as u64 >= u64::from(limit) {
-            return Err(Misuse::TooManyEndpoints { limit });
-        }
-        let breaker_seed = Pcg::new(self.rng.next_u64(), 2);
-        let id = self.endpoints.insert(Endpoint {
-            address: address.to_string(),
-            conns: Vec::new(),
-            open: 0,
-            dialing: None,
-            dial_at: now,
-            backing_off: false,
-            in_flight: 0,
-            burst: None,
-            breaker: Breaker::new(self.config.breaker, breaker_seed),
-            out: false,
-            ewma: PeakEwma::new(self.config.ewma, now),
-            health: HealthScore::default(),
-            weight: 1,
-            backoff: Backoff::new(self.config.backoff),
-            listed: None,
-            removed: false,
-        });
-        self.review(now, id);
-        self.dial_for_room(now, self.waiters.len());
-        Ok(id)
-    }
-
-    /// How many requests an endpoint gets in proportion to the others, by the strategies that go by weight: 1 at first,
-    /// 0 for none. `false` if there is no such endpoint.
-    pub fn set_weight(&mut self, id: EndpointId, weight: u32) -> bool {
-        let Some(endpoint) = self.endpoints.get_mut(id) else { return false };
-        endpoint.weight = weight;
-        self.version += 1;
-        true
-    }
-
-    /// Sends no more requests to an endpoint. Its idle connections close now, the others when their last request has
-    /// ended. `false` if there is no such endpoint.
-    pub fn remove_endpoint(&mut self, now: Instant, id: EndpointId) -> bool {
-        let Some(endpoint) = self.endpoints.get_mut(id).filter(|endpoint| !endpoint.removed) else {
-            return false;
-        };
-        endpoint.removed = true;
-        let conns = endpoint.conns.clone();
-        self.removed += 1;
-        self.set_out(id, false);
-        for conn in conns {
-            if self.conns.get(conn).is_some_and(|conn| conn.in_flight == 0) {
-                self.end(now, conn, CloseCause::Removed);
-            }
-        }
-        self.review(now, id);
-        true
     }
 
     /// Closes every connection as soon as it is idle and nothing waits; nothing is dialled that no waiter needs.
@@ -268,17 +217,38 @@ impl Cluster {
         self.endpoints.iter().map(|(id, endpoint)| (id, endpoint.address.as_str()))
     }
 
+    /// How each endpoint stands, in the order of their slots.
+    pub fn endpoint_status(&self, now: Instant) -> impl Iterator<Item = EndpointStatus<'_>> {
+        self.endpoints.iter().map(move |(id, endpoint)| EndpointStatus {
+            id,
+            address: &endpoint.address,
+            priority: endpoint.priority,
+            weight: endpoint.weight,
+            duty: endpoint.duty,
+            breaker: endpoint.breaker.state(now),
+            ejected: endpoint.ejected,
+            health: endpoint.health,
+            reachable: endpoint.reachable,
+            connections: endpoint.open + endpoint.retiring,
+            in_flight: endpoint.in_flight,
+            score_per_mille: endpoint.score.score(endpoint.in_flight).as_per_mille(),
+            round_trip: endpoint.score.round_trip(),
+        })
+    }
+
     /// How things stand; walks over all connections.
     pub fn status(&self) -> Status {
         let limit = self.config.in_flight.get();
         let mut status = Status {
             waiting: self.waiters.len() as u32,
             endpoints: self.endpoints.len() as u32,
-            endpoints_out: self.out,
+            endpoints_out: self.levels.iter().map(|level| level.out).sum(),
+            endpoints_ejected: self.outliers.as_ref().map_or(0, Outliers::ejected),
+            endpoints_available: self.levels.iter().map(|level| level.available).sum(),
             ..Status::default()
         };
         for (_, conn) in self.conns.iter() {
-            let usable = self.endpoints.get(conn.endpoint).is_some_and(|e| !e.out && !e.removed);
+            let usable = self.endpoints.get(conn.endpoint).is_some_and(|e| !e.out && e.serves());
             status.in_flight += conn.in_flight;
             status.connections += u32::from(conn.is_open());
             status.dialing += u32::from(!conn.is_open());
@@ -289,12 +259,11 @@ impl Cluster {
 
     /// When to call [`tick`](Self::tick), and what for.
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
-        let endpoint = self.endpoint_timers.next().map(|at| (at, "a dial or a breaker"));
-        let conn = self.conn_timers.next().map(|at| (at, "a connection's dial, ping or idle time"));
-        match (endpoint, conn) {
-            (Some(endpoint), Some(conn)) => Some(if conn.0 < endpoint.0 { conn } else { endpoint }),
-            (endpoint, conn) => endpoint.or(conn),
-        }
+        let endpoint = self.endpoint_timers.next().map(|at| (at, "a dial, a breaker or a fresh endpoint"));
+        let conn = self.conn_timers.next().map(|at| (at, "a connection's dial, ping, age or idle time"));
+        let sweep = self.sweep_at().map(|at| (at, "a comparison of the endpoints"));
+        let failback = self.priorities.deadline().map(|at| (at, "a priority level that has recovered"));
+        [conn, endpoint, sweep, failback].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// Does what has become due.
@@ -310,8 +279,15 @@ impl Cluster {
             due = true;
             if let Some(id) = self.endpoints.id_at(slot) {
                 self.check_breaker(now, id);
+                self.season(now, id);
                 self.review(now, id);
             }
+        }
+        due |= self.sweep(now);
+        if self.priorities.deadline().is_some_and(|at| at <= now) {
+            due = true;
+            self.priorities.tick(now);
+            self.review_shares();
         }
         if due {
             self.hand_off(now);
@@ -321,51 +297,18 @@ impl Cluster {
     /// Brings everything that depends on an endpoint's state up to date: whether it is listed, whether it is dialled,
     /// when to look again.
     fn review(&mut self, now: Instant, id: EndpointId) {
+        self.recount(now, id);
         self.review_listing(id);
         self.review_dialing(now, id);
-        let Some(endpoint) = self.endpoints.get(id) else { return };
-        if endpoint.removed && endpoint.conns.is_empty() {
-            self.forget(id);
+        if self.review_duty(id) {
             return;
         }
+        let Some(endpoint) = self.endpoints.get(id) else { return };
         let wanted = self.wants_dial(endpoint) || (!self.waiters.is_empty() && self.may_dial(endpoint));
         let later = endpoint.dialing.is_none() && endpoint.dial_at > now;
         let dial = (wanted && later).then_some(endpoint.dial_at);
-        let at = [dial, endpoint.breaker.deadline()].into_iter().flatten().min();
+        let at = [dial, endpoint.breaker.deadline(), endpoint.ramp_at].into_iter().flatten().min();
         self.endpoint_timers.set(id.slot(), at);
-    }
-
-    fn forget(&mut self, id: EndpointId) {
-        self.endpoint_timers.set(id.slot(), None);
-        self.dialable.remove(id.slot());
-        self.endpoints.remove(id);
-        self.removed -= 1;
-    }
-
-    fn check_breaker(&mut self, now: Instant, id: EndpointId) {
-        let Some(endpoint) = self.endpoints.get_mut(id) else { return };
-        if endpoint.breaker.deadline().is_none_or(|at| at > now) {
-            return;
-        }
-        let transition = endpoint.breaker.tick(now);
-        self.breaker_moved(id, transition);
-        self.set_out(id, false);
-    }
-
-    fn breaker_moved(&mut self, endpoint: EndpointId, transition: Option<breaker::Transition>) {
-        if let Some(transition) = transition {
-            self.tell(StateEvent::Breaker { endpoint, to: transition.to });
-        }
-    }
-
-    fn set_out(&mut self, id: EndpointId, out: bool) {
-        let Some(endpoint) = self.endpoints.get_mut(id) else { return };
-        let out = out && !endpoint.removed;
-        match (core::mem::replace(&mut endpoint.out, out), out) {
-            (false, true) => self.out += 1,
-            (true, false) => self.out -= 1,
-            _ => {}
-        }
     }
 
     fn tell(&mut self, event: StateEvent) {
@@ -374,34 +317,6 @@ impl Cluster {
             self.states.push_back(event);
         } else {
             self.missed += 1;
-        }
-    }
-
-    /// What a request on `place` tells about its endpoint. Its place is given back apart from this, by
-    /// [`release`](Self::release): on a wire without ids, a request that was given up still holds one.
-    pub fn settle(&mut self, now: Instant, place: Place, outcome: Outcome) {
-        let Some(endpoint) = self.endpoints.get_mut(place.endpoint) else { return };
-        let rtt = now.since(place.since);
-        match outcome {
-            Outcome::Success => {
-                endpoint.ewma.succeeded(now, rtt);
-                endpoint.health.record(rtt, true);
-            }
-            Outcome::Failure => {
-                endpoint.ewma.failed(now, rtt);
-                endpoint.health.record(rtt, false);
-            }
-            Outcome::Ignored => {}
-        }
-        let transition = endpoint.breaker.settle(now, place.permit, outcome);
-        if transition.is_some() || endpoint.out || place.permit.is_probe() {
-            let open = endpoint.breaker.state(now) == breaker::State::Open;
-            self.breaker_moved(place.endpoint, transition);
-            self.set_out(place.endpoint, open);
-            self.review(now, place.endpoint);
-            if !self.waiters.is_empty() {
-                self.hand_off(now);
-            }
         }
     }
 }
@@ -414,37 +329,64 @@ impl Cluster {
     /// If a count is wrong.
     pub fn audit(&self) {
         let limit = self.config.in_flight.get();
-        let (mut out, mut removed, mut dialing) = (0, 0, 0);
         for (id, endpoint) in self.endpoints.iter() {
             let conns = || {
                 endpoint.conns.iter().map(|&conn| self.conns.get(conn).expect("a connection of an endpoint"))
             };
-            let open = conns().filter(|conn| conn.is_open()).count();
+            let of_age = |age| conns().filter(|conn| conn.age == age).count() as u32;
+            let open = conns().filter(|conn| conn.is_open() && conn.age != endpoint::Age::Retiring).count();
+            let dialing = conns().filter(|conn| !conn.is_open()).count();
             assert!(
                 conns().all(|conn| conn.endpoint == id && conn.in_flight <= limit),
                 "a connection of {id}"
             );
-            assert_eq!(endpoint.open as usize, open, "connections of {id} that stand");
+            assert_eq!(endpoint.open as usize, open, "connections of {id} that take requests");
+            assert_eq!(endpoint.aged, of_age(endpoint::Age::Aged), "connections of {id} past their age");
+            assert_eq!(endpoint.retiring, of_age(endpoint::Age::Retiring), "connections of {id} that retire");
+            let in_flight = |retiring: bool| {
+                conns()
+                    .filter(move |conn| (conn.age == endpoint::Age::Retiring) == retiring)
+                    .map(|conn| conn.in_flight)
+            };
             assert_eq!(
-                endpoint.in_flight,
-                conns().map(|conn| conn.in_flight).sum::<u32>(),
-                "in flight at {id}"
+                endpoint.retiring_in_flight,
+                in_flight(true).sum::<u32>(),
+                "in flight, retiring, at {id}"
             );
-            assert_eq!(endpoint.conns.len() - open, usize::from(endpoint.dialing.is_some()), "dials to {id}");
-            let fit = !endpoint.removed && !endpoint.out && endpoint.room(limit) > 0;
-            assert_eq!(endpoint.listed.is_some(), fit, "whether {id} is listed");
-            assert!(endpoint.listed.is_none_or(|at| self.listed[at] == id), "where {id} is listed");
+            let all = in_flight(true).chain(in_flight(false)).sum::<u32>();
+            assert_eq!(endpoint.in_flight, all, "in flight at {id}");
+            assert_eq!(dialing, usize::from(endpoint.dialing.is_some()), "dials to {id}");
+            let level = &self.levels[usize::from(endpoint.priority)];
+            assert_eq!(endpoint.counted, endpoint.count(), "how {id} counts");
+            assert_eq!(
+                endpoint.listed.is_some(),
+                endpoint.is_fit(limit, level.spread),
+                "whether {id} is listed"
+            );
+            assert!(endpoint.listed.is_none_or(|at| level.listed[at] == id), "where {id} is listed");
             let dialable = self.dialable.contains(id.slot());
             assert_eq!(dialable, self.may_dial(endpoint), "whether {id} is dialable");
-            out += u32::from(endpoint.out);
-            removed += u32::from(endpoint.removed);
-            dialing += u32::from(endpoint.dialing.is_some());
+            let ejected = self.outliers.as_ref().is_some_and(|outliers| outliers.is_ejected(id));
+            assert_eq!(endpoint.ejected, ejected, "whether {id} is ejected");
         }
-        let listed = self.endpoints.iter().filter(|(_, endpoint)| endpoint.listed.is_some()).count();
-        assert_eq!(
-            (out, removed, dialing, listed),
-            (self.out, self.removed, self.dialing, self.listed.len())
-        );
+        let count = |wanted: &dyn Fn(&Endpoint) -> bool| {
+            self.endpoints.iter().filter(|(_, endpoint)| wanted(endpoint)).count() as u32
+        };
+        assert_eq!(self.dialing, count(&|endpoint| endpoint.dialing.is_some()), "dials");
+        assert_eq!(self.open_beside_ejected, count(&|endpoint| endpoint.out && !endpoint.ejected));
+        for (at, level) in (0..).zip(&self.levels) {
+            let count = |wanted: &dyn Fn(&Endpoint) -> bool| {
+                count(&|endpoint| endpoint.priority == at && wanted(endpoint))
+            };
+            assert_eq!(level.listed.len() as u32, count(&|endpoint| endpoint.listed.is_some()));
+            assert_eq!(level.serving, count(&|endpoint| endpoint.counted.serving), "serving at {at}");
+            assert_eq!(level.out, count(&|endpoint| endpoint.counted.out), "out at {at}");
+            assert_eq!(level.available, count(&|endpoint| endpoint.counted.available), "available at {at}");
+            assert_eq!(level.seasoned, count(&|endpoint| endpoint.seasoned), "seasoned at {at}");
+            let of_level = self.endpoints.iter().filter(|(_, endpoint)| endpoint.priority == at);
+            let in_flight: u64 = of_level.map(|(_, endpoint)| u64::from(endpoint.in_flight)).sum();
+            assert_eq!(level.in_flight, in_flight, "in flight at {at}");
+        }
         let conns: usize = self.endpoints.iter().map(|(_, endpoint)| endpoint.conns.len()).sum();
         assert_eq!((conns, self.conn_timers.len()), (self.conns.len(), self.conns.len()));
     }

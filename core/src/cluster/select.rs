@@ -1,13 +1,18 @@
 //! Where the next request goes.
 
-use super::endpoint::Endpoint;
+use super::endpoint::Age;
+use super::level::Level;
+use super::view::View;
 use super::{Action, CloseCause, Cluster};
 use crate::error::Rejected;
-use crate::id::{ConnId, EndpointId, Table, kind};
-use crate::policy::balance::Candidates;
+use crate::id::{ConnId, EndpointId};
+use crate::policy::balance::Strategy;
 use crate::policy::breaker::Permit;
-use crate::policy::health_score::Score;
+use crate::policy::panic::Spread;
 use crate::time::Instant;
+
+/// Draws after one that hit a fresh endpoint, and was to go elsewhere for its sake.
+const REDRAWS: usize = 3;
 
 /// A place for one request on a connection, with the permit of its endpoint's breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +26,15 @@ pub struct Place {
     pub(super) permit: Permit,
 }
 
+/// What a request wants of its place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Want {
+    /// A hash of what it is about: requests with the same one go to the same endpoint, by `consistent_hash`.
+    pub key: Option<u64>,
+    /// Another endpoint than this, if any can take it: for what has just failed there, or is under way there.
+    pub avoid: Option<EndpointId>,
+}
+
 /// Why a request has no place now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unplaced {
@@ -30,85 +44,47 @@ pub enum Unplaced {
     Rejected(Rejected),
 }
 
-/// The endpoints that can take a request, as the balancer sees them.
-struct View<'a> {
-    endpoints: &'a Table<kind::Endpoint, Endpoint>,
-    listed: &'a [EndpointId],
-    version: u64,
-    now: Instant,
-}
-
-impl View<'_> {
-    fn at(&self, at: usize) -> &Endpoint {
-        self.endpoints.get(self.listed[at]).expect("a listed endpoint exists")
-    }
-}
-
-impl Candidates for View<'_> {
-    fn len(&self) -> usize {
-        self.listed.len()
-    }
-
-    fn in_flight(&self, at: usize) -> u32 {
-        self.at(at).in_flight
-    }
-
-    fn cost(&self, at: usize) -> u64 {
-        let endpoint = self.at(at);
-        endpoint.ewma.cost(self.now, endpoint.in_flight)
-    }
-
-    fn weight(&self, at: usize) -> u32 {
-        self.at(at).weight
-    }
-
-    fn score(&self, at: usize) -> u32 {
-        let endpoint = self.at(at);
-        match endpoint.health.score(endpoint.in_flight) {
-            // One that has answered would keep all calls from those that nobody has asked yet, whose score is 0.5.
-            Score::NO_DATA => 1_000,
-            score => score.as_per_mille(),
-        }
-    }
-
-    fn slot(&self, at: usize) -> u32 {
-        self.listed[at].slot()
-    }
-
-    fn now(&self) -> Instant {
-        self.now
-    }
-
-    fn version(&self) -> Option<u64> {
-        Some(self.version)
-    }
-}
-
 impl Cluster {
     /// A place for a new request. Requests that wait go first.
     ///
     /// # Errors
     /// [`Unplaced`]: it may wait, or is rejected.
-    pub fn checkout(&mut self, now: Instant) -> Result<Place, Unplaced> {
+    pub fn checkout(&mut self, now: Instant, want: Want) -> Result<Place, Unplaced> {
         if self.waiters.is_empty()
-            && let Some(place) = self.place(now)
+            && let Some(place) = self.place(now, want)
         {
             return Ok(place);
         }
-        let serving = self.endpoints.len() - self.removed as usize;
-        if serving == 0 {
-            return Err(Unplaced::Rejected(Rejected::NoEndpoint));
-        }
-        if self.out as usize == serving {
-            return Err(Unplaced::Rejected(Rejected::CircuitOpen));
+        if let Some(rejected) = self.hopeless() {
+            return Err(Unplaced::Rejected(rejected));
         }
         self.dial_for_room(now, self.waiters.len() + 1);
         Err(Unplaced::Full)
     }
 
+    /// Why waiting would not help, if it would not.
+    fn hopeless(&self) -> Option<Rejected> {
+        let mut serving = self.levels.iter().filter(|level| level.serving > 0).peekable();
+        if serving.peek().is_none() {
+            return Some(Rejected::NoEndpoint);
+        }
+        if serving.clone().all(|level| level.out == level.serving) {
+            return Some(Rejected::CircuitOpen);
+        }
+        if serving.clone().all(|level| level.spread == Spread::None) {
+            return Some(Rejected::Panicked);
+        }
+        let nobody = |level: &Level| match level.spread {
+            Spread::Available => level.barred == level.serving,
+            Spread::All => level.out == level.serving,
+            Spread::None => true,
+        };
+        serving.all(nobody).then_some(Rejected::Unhealthy)
+    }
+
     /// Lets a request of `size` bytes wait under `key` (small and dense, such as a slot). `false`: the queue is full.
-    pub fn wait(&mut self, key: u32, size: u32) -> bool {
-        self.waiters.push(key, size)
+    pub fn wait(&mut self, key: u32, size: u32, want: Want) -> bool {
+        self.waiters.push(key, size, want)
     }
 
     /// A request waits no longer. `false` if it did not wait.
@@ -123,10 +99,16 @@ impl Cluster {
         let Some(state) = self.conns.get_mut(conn) else { return };
         state.in_flight -= 1;
         state.last_used = now;
-        let (id, idle) = (state.endpoint, state.in_flight == 0);
+        let (id, idle, retiring) = (state.endpoint, state.in_flight == 0, state.age == Age::Retiring);
         let Some(endpoint) = self.endpoints.get_mut(id) else { return };
         endpoint.in_flight -= 1;
-        if idle && endpoint.removed {
+        endpoint.retiring_in_flight -= u32::from(retiring);
+        self.levels[usize::from(endpoint.priority)].in_flight -= 1;
+        if idle && retiring {
+            self.end(now, conn, CloseCause::Aged);
+            return;
+        }
+        if idle && !endpoint.serves() {
             self.end(now, conn, CloseCause::Removed);
             return;
         }
@@ -152,8 +134,8 @@ impl Cluster {
 
     /// Gives places to those who wait, as far as there are any.
     pub(super) fn hand_off(&mut self, now: Instant) {
-        while !self.waiters.is_empty() {
-            let Some(place) = self.place(now) else {
+        while let Some(want) = self.waiters.peek() {
+            let Some(place) = self.place(now, want) else {
                 self.dial_for_room(now, self.waiters.len());
                 return;
             };
@@ -164,12 +146,10 @@ impl Cluster {
     }
 
     /// Chooses an endpoint, asks its breaker, and takes a place on one of its connections.
-    fn place(&mut self, now: Instant) -> Option<Place> {
-        // Each round places the request or takes an endpoint off the list.
+    fn place(&mut self, now: Instant, want: Want) -> Option<Place> {
+        // Each round places the request or takes an endpoint off its list.
         loop {
-            let view = View { endpoints: &self.endpoints, listed: &self.listed, version: self.version, now };
-            let at = self.balancer.pick(&mut self.rng, &view)?;
-            let id = self.listed[at];
+            let id = self.pick(now, want)?;
             let endpoint = self.endpoints.get_mut(id)?;
             let Ok(permit) = endpoint.breaker.admit(now) else {
                 self.set_out(id, true);
@@ -182,6 +162,7 @@ impl Cluster {
             state.in_flight += 1;
             state.last_used = now;
             endpoint.in_flight += 1;
+            self.levels[usize::from(endpoint.priority)].in_flight += 1;
             let grow = state.in_flight > self.config.grow_at && endpoint.dialing.is_none();
             let full = endpoint.room(limit) == 0;
             if grow {
@@ -197,22 +178,77 @@ impl Cluster {
         }
     }
 
+    /// The endpoint that is next, of the level that is next.
+    fn pick(&mut self, now: Instant, want: Want) -> Option<EndpointId> {
+        if let [only] = self.levels.as_slice() {
+            return if only.listed.is_empty() { None } else { self.pick_in(now, 0, want) };
+        }
+        let drawn = usize::from(self.priorities.pick(&mut self.rng));
+        let wanted = |level: &usize| self.priorities.shares()[*level] > 0 || *level == drawn;
+        let levels = core::iter::once(drawn).chain(0..self.levels.len());
+        let has_any = |level: &usize| self.levels.get(*level).is_some_and(|level| !level.listed.is_empty());
+        let level = levels.filter(wanted).find(has_any)?;
+        self.pick_in(now, level, want)
+    }
+
+    fn pick_in(&mut self, now: Instant, level: usize, want: Want) -> Option<EndpointId> {
+        let level = &mut self.levels[level];
+        let view = View {
+            endpoints: &self.endpoints,
+            listed: &level.listed,
+            version: level.version,
+            calls: level.in_flight,
+            key: want.key,
+            slow_start: self.config.slow_start,
+            now,
+        };
+        let mut at = level.balancer.pick(&mut self.rng, &view)?;
+        if matches!(self.config.strategy, Strategy::RoundRobin | Strategy::Random) {
+            // These two know no weights: a fresh endpoint passes on what its weight does not cover.
+            for _ in 0..REDRAWS {
+                let Some(factor) = view.ramp(view.at(at)) else { break };
+                if u64::from(self.rng.next_u32()) < factor {
+                    break;
+                }
+                at = level.balancer.pick(&mut self.rng, &view)?;
+            }
+        }
+        let id = level.listed[at];
+        if want.avoid == Some(id) {
+            return self.another_than(id);
+        }
+        Some(id)
+    }
+
+    /// Any other endpoint of the same list, with equal chance; itself if there is none.
+    fn another_than(&mut self, id: EndpointId) -> Option<EndpointId> {
+        let endpoint = self.endpoints.get(id)?;
+        let listed = &self.levels[usize::from(endpoint.priority)].listed;
+        let others = u32::try_from(listed.len() - 1).unwrap_or(u32::MAX);
+        if others == 0 {
+            return Some(id);
+        }
+        let at = endpoint.listed? + 1 + self.rng.below(others) as usize;
+        Some(listed[at % listed.len()])
+    }
+
     /// Lists the endpoint if it can take a request, and only then.
     pub(super) fn review_listing(&mut self, id: EndpointId) {
         let limit = self.config.in_flight.get();
         let Some(endpoint) = self.endpoints.get_mut(id) else { return };
-        let fit = !endpoint.removed && !endpoint.out && endpoint.room(limit) > 0;
+        let level = &mut self.levels[usize::from(endpoint.priority)];
+        let fit = endpoint.is_fit(limit, level.spread);
         match (endpoint.listed, fit) {
             (None, true) => {
-                self.version += 1;
-                endpoint.listed = Some(self.listed.len());
-                self.listed.push(id);
+                level.version += 1;
+                endpoint.listed = Some(level.listed.len());
+                level.listed.push(id);
             }
             (Some(at), false) => {
-                self.version += 1;
+                level.version += 1;
                 endpoint.listed = None;
-                self.listed.swap_remove(at);
-                if let Some(&moved) = self.listed.get(at)
+                level.listed.swap_remove(at);
+                if let Some(&moved) = level.listed.get(at)
                     && let Some(moved) = self.endpoints.get_mut(moved)
                 {
                     moved.listed = Some(at);

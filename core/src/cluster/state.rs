@@ -2,9 +2,15 @@
 
 use thiserror::Error;
 
+use super::Duty;
 use crate::error::{Fault, ProtocolError};
 use crate::id::{ConnId, EndpointId};
-use crate::policy::breaker;
+use crate::policy::health_check::Level as Health;
+use crate::policy::panic::Spread;
+use crate::policy::priority::LEVELS;
+use crate::policy::{breaker, outlier};
+use crate::time::Instant;
+use core::time::Duration;
 
 /// A change in a cluster's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +39,62 @@ pub enum StateEvent {
         /// To which state.
         to: breaker::State,
     },
+    /// An endpoint serves so much worse than the others that it is left out.
+    Ejected {
+        /// Which endpoint.
+        endpoint: EndpointId,
+        /// What it has done.
+        cause: outlier::Cause,
+        /// It comes back with the first sweep from then on.
+        until: Instant,
+    },
+    /// An endpoint that was ejected is back.
+    Returned {
+        /// Which endpoint.
+        endpoint: EndpointId,
+    },
+    /// A health check outside says something else of an endpoint than before.
+    Health {
+        /// Of which endpoint.
+        endpoint: EndpointId,
+        /// What it says.
+        to: Health,
+    },
+    /// An endpoint that is drained has no connection any more.
+    Drained {
+        /// Which endpoint.
+        endpoint: EndpointId,
+    },
+    /// So many endpoints of a priority level are out that it panics, or no longer.
+    Panic {
+        /// Which level.
+        priority: u8,
+        /// Which of its endpoints get requests now.
+        spread: Spread,
+    },
+    /// Other priority levels take requests than before.
+    Failover {
+        /// What each level takes, in thousandths.
+        shares: [u16; LEVELS],
+    },
     /// So many changes went by while nobody looked.
     Missed(u64),
+}
+
+impl StateEvent {
+    /// The endpoint that it is about, if it is about one.
+    pub fn endpoint(self) -> Option<EndpointId> {
+        match self {
+            StateEvent::Connected { endpoint, .. }
+            | StateEvent::Closed { endpoint, .. }
+            | StateEvent::Breaker { endpoint, .. }
+            | StateEvent::Ejected { endpoint, .. }
+            | StateEvent::Returned { endpoint }
+            | StateEvent::Health { endpoint, .. }
+            | StateEvent::Drained { endpoint } => Some(endpoint),
+            StateEvent::Panic { .. } | StateEvent::Failover { .. } | StateEvent::Missed(_) => None,
+        }
+    }
 }
 
 /// Why a connection has ended.
@@ -59,9 +119,15 @@ pub enum CloseCause {
     /// Nobody used it for long, and more than the minimum stood.
     #[error("idle")]
     Idle,
-    /// Its endpoint was removed.
-    #[error("its endpoint was removed")]
+    /// Its endpoint gets no more requests: it was removed or is drained, or has left this client's subset.
+    #[error("its endpoint gets no more requests")]
     Removed,
+    /// It has reached its age, and another takes its place.
+    #[error("it has reached its age")]
+    Aged,
+    /// More connections stood than are wanted now.
+    #[error("more connections stood than are wanted")]
+    Surplus,
     /// The cluster shut down.
     #[error("shut down")]
     Shutdown,
@@ -70,7 +136,14 @@ pub enum CloseCause {
 impl CloseCause {
     /// Whether something went wrong, as against an orderly end.
     pub fn is_error(self) -> bool {
-        !matches!(self, CloseCause::Idle | CloseCause::Removed | CloseCause::Shutdown)
+        !matches!(
+            self,
+            CloseCause::Idle
+                | CloseCause::Removed
+                | CloseCause::Aged
+                | CloseCause::Surplus
+                | CloseCause::Shutdown
+        )
     }
 }
 
@@ -91,4 +164,39 @@ pub struct Status {
     pub endpoints: u32,
     /// Endpoints whose breaker lets no request through.
     pub endpoints_out: u32,
+    /// Endpoints that serve so much worse than the others that they are left out.
+    pub endpoints_ejected: u32,
+    /// Endpoints that nothing speaks against: reached at the last dial, healthy, not ejected, and their breaker closed.
+    pub endpoints_available: u32,
+}
+
+/// How one endpoint stands now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointStatus<'a> {
+    /// Which one.
+    pub id: EndpointId,
+    /// Its address.
+    pub address: &'a str,
+    /// Its priority level.
+    pub priority: u8,
+    /// Its weight.
+    pub weight: u32,
+    /// What it is there for.
+    pub duty: Duty,
+    /// How its breaker stands.
+    pub breaker: breaker::State,
+    /// Whether it is left out because it serves worse than the others.
+    pub ejected: bool,
+    /// What a health check outside says of it.
+    pub health: Health,
+    /// Whether the last dial has succeeded, or none has failed yet.
+    pub reachable: bool,
+    /// Connections that stand.
+    pub connections: u32,
+    /// Requests on them.
+    pub in_flight: u32,
+    /// How well it serves, from 0 to 1,000; see [`HealthScore`](crate::policy::HealthScore).
+    pub score_per_mille: u32,
+    /// What a request took lately, on average.
+    pub round_trip: Duration,
 }

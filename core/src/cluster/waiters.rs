@@ -2,21 +2,28 @@
 
 use alloc::vec::Vec;
 
+use super::Want;
 use crate::sched::ReadyList;
 
 #[derive(Clone, Debug)]
 pub(super) struct Waiters {
     queue: ReadyList,
-    /// The size of each waiter, by key.
-    sizes: Vec<u32>,
+    /// By key.
+    waiters: Vec<Waiter>,
     bytes: u64,
     max_items: u32,
     max_bytes: u64,
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiter {
+    size: u32,
+    want: Want,
+}
+
 impl Waiters {
     pub(super) fn new(max_items: u32, max_bytes: u64) -> Self {
-        Waiters { queue: ReadyList::new(), sizes: Vec::new(), bytes: 0, max_items, max_bytes }
+        Waiters { queue: ReadyList::new(), waiters: Vec::new(), bytes: 0, max_items, max_bytes }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -28,30 +35,35 @@ impl Waiters {
     }
 
     /// `false`: the queue is full.
-    pub(super) fn push(&mut self, key: u32, size: u32) -> bool {
+    pub(super) fn push(&mut self, key: u32, size: u32, want: Want) -> bool {
         if self.queue.len() as u64 >= u64::from(self.max_items)
             || self.bytes + u64::from(size) > self.max_bytes
         {
             return false;
         }
-        if self.sizes.len() <= key as usize {
-            self.sizes.resize(key as usize + 1, 0);
+        if self.waiters.len() <= key as usize {
+            self.waiters.resize(key as usize + 1, Waiter::default());
         }
-        self.sizes[key as usize] = size;
+        self.waiters[key as usize] = Waiter { size, want };
         self.bytes += u64::from(size);
         self.queue.push(key)
     }
 
+    /// What the first one wants.
+    pub(super) fn peek(&self) -> Option<Want> {
+        Some(self.waiters[self.queue.peek()? as usize].want)
+    }
+
     pub(super) fn pop(&mut self) -> Option<u32> {
         let key = self.queue.pop()?;
-        self.bytes -= u64::from(self.sizes[key as usize]);
+        self.bytes -= u64::from(self.waiters[key as usize].size);
         Some(key)
     }
 
     pub(super) fn remove(&mut self, key: u32) -> bool {
         let found = self.queue.remove(key);
         if found {
-            self.bytes -= u64::from(self.sizes[key as usize]);
+            self.bytes -= u64::from(self.waiters[key as usize].size);
         }
         found
     }

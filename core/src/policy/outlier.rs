@@ -119,6 +119,8 @@ pub struct Outliers {
     count: u32,
     ejected: u32,
     next_sweep: Instant,
+    /// Whether a sweep could find anything to do.
+    has_news: bool,
     /// Used within a sweep only; kept for its memory.
     candidates: Vec<Candidate>,
 }
@@ -162,7 +164,15 @@ impl Outliers {
     pub fn new(config: Config, now: Instant) -> Self {
         let config = Config { sweep: config.sweep.max(Duration::from_millis(1)), ..config };
         let next_sweep = now + config.sweep;
-        Outliers { config, hosts: Vec::new(), count: 0, ejected: 0, next_sweep, candidates: Vec::new() }
+        Outliers {
+            config,
+            hosts: Vec::new(),
+            count: 0,
+            ejected: 0,
+            next_sweep,
+            has_news: false,
+            candidates: Vec::new(),
+        }
     }
 
     /// An endpoint has come. If its slot had another tenant, that one is gone.
@@ -193,6 +203,7 @@ impl Outliers {
         if let Some(host) = self.host(endpoint) {
             host.successes = host.successes.saturating_add(1);
             host.consecutive = 0;
+            self.has_news = true;
         }
     }
 
@@ -202,8 +213,9 @@ impl Outliers {
         let host = self.host(endpoint)?;
         host.failures = host.failures.saturating_add(1);
         host.consecutive = host.consecutive.saturating_add(1);
-        let failures = host.consecutive;
-        if failures < limit || host.out_until.is_some() {
+        let (failures, is_out) = (host.consecutive, host.out_until.is_some());
+        self.has_news = true;
+        if failures < limit || is_out {
             return None;
         }
         self.eject(now, endpoint.slot(), Cause::Consecutive(failures), open)
@@ -226,9 +238,17 @@ impl Outliers {
         }
         candidates.clear();
         self.candidates = candidates;
+        self.has_news = false;
         for host in self.hosts.iter_mut().flatten() {
             (host.successes, host.failures) = (0, 0);
+            self.has_news |= host.times > 0;
         }
+    }
+
+    /// Whether a sweep would change anything: somebody is out or was lately, or there are results, and endpoints enough that
+    /// one of them may go. Without, nobody has to be woken for it.
+    pub fn has_news(&self) -> bool {
+        self.has_news && (self.ejected > 0 || self.allowed() > 0)
     }
 
     /// When to tick next.
@@ -257,8 +277,11 @@ impl Outliers {
     /// How many more may go out. Whether one may is asked with it counted in, or the cap is exceeded by one
     /// (envoyproxy/envoy#27066) and in a small cluster always by one (#3263).
     fn room(&self, open: u32) -> u32 {
-        let allowed = self.config.most.of(u64::from(self.count)).min(u64::from(self.count.saturating_sub(1)));
-        (allowed as u32).saturating_sub(self.ejected.saturating_add(open))
+        self.allowed().saturating_sub(self.ejected.saturating_add(open))
+    }
+
+    fn allowed(&self) -> u32 {
+        self.config.most.of(u64::from(self.count)).min(u64::from(self.count.saturating_sub(1))) as u32
     }
 
     fn eject(&mut self, now: Instant, slot: u32, cause: Cause, open: u32) -> Option<Ejection> {
@@ -273,6 +296,7 @@ impl Outliers {
         host.out_until = Some(until);
         let endpoint = EndpointId::new(slot, host.generation);
         self.ejected += 1;
+        self.has_news = true;
         Some(Ejection { endpoint, cause, until })
     }
 

@@ -105,7 +105,7 @@ impl ServiceHost {
     fn command(&mut self, now: Instant, machine: &mut Client<Uw>, command: Command) {
         match command {
             Command::Call { key, bytes, content_len, timeout, idempotent } => {
-                let options = Options { timeout, idempotent, tag: key.to_tag() };
+                let options = Options { timeout, idempotent, key: None, tag: key.to_tag() };
                 self.call(now, machine, key, bytes, content_len, options);
             }
             Command::Cancel(key) => {
@@ -172,12 +172,7 @@ impl ServiceHost {
     }
 
     fn state(&self, event: StateEvent) {
-        let endpoint = match event {
-            StateEvent::Connected { endpoint, .. }
-            | StateEvent::Closed { endpoint, .. }
-            | StateEvent::Breaker { endpoint, .. } => Some(endpoint),
-            StateEvent::Missed(_) => None,
-        };
+        let endpoint = event.endpoint();
         let address =
             |&(id, ref address): &(EndpointId, Arc<str>)| (Some(id) == endpoint).then(|| address.clone());
         self.hub.publish(|| ServiceEvent {

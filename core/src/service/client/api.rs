@@ -18,6 +18,8 @@ pub struct Options {
     /// Whether it may run more than once. Only then is it sent again after a connection was lost that had begun
     /// to send it.
     pub idempotent: bool,
+    /// A hash of what the request is about: those with the same one go to the same endpoint, by `consistent_hash`.
+    pub key: Option<u64>,
     /// The caller's own number, handed back with the outcome.
     pub tag: u64,
 }

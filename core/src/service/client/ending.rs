@@ -208,6 +208,7 @@ impl<P: Protocol> Client<P> {
         if !closing && safe && tries && self.budget.withdraw(self.now) {
             let id = self.requests.renew(slot);
             self.protocol.set_id(&mut self.requests.get_mut(slot).frame, id);
+            self.requests.get_mut(slot).want.avoid = at_fault.then_some(place.endpoint);
             self.metrics.retries += 1;
             self.again.push(slot);
             return at_fault;
@@ -223,9 +224,10 @@ impl<P: Protocol> Client<P> {
     /// Finds another place for a request whose frame is kept.
     pub(super) fn try_again(&mut self, slot: u32) {
         let size = u32::try_from(self.requests.get(slot).frame.len()).unwrap_or(u32::MAX);
-        match self.cluster.checkout(self.now) {
+        let want = self.requests.get(slot).want;
+        match self.cluster.checkout(self.now, want) {
             Ok(place) => self.put(place, slot),
-            Err(Unplaced::Full) if self.cluster.wait(slot, size) => {}
+            Err(Unplaced::Full) if self.cluster.wait(slot, size, want) => {}
             Err(_) => {
                 let sent = self.requests.get(slot).sent;
                 self.finish(slot, How::Lost { sent });

@@ -56,12 +56,13 @@ pub use crate::cluster::{CloseCause, StateEvent, Status};
 
 use crate::buf::pool::ObjectPool;
 use crate::buf::{Receiver, SendPool, SendQueue};
-use crate::cluster::{self, Cluster, Place, Unplaced};
+use crate::cluster::{self, Cluster, EndpointOptions, EndpointStatus, Place, Unplaced, Want};
 use crate::error::{Misuse, ProtocolError, Rejected};
 use crate::id::{ConnId, EndpointId, RequestId};
 use crate::machine::Action;
 use crate::policy::RetryBudget;
 use crate::policy::breaker::{self, Breaker};
+use crate::policy::health_check::Level as Health;
 use crate::rng::Pcg;
 use crate::sched::ReadyList;
 use crate::service::Protocol;
@@ -161,25 +162,57 @@ impl<P: Protocol> Client<P> {
     /// # Errors
     /// [`Misuse::BadAddress`]; [`Misuse::TooManyEndpoints`] at the configured limit.
     pub fn add_endpoint(&mut self, now: Instant, address: &str) -> Result<EndpointId, Misuse> {
-        let now = self.begin(now);
-        let added = self.cluster.add_endpoint(now, address);
-        self.catch_up();
-        added
+        self.with_cluster(now, |cluster, now| cluster.add_endpoint(now, address))
     }
 
-    /// How many requests an endpoint gets in proportion to the others, by the strategies that go by weight: 1 at first,
-    /// 0 for none. `false` if there is no such endpoint.
+    /// Adds an address that serves, of which more is known.
+    ///
+    /// # Errors
+    /// As [`add_endpoint`](Self::add_endpoint).
+    pub fn add_endpoint_with(
+        &mut self,
+        now: Instant,
+        address: &str,
+        options: EndpointOptions,
+    ) -> Result<EndpointId, Misuse> {
+        self.with_cluster(now, |cluster, now| cluster.add_endpoint_with(now, address, options))
+    }
+
+    /// See [`Cluster::set_weight`].
     pub fn set_weight(&mut self, endpoint: EndpointId, weight: u32) -> bool {
         self.cluster.set_weight(endpoint, weight)
     }
 
-    /// Sends no more requests to an endpoint, and closes its connections when their last request has ended. `false` if
-    /// there is no such endpoint.
+    /// See [`Cluster::remove_endpoint`].
     pub fn remove_endpoint(&mut self, now: Instant, endpoint: EndpointId) -> bool {
+        self.with_cluster(now, |cluster, now| cluster.remove_endpoint(now, endpoint))
+    }
+
+    /// See [`Cluster::drain_endpoint`].
+    pub fn drain_endpoint(&mut self, now: Instant, endpoint: EndpointId) -> bool {
+        self.with_cluster(now, |cluster, now| cluster.drain_endpoint(now, endpoint))
+    }
+
+    /// See [`Cluster::resume_endpoint`].
+    pub fn resume_endpoint(&mut self, now: Instant, endpoint: EndpointId) -> bool {
+        self.with_cluster(now, |cluster, now| cluster.resume_endpoint(now, endpoint))
+    }
+
+    /// See [`Cluster::set_health`].
+    pub fn set_health(&mut self, now: Instant, endpoint: EndpointId, health: Health) -> bool {
+        self.with_cluster(now, |cluster, now| cluster.set_health(now, endpoint, health))
+    }
+
+    /// See [`Cluster::scale`].
+    pub fn scale(&mut self, now: Instant, connections: u32) {
+        self.with_cluster(now, |cluster, now| cluster.scale(now, connections));
+    }
+
+    fn with_cluster<T>(&mut self, now: Instant, act: impl FnOnce(&mut Cluster, Instant) -> T) -> T {
         let now = self.begin(now);
-        let removed = self.cluster.remove_endpoint(now, endpoint);
+        let result = act(&mut self.cluster, now);
         self.catch_up();
-        removed
+        result
     }
 
     /// Takes a request: encodes it onto a connection, or lets it wait for one. It ends with exactly one
@@ -217,7 +250,8 @@ impl<P: Protocol> Client<P> {
         if self.outcomes.len() as u64 >= u64::from(self.config.outcomes.get()) {
             return Err(Rejected::Overloaded.into());
         }
-        let place = match self.cluster.checkout(now) {
+        let want = Want { key: options.key, avoid: None };
+        let place = match self.cluster.checkout(now, want) {
             Ok(place) => Some(place),
             Err(Unplaced::Full) => None,
             Err(Unplaced::Rejected(rejected)) => return Err(rejected.into()),
@@ -227,7 +261,7 @@ impl<P: Protocol> Client<P> {
             Some(place) => {
                 self.encode_on(place, slot, request, options.idempotent).map_err(RequestError::from)
             }
-            None => self.encode_waiting(slot, request),
+            None => self.encode_waiting(slot, request, want),
         };
         if let Err(error) = encoded {
             if let Some(place) = place {
@@ -243,6 +277,7 @@ impl<P: Protocol> Client<P> {
         let request = self.requests.get_mut(slot);
         request.tag = options.tag;
         request.idempotent = options.idempotent;
+        request.want = want;
         self.budget.deposit(now);
         self.metrics.rate.record(now);
         Ok(self.requests.id(slot))
@@ -270,14 +305,19 @@ impl<P: Protocol> Client<P> {
         Ok(())
     }
 
-    fn encode_waiting(&mut self, slot: u32, request: &P::Request<'_>) -> Result<(), RequestError> {
+    fn encode_waiting(
+        &mut self,
+        slot: u32,
+        request: &P::Request<'_>,
+        want: Want,
+    ) -> Result<(), RequestError> {
         let id = self.requests.wire_id(slot);
         let mut frame = self.frames.get();
         let encoded = self.protocol.encode(&mut frame, id, request);
         let size = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         self.requests.get_mut(slot).frame = frame;
         encoded?;
-        if self.cluster.wait(slot, size) { Ok(()) } else { Err(Rejected::Overloaded.into()) }
+        if self.cluster.wait(slot, size, want) { Ok(()) } else { Err(Rejected::Overloaded.into()) }
     }
 
     /// Puts a kept frame on the connection of its place.
@@ -348,6 +388,11 @@ impl<P: Protocol> Client<P> {
     /// The endpoints and their addresses.
     pub fn endpoints(&self) -> impl Iterator<Item = (EndpointId, &str)> {
         self.cluster.endpoints()
+    }
+
+    /// How each endpoint stands, in the order of their slots.
+    pub fn endpoint_status(&self) -> impl Iterator<Item = EndpointStatus<'_>> {
+        self.cluster.endpoint_status(self.now)
     }
 
     /// The breaker of an endpoint.

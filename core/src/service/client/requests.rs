@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::cluster::Place;
+use crate::cluster::{Place, Want};
 use crate::id::{ConnId, Id, RequestId};
 use crate::sched::Deadlines;
 use crate::time::Instant;
@@ -43,6 +43,7 @@ pub(super) struct Request {
     pub(super) taken: Instant,
     pub(super) attempts: u8,
     pub(super) idempotent: bool,
+    pub(super) want: Want,
     /// Whether any byte of an earlier attempt has left.
     pub(super) sent: bool,
     /// The encoded frame: while it waits, and until the end if it is idempotent.
@@ -104,6 +105,7 @@ impl Requests {
                     taken: now,
                     attempts: 1,
                     idempotent: false,
+                    want: Want::default(),
                     sent: false,
                     frame: Vec::new(),
                 });
@@ -116,6 +118,7 @@ impl Requests {
         request.taken = now;
         request.attempts = 1;
         request.idempotent = false;
+        request.want = Want::default();
         request.sent = false;
         slot
     }

@@ -1,0 +1,239 @@
+//! What an endpoint has shown, and what follows: whether it is a candidate, and how its level stands.
+
+use super::{Cluster, Place, StateEvent};
+use crate::id::EndpointId;
+use crate::policy::balance::Strategy;
+use crate::policy::breaker::{self, Outcome};
+use crate::policy::health_check::Level as Health;
+use crate::policy::{Ramp, outlier};
+use crate::time::Instant;
+
+/// While a weight grows, tables that are built from weights are built anew so often.
+const RAMP_STEPS: u32 = 10;
+
+impl Cluster {
+    /// What a request on `place` tells about its endpoint. Its place is given back apart from this, by
+    /// [`release`](Self::release): on a wire without ids, a request that was given up still holds one.
+    pub fn settle(&mut self, now: Instant, place: Place, outcome: Outcome) {
+        let Some(endpoint) = self.endpoints.get_mut(place.endpoint) else { return };
+        let rtt = now.since(place.since);
+        match outcome {
+            Outcome::Success => {
+                endpoint.ewma.succeeded(now, rtt);
+                endpoint.score.record(rtt, true);
+            }
+            Outcome::Failure => {
+                endpoint.ewma.failed(now, rtt);
+                endpoint.score.record(rtt, false);
+            }
+            Outcome::Ignored => {}
+        }
+        let transition = endpoint.breaker.settle(now, place.permit, outcome);
+        let mut moved = transition.is_some() || endpoint.out || place.permit.is_probe();
+        if moved {
+            let open = endpoint.breaker.state(now) == breaker::State::Open;
+            self.breaker_moved(now, place.endpoint, transition);
+            self.set_out(place.endpoint, open);
+        }
+        moved |= self.compare(now, place.endpoint, outcome);
+        if moved {
+            self.review(now, place.endpoint);
+            self.hand_off(now);
+        }
+    }
+
+    /// Lets the outlier detection know. Whether the endpoint was ejected.
+    fn compare(&mut self, now: Instant, id: EndpointId, outcome: Outcome) -> bool {
+        let Some(outliers) = &mut self.outliers else { return false };
+        match outcome {
+            Outcome::Success => outliers.succeeded(id),
+            Outcome::Failure => {
+                let out = self.endpoints.get(id).is_some_and(|endpoint| endpoint.out && !endpoint.ejected);
+                // Were it counted as open too, it would take two places below the cap.
+                let open = self.open_beside_ejected - u32::from(out);
+                if let Some(ejection) = outliers.failed(now, id, open) {
+                    self.ejected(now, ejection);
+                    return true;
+                }
+            }
+            Outcome::Ignored => return false,
+        }
+        false
+    }
+
+    fn ejected(&mut self, now: Instant, ejection: outlier::Ejection) {
+        let outlier::Ejection { endpoint: id, cause, until } = ejection;
+        self.change(id, |endpoint| endpoint.ejected = true);
+        self.tell(StateEvent::Ejected { endpoint: id, cause, until });
+        self.review(now, id);
+    }
+
+    /// Compares the endpoints if it is time, and lets those back that were out for long enough.
+    pub(super) fn sweep(&mut self, now: Instant) -> bool {
+        if self.sweep_at().is_none_or(|at| at > now) {
+            return false;
+        }
+        let Some(outliers) = &mut self.outliers else { return false };
+        let mut changes = core::mem::take(&mut self.changes);
+        outliers.tick(now, self.open_beside_ejected, |change| changes.push(change));
+        for change in changes.drain(..) {
+            match change {
+                outlier::Change::Ejected(ejection) => self.ejected(now, ejection),
+                outlier::Change::Returned(id) => {
+                    self.change(id, |endpoint| endpoint.ejected = false);
+                    self.tell(StateEvent::Returned { endpoint: id });
+                    self.join(now, id);
+                    self.review(now, id);
+                }
+            }
+        }
+        self.changes = changes;
+        true
+    }
+
+    /// When endpoints are compared next; `None` while there is nothing to compare.
+    pub(super) fn sweep_at(&self) -> Option<Instant> {
+        self.outliers.as_ref().filter(|outliers| outliers.has_news()).map(outlier::Outliers::deadline)
+    }
+
+    /// What a health check outside says of an endpoint: an unhealthy one gets no requests, unless too few others are left.
+    /// `false` if there is no such endpoint.
+    pub fn set_health(&mut self, now: Instant, id: EndpointId, health: Health) -> bool {
+        let Some(endpoint) = self.endpoints.get_mut(id) else { return false };
+        let before = core::mem::replace(&mut endpoint.health, health);
+        if before != health {
+            self.tell(StateEvent::Health { endpoint: id, to: health });
+            if before == Health::Unhealthy {
+                self.join(now, id);
+            }
+            self.review(now, id);
+            self.hand_off(now);
+        }
+        true
+    }
+
+    pub(super) fn check_breaker(&mut self, now: Instant, id: EndpointId) {
+        let Some(endpoint) = self.endpoints.get_mut(id) else { return };
+        if endpoint.breaker.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        let transition = endpoint.breaker.tick(now);
+        self.breaker_moved(now, id, transition);
+        self.set_out(id, false);
+    }
+
+    fn breaker_moved(&mut self, now: Instant, id: EndpointId, transition: Option<breaker::Transition>) {
+        if let Some(transition) = transition {
+            self.tell(StateEvent::Breaker { endpoint: id, to: transition.to });
+            if transition.to == breaker::State::Closed {
+                self.join(now, id);
+            }
+        }
+    }
+
+    pub(super) fn set_out(&mut self, id: EndpointId, out: bool) {
+        self.change(id, |endpoint| endpoint.out = out && endpoint.serves());
+    }
+
+    /// Changes an endpoint, and keeps the count of those that count against the ejection cap without being ejected.
+    pub(super) fn change(&mut self, id: EndpointId, change: impl FnOnce(&mut super::endpoint::Endpoint)) {
+        let Some(endpoint) = self.endpoints.get_mut(id) else { return };
+        self.open_beside_ejected -= u32::from(endpoint.out && !endpoint.ejected);
+        change(endpoint);
+        self.open_beside_ejected += u32::from(endpoint.out && !endpoint.ejected);
+    }
+
+    /// An endpoint begins to serve, for the first time or again: its weight grows, unless too few others carry theirs.
+    pub(super) fn join(&mut self, now: Instant, id: EndpointId) {
+        let config = self.config.slow_start;
+        let Some(endpoint) = self.endpoints.get_mut(id).filter(|endpoint| endpoint.serves()) else { return };
+        let level = &mut self.levels[usize::from(endpoint.priority)];
+        level.seasoned -= u32::from(core::mem::take(&mut endpoint.seasoned));
+        level.version += 1;
+        let ramp = Ramp::join(config, now, level.seasoned, level.serving);
+        endpoint.ramp = Some(ramp);
+        endpoint.ramp_at = Some(now);
+        self.season(now, id);
+    }
+
+    /// A fresh endpoint has grown older: its weight counts for more, or in full.
+    pub(super) fn season(&mut self, now: Instant, id: EndpointId) {
+        let config = self.config.slow_start;
+        let by_weight =
+            matches!(self.config.strategy, Strategy::WeightedRoundRobin | Strategy::WeightedRandom);
+        let Some(endpoint) = self.endpoints.get_mut(id) else { return };
+        let Some(ramp) = endpoint.ramp.filter(|_| endpoint.ramp_at.is_some_and(|at| at <= now)) else {
+            return;
+        };
+        let level = &mut self.levels[usize::from(endpoint.priority)];
+        level.version += 1;
+        if ramp.is_seasoned(config, now) {
+            (endpoint.ramp, endpoint.ramp_at, endpoint.seasoned) = (None, None, true);
+            level.seasoned += 1;
+        } else {
+            let steps = if by_weight { RAMP_STEPS } else { 1 };
+            endpoint.ramp_at = Some(now + (config.window / steps).max(super::LEAST));
+        }
+    }
+
+    /// An endpoint serves no more, or cannot be reached: what it carried before says nothing about its return.
+    pub(super) fn unseason(&mut self, id: EndpointId) {
+        let Some(endpoint) = self.endpoints.get_mut(id) else { return };
+        (endpoint.ramp, endpoint.ramp_at) = (None, None);
+        let seasoned = core::mem::take(&mut endpoint.seasoned);
+        self.levels[usize::from(endpoint.priority)].seasoned -= u32::from(seasoned);
+    }
+
+    /// Brings the counts of an endpoint's level up to date, and what follows from them: who is a candidate in it, and
+    /// which levels take requests.
+    pub(super) fn recount(&mut self, now: Instant, id: EndpointId) {
+        let Some(endpoint) = self.endpoints.get_mut(id) else { return };
+        let counted = endpoint.count();
+        let before = core::mem::replace(&mut endpoint.counted, counted);
+        if before == counted {
+            return;
+        }
+        let priority = endpoint.priority;
+        let level = &mut self.levels[usize::from(priority)];
+        if level.recount(before, counted, self.config.panic) {
+            let (spread, alone) = (level.spread, level.serving < 2);
+            if !alone {
+                self.tell(StateEvent::Panic { priority, spread });
+            }
+            self.each_endpoint(|cluster, other| {
+                if cluster.endpoints.get(other).is_some_and(|other| other.priority == priority) {
+                    cluster.review_listing(other);
+                }
+            });
+        }
+        self.weigh_level(now, priority);
+        self.review_shares();
+    }
+
+    /// Tells the priorities how a level stands, if there is any other.
+    pub(super) fn weigh_level(&mut self, now: Instant, priority: u8) {
+        let level = &self.levels[usize::from(priority)];
+        if self.levels.len() > 1 {
+            self.priorities.update(now, priority, level.available, level.serving);
+        }
+    }
+
+    /// Lets the levels that take requests be dialled for them, and only those.
+    pub(super) fn review_shares(&mut self) {
+        let shares = self.priorities.shares().iter().enumerate();
+        let taking = shares.fold(0, |taking, (level, share)| taking | u8::from(*share > 0) << level);
+        if core::mem::replace(&mut self.taking, taking) == taking {
+            return;
+        }
+        self.tell(StateEvent::Failover { shares: self.priorities.shares().map(|share| share as u16) });
+        self.each_endpoint(Self::note_dialable);
+    }
+
+    fn each_endpoint(&mut self, mut each: impl FnMut(&mut Self, EndpointId)) {
+        for slot in 0..self.endpoints.slots() as u32 {
+            if let Some(id) = self.endpoints.id_at(slot) {
+                each(self, id);
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! A priority level: the endpoints that share its part of the requests.
+
+use alloc::vec::Vec;
+
+use super::endpoint::Counted;
+use crate::id::EndpointId;
+use crate::policy::Balancer;
+use crate::policy::panic::{self, Spread};
+
+#[derive(Clone, Debug)]
+pub(super) struct Level {
+    pub(super) balancer: Balancer,
+    /// Endpoints that can take a request.
+    pub(super) listed: Vec<EndpointId>,
+    /// Counts the changes of the list, and of the weights in it.
+    pub(super) version: u64,
+    /// Endpoints that serve.
+    pub(super) serving: u32,
+    /// Of those, the ones whose breaker lets nothing through.
+    pub(super) out: u32,
+    /// Of those, the ones whose breaker, health check or comparison with the others speaks against them.
+    pub(super) barred: u32,
+    /// Of those, the ones that nothing speaks against.
+    pub(super) available: u32,
+    /// Of those that serve, the ones that have done so for a while.
+    pub(super) seasoned: u32,
+    pub(super) in_flight: u64,
+    pub(super) spread: Spread,
+}
+
+impl Level {
+    pub(super) fn new(balancer: Balancer) -> Self {
+        Level {
+            balancer,
+            listed: Vec::new(),
+            version: 0,
+            serving: 0,
+            out: 0,
+            barred: 0,
+            available: 0,
+            seasoned: 0,
+            in_flight: 0,
+            spread: Spread::Available,
+        }
+    }
+
+    /// An endpoint counts differently now. Whether that lets the level panic, or calm down.
+    pub(super) fn recount(&mut self, before: Counted, now: Counted, config: panic::Config) -> bool {
+        let change = |count: &mut u32, before: bool, now: bool| {
+            *count = *count + u32::from(now) - u32::from(before);
+        };
+        change(&mut self.serving, before.serving, now.serving);
+        change(&mut self.out, before.out, now.out);
+        change(&mut self.barred, before.barred, now.barred);
+        change(&mut self.available, before.available, now.available);
+        let spread = panic::assess(config, self.available, self.serving);
+        core::mem::replace(&mut self.spread, spread) != spread
+    }
+}
