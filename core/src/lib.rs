@@ -62,7 +62,7 @@
 //!
 //! // Nothing else is to be done until then, and the machine can say what for.
 //! assert!(client.deadline() > Some(now));
-//! assert_eq!(client.deadline_reason(), Some("a connection's dial, ping or idle time"));
+//! assert_eq!(client.deadline_reason(), Some("a connection's dial, ping, age or idle time"));
 //! ```
 //!
 //! # The rooms
