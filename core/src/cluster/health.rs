@@ -15,6 +15,7 @@ impl Cluster {
     /// What a request on `place` tells about its endpoint. Its place is given back apart from this, by
     /// [`release`](Self::release): on a wire without ids, a request that was given up still holds one.
     pub fn settle(&mut self, now: Instant, place: Place, outcome: Outcome) {
+        let before = self.breaker_before(now, place.endpoint);
         let Some(endpoint) = self.endpoints.get_mut(place.endpoint) else { return };
         let rtt = now.since(place.since);
         match outcome {
@@ -32,6 +33,7 @@ impl Cluster {
         let mut moved = transition.is_some() || endpoint.out || place.permit.is_probe();
         if moved {
             let open = endpoint.breaker.state(now) == breaker::State::Open;
+            self.explain_trip(now, place.endpoint, transition, before, outcome == Outcome::Failure);
             self.breaker_moved(now, place.endpoint, transition);
             self.set_out(place.endpoint, open);
         }
@@ -64,6 +66,7 @@ impl Cluster {
     fn ejected(&mut self, now: Instant, ejection: outlier::Ejection) {
         let outlier::Ejection { endpoint: id, cause, until } = ejection;
         self.change(id, |endpoint| endpoint.ejected = true);
+        self.explain_ejection(now, ejection);
         self.tell(StateEvent::Ejected { endpoint: id, cause, until });
         self.review(now, id);
     }
@@ -113,11 +116,13 @@ impl Cluster {
     }
 
     pub(super) fn check_breaker(&mut self, now: Instant, id: EndpointId) {
+        let before = self.breaker_before(now, id);
         let Some(endpoint) = self.endpoints.get_mut(id) else { return };
         if endpoint.breaker.deadline().is_none_or(|at| at > now) {
             return;
         }
         let transition = endpoint.breaker.tick(now);
+        self.explain_trip(now, id, transition, before, false);
         self.breaker_moved(now, id, transition);
         self.set_out(id, false);
     }

@@ -31,6 +31,8 @@
 
 mod config;
 mod endpoint;
+pub mod explain;
+mod explaining;
 mod health;
 mod level;
 mod liveness;
@@ -40,6 +42,7 @@ mod state;
 mod view;
 mod waiters;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -56,6 +59,7 @@ use crate::rng::Pcg;
 use crate::sched::{ReadyList, Timers};
 use crate::time::Instant;
 use endpoint::{Conns, Endpoint};
+use explaining::Explainer;
 use level::Level;
 use waiters::Waiters;
 
@@ -112,6 +116,7 @@ pub struct Cluster {
     actions: VecDeque<Action>,
     states: VecDeque<StateEvent>,
     missed: u64,
+    explainer: Option<Box<Explainer>>,
     draining: bool,
 }
 
@@ -141,6 +146,7 @@ impl Cluster {
             actions: VecDeque::new(),
             states: VecDeque::new(),
             missed: 0,
+            explainer: None,
             draining: false,
         }
     }

@@ -1,6 +1,7 @@
 //! Where the next request goes.
 
 use super::endpoint::Age;
+use super::explaining::Course;
 use super::level::Level;
 use super::view::View;
 use super::{Action, CloseCause, Cluster};
@@ -12,7 +13,7 @@ use crate::policy::panic::Spread;
 use crate::time::Instant;
 
 /// Draws after one that hit a fresh endpoint, and was to go elsewhere for its sake.
-const REDRAWS: usize = 3;
+const REDRAWS: u32 = 3;
 
 /// A place for one request on a connection, with the permit of its endpoint's breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +56,12 @@ impl Cluster {
         {
             return Ok(place);
         }
-        if let Some(rejected) = self.hopeless() {
-            return Err(Unplaced::Rejected(rejected));
+        let unplaced = self.hopeless().map_or(Unplaced::Full, Unplaced::Rejected);
+        self.explain_unplaced(now, unplaced);
+        if unplaced == Unplaced::Full {
+            self.dial_for_room(now, self.waiters.len() + 1);
         }
-        self.dial_for_room(now, self.waiters.len() + 1);
-        Err(Unplaced::Full)
+        Err(unplaced)
     }
 
     /// Why waiting would not help, if it would not.
@@ -191,8 +193,9 @@ impl Cluster {
         self.pick_in(now, level, want)
     }
 
-    fn pick_in(&mut self, now: Instant, level: usize, want: Want) -> Option<EndpointId> {
-        let level = &mut self.levels[level];
+    fn pick_in(&mut self, now: Instant, priority: usize, want: Want) -> Option<EndpointId> {
+        let before = self.explainer.is_some().then(|| self.rng.clone());
+        let level = &mut self.levels[priority];
         let view = View {
             endpoints: &self.endpoints,
             listed: &level.listed,
@@ -202,20 +205,23 @@ impl Cluster {
             slow_start: self.config.slow_start,
             now,
         };
+        let mut passed_on = 0;
         let mut at = level.balancer.pick(&mut self.rng, &view)?;
         if matches!(self.config.strategy, Strategy::RoundRobin | Strategy::Random) {
             // These two know no weights: a fresh endpoint passes on what its weight does not cover.
-            for _ in 0..REDRAWS {
-                let Some(factor) = view.ramp(view.at(at)) else { break };
-                if u64::from(self.rng.next_u32()) < factor {
-                    break;
-                }
+            while passed_on < REDRAWS
+                && let Some(factor) = view.ramp(view.at(at))
+                && u64::from(self.rng.next_u32()) >= factor
+            {
                 at = level.balancer.pick(&mut self.rng, &view)?;
+                passed_on += 1;
             }
         }
-        let id = level.listed[at];
-        if want.avoid == Some(id) {
-            return self.another_than(id);
+        let picked = level.listed[at];
+        let id = if want.avoid == Some(picked) { self.another_than(picked)? } else { picked };
+        if let Some(rng) = before {
+            let mut course = Course { rng, picked, avoided: id != picked, passed_on };
+            self.explain_pick(now, priority as u8, want, &mut course, id);
         }
         Some(id)
     }

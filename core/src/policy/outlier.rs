@@ -27,6 +27,7 @@
 //! A result costs the same however many endpoints there are; a sweep costs as much as there are slots.
 
 use alloc::vec::Vec;
+use core::fmt;
 use core::num::NonZeroU32;
 use core::time::Duration;
 
@@ -88,6 +89,16 @@ pub enum Cause {
     SuccessRate(u32),
     /// Its share of failures, in thousandths, is too large.
     FailureShare(u32),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Consecutive(failures) => write!(f, "{failures} failures in a row"),
+            Cause::SuccessRate(rate) => write!(f, "{rate} ‰ successes, far below the mean of all"),
+            Cause::FailureShare(share) => write!(f, "{share} ‰ failures"),
+        }
+    }
 }
 
 /// An endpoint is out.

@@ -15,21 +15,22 @@ use crate::rng::Pcg;
 
 /// A position below `len`, the cheaper of two, either of them where both cost the same; `None` if there is none.
 pub fn pick(rng: &mut Pcg, len: usize, cost: impl Fn(usize) -> u64) -> Option<usize> {
-    match bounded(len) {
-        0 => None,
-        1 => Some(0),
-        len => {
-            let (one, other) = two(rng, len);
-            Some(if cost(other) < cost(one) { other } else { one })
-        }
-    }
+    let (one, other) = pair(rng, len)?;
+    Some(if one != other && cost(other) < cost(one) { other } else { one })
 }
 
-/// Two different positions below `len`, which is at least 2; every ordered pair with equal chance.
-fn two(rng: &mut Pcg, len: u32) -> (usize, usize) {
-    let one = rng.below(len);
-    let other = rng.below(len - 1);
-    (one as usize, if other < one { other } else { other + 1 } as usize)
+/// Two different positions below `len`, every ordered pair with equal chance; the same one twice, and nothing drawn, if
+/// there is only one; `None` if there is none.
+pub fn pair(rng: &mut Pcg, len: usize) -> Option<(usize, usize)> {
+    match bounded(len) {
+        0 => None,
+        1 => Some((0, 0)),
+        len => {
+            let one = rng.below(len);
+            let other = rng.below(len - 1);
+            Some((one as usize, if other < one { other } else { other + 1 } as usize))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -40,7 +41,7 @@ mod tests {
     quickcheck! {
         fn the_two_differ(seed: u64, len: u32) -> bool {
             let len = len.max(2);
-            let (one, other) = two(&mut Pcg::new(seed, 1), len);
+            let (one, other) = pair(&mut Pcg::new(seed, 1), len as usize).unwrap();
             one != other && one < len as usize && other < len as usize
         }
 
@@ -56,7 +57,7 @@ mod tests {
         let mut rng = Pcg::new(9, 1);
         let mut pairs = [[0u32; 4]; 4];
         for _ in 0..120_000 {
-            let (one, other) = two(&mut rng, 4);
+            let (one, other) = pair(&mut rng, 4).unwrap();
             pairs[one][other] += 1;
         }
         for (one, row) in pairs.iter().enumerate() {

@@ -48,6 +48,7 @@ mod requests;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 pub use api::{Event, Failures, Metrics, Options, Outcome, RequestError};
 pub use config::Config;
@@ -56,6 +57,7 @@ pub use crate::cluster::{CloseCause, StateEvent, Status};
 
 use crate::buf::pool::ObjectPool;
 use crate::buf::{Receiver, SendPool, SendQueue};
+use crate::cluster::explain::Explanation;
 use crate::cluster::{self, Cluster, EndpointOptions, EndpointStatus, Place, Unplaced, Want};
 use crate::error::{Misuse, ProtocolError, Rejected};
 use crate::id::{ConnId, EndpointId, RequestId};
@@ -393,6 +395,16 @@ impl<P: Protocol> Client<P> {
     /// How each endpoint stands, in the order of their slots.
     pub fn endpoint_status(&self) -> impl Iterator<Item = EndpointStatus<'_>> {
         self.cluster.endpoint_status(self.now)
+    }
+
+    /// See [`Cluster::set_explain`].
+    pub fn set_explain(&mut self, kept: Option<NonZeroU32>) {
+        self.cluster.set_explain(kept);
+    }
+
+    /// See [`Cluster::explanations`].
+    pub fn explanations(&self) -> impl DoubleEndedIterator<Item = &Explanation> {
+        self.cluster.explanations()
     }
 
     /// The breaker of an endpoint.
