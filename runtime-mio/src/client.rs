@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+use plimsoll_core::cluster::explain::Explanation;
 use plimsoll_core::drive::client::{self, CallError, Dropped, ServiceConfig, ServiceEvent, Snapshot};
 use plimsoll_core::error::Misuse;
 use plimsoll_core::service::client::Status;
@@ -165,6 +167,20 @@ impl Service {
     /// Counts from nothing again.
     pub fn reset_metrics(&self) {
         self.inner.reset_metrics();
+    }
+
+    /// Has every pick, wait, refusal, ejection and trip explained from now on, and keeps so many of the latest; `None`
+    /// explains nothing more.
+    pub fn set_explain(&self, kept: Option<NonZeroU32>) {
+        self.inner.set_explain(kept);
+    }
+
+    /// The latest decisions that were explained, the oldest first.
+    ///
+    /// # Errors
+    /// [`Cause::Closed`](client::Cause::Closed) after a shutdown.
+    pub fn explanations(&self) -> Result<Vec<Explanation>, CallError> {
+        self.mio.wait(self.inner.explanations())
     }
 
     /// Takes no more calls, and sees those it has taken to their end; after `within` what is left ends as

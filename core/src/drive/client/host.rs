@@ -3,11 +3,13 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 use core::task::Waker;
 use core::time::Duration;
 
 use super::error::Cause;
 use super::events::{Hub, ServiceEvent};
+use crate::cluster::explain::Explanation;
 use crate::drive::{Host, Inbox, Key};
 use crate::id::{EndpointId, RequestId};
 use crate::machine::Machine;
@@ -27,6 +29,8 @@ pub(super) enum Command {
     Cancel(Key),
     Snapshot(Key),
     ResetMetrics,
+    SetExplain(Option<NonZeroU32>),
+    Explanations(Key),
     Shutdown {
         key: Key,
         within: Duration,
@@ -36,6 +40,7 @@ pub(super) enum Command {
 pub(super) enum Answer {
     Call(Result<Vec<u8>, Cause>),
     Snapshot(Box<Snapshot>),
+    Explanations(Vec<Explanation>),
     Shutdown(Dropped),
 }
 
@@ -120,6 +125,11 @@ impl ServiceHost {
                 self.answers.push((key, Answer::Snapshot(Box::new(snapshot))));
             }
             Command::ResetMetrics => machine.reset_metrics(),
+            Command::SetExplain(kept) => machine.set_explain(kept),
+            Command::Explanations(key) => {
+                let explanations = machine.explanations().cloned().collect();
+                self.answers.push((key, Answer::Explanations(explanations)));
+            }
             Command::Shutdown { key, within } => {
                 self.draining = true;
                 self.shutdowns.push(key);

@@ -15,6 +15,7 @@ use super::config::ServiceConfig;
 use super::error::{CallError, Cause};
 use super::events::Hub;
 use super::host::{Answer, Command, Dropped, ServiceHost, Snapshot};
+use crate::cluster::explain::Explanation;
 use crate::drive::{Driver, Key, Mailbox, NotSent, Runtime, mailbox};
 use crate::error::{Misuse, Rejected};
 use crate::rng::Pcg;
@@ -112,6 +113,33 @@ impl Service {
                 shard.abandon(key, || Command::Cancel(key));
             }
         }
+    }
+
+    /// Has every pick, wait, refusal, ejection and trip explained from now on, and keeps so many of the latest, of each
+    /// shard; `None` explains nothing more.
+    pub fn set_explain(&self, kept: Option<NonZeroU32>) {
+        for shard in &self.shared.shards {
+            if let Ok(key) = shard.send_control(|_| Command::SetExplain(kept)) {
+                shard.abandon(key, || Command::Cancel(key));
+            }
+        }
+    }
+
+    /// The latest decisions that were explained, the oldest first; of several shards, one after the other.
+    ///
+    /// # Errors
+    /// [`Cause::Closed`] after a shutdown.
+    pub async fn explanations(&self) -> Result<Vec<Explanation>, CallError> {
+        let mut all = Vec::new();
+        for shard in &self.shared.shards {
+            let key =
+                shard.send_control(Command::Explanations).map_err(|error| self.error("", refused(error)))?;
+            let Some(Answer::Explanations(part)) = shard.answer(key, Command::Cancel).await else {
+                return Err(self.error("", Cause::Closed));
+            };
+            all.extend(part);
+        }
+        Ok(all)
     }
 
     /// Takes no more calls, sees those it has taken to their end, and ends the drivers; after `within` what is left
