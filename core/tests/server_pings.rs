@@ -61,3 +61,21 @@ fn a_flood_of_pings_stops_at_the_high_mark_of_unsent_answers() {
     }
     assert_eq!((sent, answered), (flood.len(), 1_000));
 }
+
+#[test]
+fn a_ping_that_asks_is_told_how_busy_the_server_is() {
+    let mut world = World::new(Config::default());
+    let conn = world.accept();
+    for id in 0..3 {
+        world.request(conn, id, "m", "1");
+    }
+    let tokens: Vec<_> = (0..3).map(|_| world.server.event().unwrap().responder.defer()).collect();
+    world.sleep(80);
+    world.server.reply(world.now, tokens[0], b"1").unwrap();
+    world.request(conn, 9, "ping", r#"{"timestamp":0,"load":true}"#);
+    assert!(world.server.event().is_none());
+    let answers = world.answers(conn);
+    // An eighth of the first 80 ms.
+    let load = r#"{"timestamp":1080,"in_flight":2,"latency_us":10000}"#;
+    assert_eq!(texts(&answers).last(), Some(&(9, load)));
+}

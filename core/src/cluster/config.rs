@@ -37,7 +37,8 @@ pub struct Config {
     /// How the round-trip times of an endpoint are averaged.
     pub ewma: ewma::Config,
     /// How endpoints are chosen. `consistent_hash` goes by the [`key`](super::Want::key) of a request, and chooses at
-    /// random without one. `prequal` sends no probes yet, and chooses at random from 16 endpoints on.
+    /// random without one. `prequal` asks endpoints how busy they are, from 16 of them on and where the wire
+    /// [can](crate::service::Protocol::probe); otherwise, and while nobody has told, it chooses as `p2c_ewma`.
     pub strategy: Strategy,
     /// At what age a connection is replaced by a new one, a tenth more or less by chance, so that load finds its way to
     /// endpoints that have come since. `None`: never.

@@ -9,7 +9,7 @@ use super::explain::{Candidate, Decision, Exclusion, Explanation, LISTED, Left, 
 use super::view::View;
 use super::{Cluster, Duty, Unplaced, Want};
 use crate::id::EndpointId;
-use crate::policy::balance::{Candidates, PREQUAL_FLEET, Strategy, p2c};
+use crate::policy::balance::{Candidates, Strategy, p2c};
 use crate::policy::breaker::{self, Transition};
 use crate::policy::health_check::Level as Health;
 use crate::policy::outlier::{Ejection, Outliers};
@@ -40,6 +40,8 @@ pub(super) struct Course {
     pub(super) picked: EndpointId,
     pub(super) avoided: bool,
     pub(super) passed_on: u32,
+    /// Whether probes decided it.
+    pub(super) probed: bool,
 }
 
 impl Cluster {
@@ -85,7 +87,7 @@ impl Cluster {
             Strategy::HealthBased => Rule::HighestScore,
             Strategy::Random | Strategy::WeightedRandom => Rule::Drawn,
             Strategy::ConsistentHash => Rule::Key(want.key),
-            Strategy::Prequal if view.len() >= PREQUAL_FLEET => Rule::Probes,
+            Strategy::Prequal if course.probed => Rule::Probes,
             Strategy::P2cEwma | Strategy::Prequal => match p2c::pair(&mut course.rng, view.len()) {
                 Some((one, other)) => Rule::CheaperOf(candidate(one), candidate(other)),
                 None => Rule::Drawn,

@@ -202,7 +202,7 @@ impl Cluster {
 
     fn set_duty(&mut self, now: Instant, id: EndpointId, duty: Duty) {
         let Some(endpoint) = self.endpoints.get_mut(id) else { return };
-        let served = endpoint.serves();
+        let (served, priority) = (endpoint.serves(), endpoint.priority);
         endpoint.duty = duty;
         let serves = endpoint.serves();
         if serves
@@ -212,6 +212,9 @@ impl Cluster {
             outliers.add(id);
         }
         if !serves {
+            if let Some(prequal) = self.levels[usize::from(priority)].balancer.prequal() {
+                prequal.forget(id.slot());
+            }
             self.leave(now, id);
         }
         self.review(now, id);

@@ -78,6 +78,9 @@ pub enum Action {
     Close(ConnId, CloseCause),
     /// Ask the peer for a sign of life.
     Ping(ConnId),
+    /// Ask the peer how busy it is; the answer goes to [`told_load`](Cluster::told_load). Only with
+    /// [`Strategy::Prequal`](crate::policy::balance::Strategy::Prequal).
+    Probe(ConnId),
     /// A request that waited has a place.
     Assign {
         /// The key it waited under.

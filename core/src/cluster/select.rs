@@ -1,16 +1,17 @@
 //! Where the next request goes.
 
-use super::endpoint::Age;
+use super::endpoint::{Age, Conn};
 use super::explaining::Course;
 use super::level::Level;
 use super::view::View;
 use super::{Action, CloseCause, Cluster};
 use crate::error::Rejected;
 use crate::id::{ConnId, EndpointId};
-use crate::policy::balance::Strategy;
+use crate::policy::balance::{PREQUAL_FLEET, Strategy};
 use crate::policy::breaker::Permit;
 use crate::policy::panic::Spread;
 use crate::time::Instant;
+use crate::wire::Load;
 
 /// Draws after one that hit a fresh endpoint, and was to go elsewhere for its sake.
 const REDRAWS: u32 = 3;
@@ -196,6 +197,9 @@ impl Cluster {
     fn pick_in(&mut self, now: Instant, priority: usize, want: Want) -> Option<EndpointId> {
         let before = self.explainer.is_some().then(|| self.rng.clone());
         let level = &mut self.levels[priority];
+        let probed = before.is_some()
+            && level.listed.len() >= PREQUAL_FLEET
+            && level.balancer.prequal().is_some_and(|prequal| prequal.probes(now) > 1);
         let view = View {
             endpoints: &self.endpoints,
             listed: &level.listed,
@@ -218,12 +222,44 @@ impl Cluster {
             }
         }
         let picked = level.listed[at];
+        if self.config.strategy == Strategy::Prequal {
+            self.probe(priority);
+        }
         let id = if want.avoid == Some(picked) { self.another_than(picked)? } else { picked };
         if let Some(rng) = before {
-            let mut course = Course { rng, picked, avoided: id != picked, passed_on };
+            let mut course = Course { rng, picked, avoided: id != picked, passed_on, probed };
             self.explain_pick(now, priority as u8, want, &mut course, id);
         }
         Some(id)
+    }
+
+    /// Has a few endpoints asked how busy they are, for the next picks.
+    fn probe(&mut self, priority: usize) {
+        let level = &mut self.levels[priority];
+        let len = level.listed.len();
+        if len < PREQUAL_FLEET {
+            return;
+        }
+        let Some(prequal) = level.balancer.prequal() else { return };
+        for at in prequal.targets(&mut self.rng, len) {
+            let standing = |conn: &ConnId| self.conns.get(*conn).is_some_and(Conn::is_open);
+            let endpoint = self.endpoints.get(level.listed[at]);
+            if let Some(&conn) =
+                endpoint.and_then(|endpoint| endpoint.conns.iter().find(|conn| standing(conn)))
+            {
+                self.actions.push_back(Action::Probe(conn));
+            }
+        }
+    }
+
+    /// What an endpoint says of itself.
+    pub fn told_load(&mut self, now: Instant, conn: ConnId, load: Load) {
+        let Some(id) = self.conns.get(conn).map(|conn| conn.endpoint) else { return };
+        if let Some(endpoint) = self.endpoints.get(id)
+            && let Some(prequal) = self.levels[usize::from(endpoint.priority)].balancer.prequal()
+        {
+            prequal.answered(now, id.slot(), load.in_flight, load.latency);
+        }
     }
 
     /// Any other endpoint of the same list, with equal chance; itself if there is none.

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::error::{Misuse, ProtocolError};
-use crate::wire::WireId;
+use crate::wire::{Load, WireId};
 
 /// What a decoder found at the start of the bytes it was shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,19 @@ pub trait Protocol {
     /// Appends a question that any living peer answers, at `unix_ms` on the wall clock. `false`: the wire has none, and
     /// silence is never taken for death.
     fn ping(&self, out: &mut Vec<u8>, id: WireId, unix_ms: u64) -> bool;
+
+    /// Appends a question how busy the peer is, for balancing by [`Prequal`](crate::policy::balance::Prequal). `false`, the
+    /// default: the wire has none, and `prequal` chooses as `p2c_ewma`.
+    fn probe(&self, out: &mut Vec<u8>, id: WireId) -> bool {
+        let _ = (out, id);
+        false
+    }
+
+    /// What a peer answered to a [`probe`](Self::probe); `None` if it did not tell.
+    fn load(&self, content: &[u8]) -> Option<Load> {
+        let _ = content;
+        None
+    }
 
     /// Looks at the bytes that wait, which begin where the last item ended.
     ///

@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use super::{Decoded, Protocol, Verdict};
 use crate::error::{Misuse, ProtocolError};
-use crate::wire::WireId;
 use crate::wire::uw::{self, Limits, Mode, Step, code};
+use crate::wire::{Load, WireId};
 
 /// The UW wire, version 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,14 @@ impl Protocol for Uw {
         let mut content = Vec::new();
         uw::write_ping_content(&mut content, unix_ms);
         uw::encode_request(out, id, uw::PING, &content, &self.limits).is_ok()
+    }
+
+    fn probe(&self, out: &mut Vec<u8>, id: WireId) -> bool {
+        uw::encode_request(out, id, uw::PING, uw::LOAD_PING, &self.limits).is_ok()
+    }
+
+    fn load(&self, content: &[u8]) -> Option<Load> {
+        uw::read_load(content)
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Decoded, ProtocolError> {

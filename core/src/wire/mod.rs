@@ -1,10 +1,20 @@
 //! Bytes ↔ frames: incremental, and with every length checked before anything is allocated for it.
 
 use core::fmt;
+use core::time::Duration;
 
 use uuid::Uuid;
 
 pub mod uw;
+
+/// How busy a server says that it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that it has taken and not answered, of all its clients.
+    pub in_flight: u32,
+    /// What a request took lately, on average, from being taken to its answer.
+    pub latency: Duration,
+}
 
 /// The id of a request on the wire: the 16 bytes of a UUID, in the order in which they are written as text.
 ///

@@ -132,7 +132,8 @@ pub trait Candidates {
     }
 }
 
-/// From this number of candidates on `prequal` picks by its probes; below, as `p2c_ewma`. With four endpoints that were
+/// From this number of candidates on `prequal` picks by its probes; below, or as long as there are not two of them, as
+/// `p2c_ewma`. With four endpoints that were
 /// bound by their CPU it was a quarter slower than round robin.
 pub const PREQUAL_FLEET: usize = 16;
 

@@ -127,6 +127,11 @@ impl Prequal {
         self.len += 1;
     }
 
+    /// How many answers there are, those that are too old not counted.
+    pub fn probes(&self, now: Instant) -> usize {
+        self.pool[..self.len].iter().filter(|probe| now.since(probe.at) <= self.config.age).count()
+    }
+
     /// An endpoint has gone, and its slot may be given to another.
     pub fn forget(&mut self, slot: u32) {
         self.keep(|probe| probe.slot != slot);
@@ -141,10 +146,22 @@ impl Prequal {
         len: usize,
         position: impl Fn(u32) -> Option<usize>,
     ) -> Option<usize> {
+        self.pick_probed(now, rng, len, position).or_else(|| random::pick(rng, len))
+    }
+
+    /// The position for the next call by what the probes say, without drawing from `rng` to choose; `None` as long as there
+    /// are not two of them.
+    pub fn pick_probed(
+        &mut self,
+        now: Instant,
+        rng: &mut Pcg,
+        len: usize,
+        position: impl Fn(u32) -> Option<usize>,
+    ) -> Option<usize> {
         let age = self.config.age;
         self.keep(|probe| now.since(probe.at) <= age && position(probe.slot).is_some());
         if self.len < 2 {
-            return random::pick(rng, len);
+            return None;
         }
         let threshold = self.threshold();
         let best = (0..self.len).min_by_key(|&at| self.pool[at].rank(threshold))?;

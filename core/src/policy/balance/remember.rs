@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use super::consistent_hash::{self, Load};
-use super::{Candidates, ConsistentHash, Prequal, WeightedRandom, WeightedRoundRobin, prequal};
+use super::{Candidates, ConsistentHash, Prequal, WeightedRandom, WeightedRoundRobin, p2c, prequal};
 use crate::rng::Pcg;
 
 /// Which version was seen last.
@@ -156,6 +156,9 @@ impl Probed {
     #[inline(never)]
     pub(super) fn pick(&mut self, rng: &mut Pcg, candidates: &impl Candidates) -> Option<usize> {
         self.positions.refresh(candidates);
-        self.prequal.pick(candidates.now(), rng, candidates.len(), |slot| self.positions.get(slot))
+        let position = |slot| self.positions.get(slot);
+        let probed = self.prequal.pick_probed(candidates.now(), rng, candidates.len(), position);
+        // Servers that tell nothing are compared by what they have shown.
+        probed.or_else(|| p2c::pick(rng, candidates.len(), |at| candidates.cost(at)))
     }
 }

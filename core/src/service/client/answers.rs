@@ -94,8 +94,12 @@ impl<P: Protocol> Client<P> {
         let place = match self.requests.get(request).state {
             State::Placed(place) => place,
             State::Free | State::Waiting | State::Ghost { .. } => {
-                let ping = self.links[slot as usize].ping == Some(request);
-                self.metrics.late_responses += u64::from(!ping);
+                let link = &self.links[slot as usize];
+                let (ping, probe) = (link.ping == Some(request), link.probe == Some(request));
+                self.metrics.late_responses += u64::from(!ping && !probe);
+                if probe && let Some(load) = self.protocol.load(&self.receiver.bytes(slot)[content]) {
+                    self.cluster.told_load(self.now, conn, load);
+                }
                 self.vanish(slot, request);
                 return Ok(None);
             }
@@ -126,9 +130,8 @@ impl<P: Protocol> Client<P> {
     /// Ends a ghost: nobody is told.
     pub(super) fn vanish(&mut self, slot: u32, request: u32) {
         let link = &mut self.links[slot as usize];
-        if link.ping == Some(request) {
-            link.ping = None;
-        }
+        link.ping.take_if(|ping| *ping == request);
+        link.probe.take_if(|probe| *probe == request);
         self.requests.leave(&mut link.line, request);
         if let State::Ghost { conn, holds_place: true } = self.requests.get(request).state {
             self.cluster.release(self.now, conn);

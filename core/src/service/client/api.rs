@@ -108,6 +108,8 @@ pub struct Metrics {
     pub reconnects: u64,
     /// Pings sent.
     pub pings: u64,
+    /// Questions to endpoints how busy they are.
+    pub probes: u64,
     /// Bytes skipped on the way to the next frame.
     pub skipped_bytes: u64,
     /// Answers to requests that had ended or never been.
@@ -152,6 +154,7 @@ impl Metrics {
         self.dials += other.dials;
         self.reconnects += other.reconnects;
         self.pings += other.pings;
+        self.probes += other.probes;
         self.skipped_bytes += other.skipped_bytes;
         self.late_responses += other.late_responses;
         self.protocol_errors += other.protocol_errors;

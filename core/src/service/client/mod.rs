@@ -44,6 +44,7 @@ mod api;
 mod config;
 mod ending;
 mod machine;
+mod pings;
 mod requests;
 
 use alloc::collections::VecDeque;
@@ -116,7 +117,9 @@ struct Link {
     conn: ConnId,
     send: SendQueue,
     line: Line,
+    /// The ping, and the question for its load, that it has not answered.
     ping: Option<u32>,
+    probe: Option<u32>,
     /// The runtime knows that there are bytes to send.
     flushing: bool,
     reading: bool,
@@ -449,6 +452,7 @@ impl<P: Protocol> Client<P> {
             cluster::Action::Dial(conn) => self.dial(conn),
             cluster::Action::Close(conn, cause) => self.close(conn, cause),
             cluster::Action::Ping(conn) => self.ping(conn),
+            cluster::Action::Probe(conn) => self.probe(conn),
             cluster::Action::Assign { waiter, place } => {
                 if self.cluster.has_conn(place.conn) {
                     self.put(place, waiter);
@@ -466,6 +470,7 @@ impl<P: Protocol> Client<P> {
             send: SendQueue::default(),
             line: Line::default(),
             ping: None,
+            probe: None,
             flushing: false,
             reading: true,
             full: false,
@@ -479,41 +484,6 @@ impl<P: Protocol> Client<P> {
         self.receiver.open(conn.slot());
         self.metrics.dials += 1;
         self.actions.push_back(Action::Connect(conn));
-    }
-
-    fn ping(&mut self, conn: ConnId) {
-        let slot = conn.slot();
-        let before = self.links[slot as usize].ping;
-        if before.is_some() && !P::HAS_IDS {
-            return;
-        }
-        if let Some(unanswered) = before {
-            self.vanish(slot, unanswered);
-        }
-        let request = self.requests.open(self.now);
-        let id = self.requests.wire_id(request);
-        let unix_ms = self.wall.1.saturating_add(self.now.since(self.wall.0).as_millis() as u64);
-        let link = &mut self.links[slot as usize];
-        let start = link.send.end();
-        let protocol = &self.protocol;
-        let asked = link.send.push_with(&mut self.send_pool, |out| {
-            if protocol.ping(out, id, unix_ms) { Ok(()) } else { Err(()) }
-        });
-        if asked.is_err() {
-            // A wire without pings: silence is no sign of death.
-            self.requests.close(request);
-            self.cluster.received(self.now, conn);
-            return;
-        }
-        let end = link.send.end();
-        link.ping = Some(request);
-        self.requests.join(&mut link.line, request);
-        let entry = self.requests.get_mut(request);
-        entry.state = State::Ghost { conn, holds_place: false };
-        entry.start = start;
-        entry.len = (end - start) as u32;
-        self.metrics.pings += 1;
-        self.flush(slot);
     }
 }
 

@@ -168,8 +168,9 @@ impl Server {
             match step {
                 Ok(Step::Need(total)) => return self.receiver.need(slot, total),
                 Ok(Step::Frame(head)) if bytes[head.method.clone()] == *uw::PING.as_bytes() => {
+                    let with_load = uw::asks_for_load(&bytes[head.content.clone()]);
                     self.receiver.consume(slot, head.content.end);
-                    self.state.answer_ping(conn, head.id);
+                    self.state.answer_ping(conn, head.id, with_load);
                 }
                 Ok(Step::Frame(head)) => live.head = Some(head),
                 Ok(Step::Skip(n)) => {

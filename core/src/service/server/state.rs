@@ -3,6 +3,7 @@
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::time::Duration;
 
 use super::api::{Config, ReplyError, Status, Token};
 use super::conn::{Conn, Flush, half_open, three_quarters};
@@ -14,9 +15,11 @@ use crate::id::{ConnId, Table, kind};
 use crate::machine::Action;
 use crate::policy::watermark::{Band, Watermark};
 use crate::sched::{MAX_KEYS, ReadyList, Timers};
-use crate::time::Instant;
-use crate::wire::WireId;
-use crate::wire::uw::{Limits, RequestHead, code, encode_response, write_error, write_ping_content};
+use crate::time::{Instant, nanos};
+use crate::wire::uw::{
+    Limits, RequestHead, code, encode_response, write_error, write_load, write_ping_content,
+};
+use crate::wire::{Load, WireId};
 
 /// Emptied send chunks that are kept, at most 64 KiB each.
 const KEPT_CHUNKS: usize = 256;
@@ -49,6 +52,8 @@ pub(super) struct State {
     actions: ReadyList,
     /// The wall clock in milliseconds since 1970, and when it said so.
     wall: (u64, Instant),
+    /// What a request takes lately, in nanoseconds.
+    latency: u64,
     scratch: Vec<u8>,
 }
 
@@ -58,6 +63,7 @@ impl State {
         State {
             conns: Table::new(),
             metrics: Metrics::default(),
+            latency: 0,
             now: Instant::ZERO,
             timers: Timers::new(),
             drain_until: None,
@@ -159,13 +165,23 @@ impl State {
         self.answered(to);
     }
 
-    pub(super) fn answer_ping(&mut self, conn: ConnId, wire: WireId) {
+    pub(super) fn answer_ping(&mut self, conn: ConnId, wire: WireId, with_load: bool) {
         self.metrics.pings += 1;
         let (unix_ms, at) = self.wall;
         let elapsed = u64::try_from(self.now.since(at).as_millis()).unwrap_or(u64::MAX);
         let mut content = core::mem::take(&mut self.scratch);
         content.clear();
-        write_ping_content(&mut content, unix_ms.saturating_add(elapsed));
+        let unix_ms = unix_ms.saturating_add(elapsed);
+        if with_load {
+            let in_flight = u32::try_from(self.total.items()).unwrap_or(u32::MAX);
+            write_load(
+                &mut content,
+                unix_ms,
+                Load { in_flight, latency: Duration::from_nanos(self.latency) },
+            );
+        } else {
+            write_ping_content(&mut content, unix_ms);
+        }
         let _ = self.push(conn, |out| encode_response(out, wire, &content, &NO_LIMIT));
         self.scratch = content;
     }
@@ -290,8 +306,10 @@ impl State {
     }
 
     fn answered(&mut self, to: Addressee) {
-        self.metrics.latency.record(self.now.since(to.taken));
-        let now = self.now;
+        let (now, took) = (self.now, self.now.since(to.taken));
+        self.metrics.latency.record(took);
+        // An eighth of the way to each new one, as the round-trip time of TCP is smoothed (RFC 6298, section 2).
+        self.latency = self.latency - self.latency / 8 + nanos(took) / 8;
         if let Some(conn) = self.live(to.conn) {
             conn.touch(now);
         }

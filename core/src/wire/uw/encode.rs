@@ -59,8 +59,14 @@ pub fn set_request_id(frame: &mut [u8], id: WireId) {
 /// Appends the content of a ping, `{"timestamp":N}`; the time in milliseconds since 1970.
 pub fn write_ping_content(out: &mut Vec<u8>, unix_ms: u64) {
     out.extend_from_slice(br#"{"timestamp":"#);
+    write_number(out, unix_ms);
+    out.push(b'}');
+}
+
+/// Appends a number in decimal digits.
+pub(super) fn write_number(out: &mut Vec<u8>, number: u64) {
     let start = out.len();
-    let mut rest = unix_ms;
+    let mut rest = number;
     loop {
         out.push(b'0' + (rest % 10) as u8);
         rest /= 10;
@@ -69,7 +75,6 @@ pub fn write_ping_content(out: &mut Vec<u8>, unix_ms: u64) {
         }
     }
     out[start..].reverse();
-    out.push(b'}');
 }
 
 fn content_len(content: &[u8], limits: &Limits) -> Result<[u8; 4], Misuse> {

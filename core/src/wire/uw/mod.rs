@@ -50,10 +50,12 @@
 mod decode;
 mod encode;
 mod error_object;
+mod load;
 
 pub use decode::{Mode, RequestHead, ResponseHead, Step, decode_request, decode_response};
 pub use encode::{encode_request, encode_response, set_request_id, write_ping_content};
 pub use error_object::{RemoteError, code, read_error, write_error};
+pub use load::{LOAD_PING, asks_for_load, read_load, write_load};
 
 /// What every frame starts with.
 pub const MAGIC: [u8; 2] = [0x55, 0x57];
