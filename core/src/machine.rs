@@ -21,7 +21,7 @@
 //! 3. An undrained action implies `deadline() <= now`; undrained events do not (a slow application must not
 //!    spin).
 //! 4. Time that runs backwards is clamped.
-//! 5. However the bytes are cut into pieces, the events are the same.
+//! 5. However the bytes are cut into pieces, the events of each connection are the same.
 //! 6. Same seed, same inputs: same actions, same bytes.
 //! 7. A late completion for a recycled slot is ignored, never misrouted.
 //! 8. Every queue, table and buffer has a limit, and what happens at it is said in the type that is returned.

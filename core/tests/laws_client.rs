@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use client_support::{Toy, Wire, limit};
-use plimsoll_core::id::RequestId;
+use plimsoll_core::id::{EndpointId, RequestId};
 use plimsoll_core::service::Uw;
-use plimsoll_core::service::client::{Client, Config, Event, Options};
+use plimsoll_core::service::client::{Client, Config, Event, Options, StateEvent};
 use plimsoll_core::testing::laws::{self, Op, Subject};
 use plimsoll_core::time::Instant;
 use quickcheck::quickcheck;
@@ -19,7 +19,16 @@ struct Surroundings<W> {
     asked: u32,
     heard: BTreeMap<u32, Vec<u8>>,
     unanswered: BTreeMap<u32, Vec<client_support::Frame>>,
+    /// By tag, the peer that has heard a request, or the last of them.
+    asked_of: BTreeMap<u64, u32>,
     wire: std::marker::PhantomData<W>,
+}
+
+/// The line of what no peer has heard; the lines of endpoints come after it.
+const UNHEARD: u64 = 1 << 32;
+
+fn of(endpoint: EndpointId) -> u64 {
+    UNHEARD + 1 + u64::from(endpoint.slot())
 }
 
 fn small(seed: u64) -> Config {
@@ -41,9 +50,9 @@ impl<W: Wire + Default> Subject for Surroundings<W> {
         for n in 0..2 {
             client.add_endpoint(Instant::ZERO, &format!("users-{n}.internal:3001")).unwrap();
         }
-        let (heard, unanswered) = (BTreeMap::new(), BTreeMap::new());
+        let (heard, unanswered, asked_of) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let wire = std::marker::PhantomData;
-        (Surroundings { requests: Vec::new(), asked: 0, heard, unanswered, wire }, client)
+        (Surroundings { requests: Vec::new(), asked: 0, heard, unanswered, asked_of, wire }, client)
     }
 
     fn command(&mut self, client: &mut Client<W>, now: Instant, number: u16) {
@@ -68,11 +77,20 @@ impl<W: Wire + Default> Subject for Surroundings<W> {
         }
     }
 
-    fn event(&mut self, event: Event<'_>) -> String {
+    /// A line for each peer, in which the outcomes of what it has heard stand, for all that no peer has heard, and for
+    /// each endpoint.
+    fn event(&mut self, event: Event<'_>) -> (u64, String) {
         match event {
-            Event::Outcome { tag, outcome, .. } => format!("{tag}: {outcome:?}"),
-            // Connections are named in them.
-            Event::State(_) => String::from("state"),
+            Event::Outcome { tag, outcome, .. } => {
+                let line = self.asked_of.get(&tag).map_or(UNHEARD, |&peer| u64::from(peer));
+                (line, format!("{tag}: {outcome:?}"))
+            }
+            Event::State(state) => match state {
+                StateEvent::Connected { endpoint, .. } => (of(endpoint), String::from("connected")),
+                StateEvent::Closed { endpoint, cause, .. } => (of(endpoint), format!("closed: {cause:?}")),
+                StateEvent::Breaker { endpoint, to } => (of(endpoint), format!("{to:?}")),
+                other => (UNHEARD, format!("{other:?}")),
+            },
         }
     }
 
@@ -83,6 +101,7 @@ impl<W: Wire + Default> Subject for Surroundings<W> {
         while let Some((frame, len)) = W::frame(heard) {
             heard.drain(..len);
             frames.push(format!("{:?}", frame.tag));
+            self.asked_of.extend(frame.tag.map(|tag| (tag, peer)));
             self.unanswered.entry(peer).or_default().push(frame);
         }
         frames

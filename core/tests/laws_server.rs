@@ -60,7 +60,7 @@ impl<const SMALL: bool> Subject for Surroundings<SMALL> {
         };
     }
 
-    fn event(&mut self, request: Request<'_>) -> String {
+    fn event(&mut self, request: Request<'_>) -> (u64, String) {
         let Request { method, content, responder } = request;
         let seen = format!("{method} {} {:?}", content.len(), content.last());
         self.taken = self.taken.wrapping_add(1);
@@ -70,7 +70,7 @@ impl<const SMALL: bool> Subject for Surroundings<SMALL> {
             2 => responder.reply(&content[content.len().saturating_sub(99)..]).unwrap(),
             _ => self.tokens.push(responder.defer()),
         }
-        seen
+        (0, seen)
     }
 
     fn hear(&mut self, peer: u32, bytes: &[u8]) -> Vec<String> {

@@ -37,7 +37,8 @@ pub(super) enum Pace {
 /// Everything that came out of a machine.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Trace {
-    pub(super) events: Vec<String>,
+    /// With their lines.
+    pub(super) events: Vec<(u64, String)>,
     pub(super) actions: Vec<Action>,
     /// By peer.
     pub(super) sent: BTreeMap<u32, Vec<u8>>,
@@ -77,8 +78,21 @@ pub(super) struct World<S: Subject> {
     next_cut: usize,
     pub(super) extra_ticks: bool,
     pub(super) clock_goes_back: bool,
-    pub(super) late_completions: bool,
+    pub(super) completions: Completions,
 }
+
+/// What else is said to the machine after every operation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Completions {
+    None,
+    /// Completions for connections that are gone.
+    Late,
+    /// As many, for a connection that never was: a machine may use any call to do what was due.
+    Strange,
+}
+
+/// A connection that no machine has.
+const STRANGER: ConnId = ConnId::new(u32::MAX, u32::MAX);
 
 impl<S: Subject> World<S> {
     pub(super) fn new(seed: u64, pace: Pace) -> Self {
@@ -96,7 +110,7 @@ impl<S: Subject> World<S> {
             next_cut: 0,
             extra_ticks: false,
             clock_goes_back: false,
-            late_completions: false,
+            completions: Completions::None,
         }
     }
 
@@ -360,7 +374,7 @@ impl<S: Subject> World<S> {
             self.handle(Input::Tick);
             self.handle(Input::Tick);
         }
-        if self.late_completions {
+        if self.completions != Completions::None {
             self.complete_late()?;
         }
         let after = self.machine.deadline();
@@ -376,6 +390,7 @@ impl<S: Subject> World<S> {
             {
                 return Err(format!("{conn} is gone and still has buffers"));
             }
+            let conn = if self.completions == Completions::Late { conn } else { STRANGER };
             for input in [
                 Input::Connected(conn),
                 Input::Received(conn, 1),
