@@ -1,6 +1,7 @@
 //! What every runtime adapter must do, written once and run on each.
 //!
-//! An adapter is a [`Runtime`](plimsoll_core::drive::Runtime) whose drivers run on threads of its own. To prove a new
+//! An adapter is a [`Runtime`](plimsoll_core::drive::Runtime) whose drivers run on threads of its own, and a
+//! [`Dialer`](plimsoll_core::drive::Dialer). To prove a new
 //! one, add this crate to its dev-dependencies, and one test file, `tests/conformance.rs`:
 //!
 //! ```text
@@ -17,6 +18,7 @@
 //! scenarios themselves wait by parking their thread, so that nothing here depends on a runtime either. What is an
 //! adapter's own (its idiomatic handle, its resolver) it tests by itself.
 
+mod dialling;
 pub mod scenarios;
 mod support;
 
@@ -36,6 +38,10 @@ macro_rules! suite {
             a_server_that_comes_late_is_found,
             a_connection_that_is_reset_is_replaced,
             a_name_is_resolved_and_one_that_is_nobodys_is_told,
+            a_name_whose_ipv6_address_refuses_is_reached_by_ipv4,
+            a_name_whose_ipv4_address_refuses_is_reached_by_ipv6,
+            a_name_whose_first_address_is_silent_is_reached_by_the_second,
+            a_name_whose_addresses_all_refuse_is_refused,
             a_server_killed_under_load_leaves_each_call_with_an_end,
             a_call_that_takes_too_long_says_that_it_was_sent,
             a_dropped_call_frees_its_place_at_once,

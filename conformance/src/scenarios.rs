@@ -19,6 +19,8 @@ use serde_json::Value;
 
 use crate::support::*;
 
+pub use crate::dialling::*;
+
 fn config<R: Runtime>(server: &Server<R>) -> ServiceConfig {
     ServiceConfig::new(server.local_addr().to_string())
 }

@@ -17,7 +17,7 @@ use plimsoll_core::wire::uw::{Limits, Mode, Step, decode_response, encode_reques
 use serde_json::Value;
 
 /// Longer than anything here takes: whatever waits for it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Parked(Thread);
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use mio::net::TcpListener;
 use mio::{Events, Poll};
 use plimsoll_core::drive::{Clock, ReadyList, Runtime};
+use plimsoll_core::policy::dial::Settings;
 
 use crate::names::Names;
 use crate::net::Net;
@@ -113,11 +114,11 @@ impl Loop {
     /// What clients and servers are made with that are to run on this loop.
     pub fn handle(&mut self) -> Mio {
         if let Some(handle) = self.handle.upgrade() {
-            return Mio { handle };
+            return Mio { handle, dial: Settings::default() };
         }
         let handle = Arc::new(Handle { shared: self.shared.clone() });
         self.handle = Arc::downgrade(&handle);
-        Mio { handle }
+        Mio { handle, dial: Settings::default() }
     }
 
     /// Waits until something happens, for `timeout` at most (`None`: for as long as it takes), and lets every driver
@@ -218,6 +219,7 @@ impl std::fmt::Debug for Loop {
 #[derive(Clone)]
 pub struct Mio {
     handle: Arc<Handle>,
+    dial: Settings,
 }
 
 struct Handle {
@@ -244,6 +246,19 @@ impl Mio {
         Ok(mio)
     }
 
+    /// Dials in another way than that of [`Settings::default`]: head starts, and how long what was learnt counts.
+    pub fn dialling(self, dial: Settings) -> Self {
+        Mio { dial, ..self }
+    }
+
+    pub(crate) fn reactor(&self) -> &Arc<Reactor> {
+        &self.handle.shared.reactor
+    }
+
+    pub(crate) fn names(&self) -> &Arc<Names> {
+        &self.handle.shared.names
+    }
+
     /// Blocks until `future` is ready.
     ///
     /// # Panics
@@ -261,19 +276,17 @@ impl Runtime for Mio {
     type Transport = Net;
 
     fn connector(&self) -> Net {
-        let Shared { reactor, names, .. } = &*self.handle.shared;
-        Net::new(reactor.clone(), names.clone(), None)
+        Net::new(self.clone(), self.dial, None)
     }
 
     /// Blocks while the name is looked up.
     async fn listen(&self, addr: &str, shards: usize) -> io::Result<(Vec<Net>, SocketAddr)> {
-        let Shared { reactor, names, .. } = &*self.handle.shared;
         let listener = std::net::TcpListener::bind(addr)?;
         listener.set_nonblocking(true)?;
         let local = listener.local_addr()?;
         let share = || {
-            let listener = Watched::new(TcpListener::from_std(listener.try_clone()?), reactor)?;
-            Ok(Net::new(reactor.clone(), names.clone(), Some(listener)))
+            let listener = Watched::new(TcpListener::from_std(listener.try_clone()?), self.reactor())?;
+            Ok(Net::new(self.clone(), self.dial, Some(listener)))
         };
         Ok(((0..shards).map(|_| share()).collect::<io::Result<_>>()?, local))
     }

@@ -30,11 +30,8 @@ struct Lookup {
 }
 
 impl Names {
-    /// The addresses of `target`, `host:port`. One that is an address needs no thread.
+    /// The addresses of `target`, `host:port`.
     pub(crate) async fn resolve(self: Arc<Self>, target: String) -> io::Result<Vec<SocketAddr>> {
-        if let Ok(address) = target.parse() {
-            return Ok(vec![address]);
-        }
         let lookup = Arc::new(Mutex::new(Lookup::default()));
         self.ask(target, Arc::downgrade(&lookup))?;
         poll_fn(|cx| {

@@ -8,36 +8,69 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
-use plimsoll_core::drive::{Dials, PollIo, Transport, connect_any};
+use plimsoll_core::drive::{Dialer, Dials, PollIo, Time, Timer, Transport};
 use plimsoll_core::id::ConnId;
+use plimsoll_core::policy::dial::Settings;
 use plimsoll_core::time::Instant;
 use socket2::{SockRef, TcpKeepalive};
 
-use crate::names::Names;
-use crate::reactor::{Reactor, Timer, Watched};
+use crate::Mio;
+use crate::reactor::{self, Reactor, Watched};
 
 /// After so long without traffic, and then as often, the kernel asks whether the peer's host is there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// TCP, names and one timer, for one driver. Made by [`Mio`](crate::Mio), which is a
+/// TCP, names and one timer, for one driver. Made by [`Mio`], which is a
 /// [`Runtime`](plimsoll_core::drive::Runtime).
 #[derive(Debug)]
 pub struct Net {
     reactor: Arc<Reactor>,
-    names: Arc<Names>,
     listener: Option<Watched<TcpListener>>,
-    dials: Dials<Tcp>,
-    timer: Timer,
+    dials: Dials<Mio>,
+    timer: reactor::Timer,
 }
 
 impl Net {
-    pub(crate) fn new(
-        reactor: Arc<Reactor>,
-        names: Arc<Names>,
-        listener: Option<Watched<TcpListener>>,
-    ) -> Self {
-        let timer = Timer::new(reactor.clone());
-        Net { reactor, names, listener, dials: Dials::new(), timer }
+    pub(crate) fn new(mio: Mio, dial: Settings, listener: Option<Watched<TcpListener>>) -> Self {
+        let reactor = mio.reactor().clone();
+        let timer = reactor::Timer::new(reactor.clone());
+        Net { reactor, listener, dials: Dials::new(mio, dial), timer }
+    }
+}
+
+impl Time for Mio {
+    fn now(&self) -> Instant {
+        self.reactor().clock.now()
+    }
+}
+
+impl Timer for Mio {
+    async fn sleep(&self, length: Duration) {
+        let mut timer = reactor::Timer::new(self.reactor().clone());
+        timer.set(self.now() + length);
+        poll_fn(|cx| timer.poll(cx)).await;
+    }
+}
+
+impl Dialer for Mio {
+    type Io = Tcp;
+
+    async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
+        self.names().clone().resolve(name.to_owned()).await
+    }
+
+    /// Begins to connect, and waits until the socket is writable: then it is connected, or has an error.
+    async fn connect(&self, address: SocketAddr) -> io::Result<Tcp> {
+        let stream = Watched::new(TcpStream::connect(address)?, self.reactor())?;
+        let connected = |stream: &TcpStream| match stream.take_error()? {
+            Some(error) => Err(error),
+            None => stream.peer_addr().map(drop).map_err(|error| match error.kind() {
+                ErrorKind::NotConnected => ErrorKind::WouldBlock.into(),
+                _ => error,
+            }),
+        };
+        poll_fn(|cx| stream.poll_write(cx, connected)).await?;
+        Tcp::new(stream)
     }
 }
 
@@ -53,11 +86,7 @@ impl Transport for Net {
     }
 
     fn dial(&mut self, conn: ConnId, target: &str) {
-        let (reactor, names, target) = (self.reactor.clone(), self.names.clone(), target.to_owned());
-        self.dials.start(conn, async move {
-            let found = names.resolve(target).await;
-            connect_any(found, |address| connect(address, &reactor), |after| pause(after, &reactor)).await
-        });
+        self.dials.start(conn, target);
     }
 
     fn cancel_dial(&mut self, conn: ConnId) {
@@ -85,26 +114,6 @@ impl Transport for Net {
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.timer.poll(cx)
     }
-}
-
-/// Begins to connect, and waits until the socket is writable: then it is connected, or has an error.
-async fn connect(address: SocketAddr, reactor: &Arc<Reactor>) -> io::Result<Tcp> {
-    let stream = Watched::new(TcpStream::connect(address)?, reactor)?;
-    let connected = |stream: &TcpStream| match stream.take_error()? {
-        Some(error) => Err(error),
-        None => stream.peer_addr().map(drop).map_err(|error| match error.kind() {
-            ErrorKind::NotConnected => ErrorKind::WouldBlock.into(),
-            _ => error,
-        }),
-    };
-    poll_fn(|cx| stream.poll_write(cx, connected)).await?;
-    Tcp::new(stream)
-}
-
-async fn pause(after: Duration, reactor: &Arc<Reactor>) {
-    let mut timer = Timer::new(reactor.clone());
-    timer.set(reactor.clock.now() + after);
-    poll_fn(|cx| timer.poll(cx)).await;
 }
 
 /// A TCP connection.

@@ -7,10 +7,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use plimsoll_core::drive::{Clock, Dials, PollIo, Runtime, Transport, connect_any};
+use plimsoll_core::drive::{Clock, Dialer, Dials, PollIo, Runtime, Time, Timer, Transport};
 use plimsoll_core::id::ConnId;
+use plimsoll_core::policy::dial::Settings;
 use plimsoll_core::time::Instant;
-use smol::{Async, Timer};
+use smol::Async;
 use socket2::{SockRef, TcpKeepalive};
 
 /// After so long without traffic, and then as often, the kernel asks whether the peer's host is there.
@@ -20,11 +21,43 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 pub struct Smol {
     clock: Clock,
+    dial: Settings,
 }
 
 impl Default for Smol {
     fn default() -> Self {
-        Smol { clock: Clock::start() }
+        Smol { clock: Clock::start(), dial: Settings::default() }
+    }
+}
+
+impl Smol {
+    /// Dials in another way than that of [`Settings::default`]: head starts, and how long what was learnt counts.
+    pub fn dialling(self, dial: Settings) -> Self {
+        Smol { dial, ..self }
+    }
+}
+
+impl Time for Smol {
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+}
+
+impl Timer for Smol {
+    async fn sleep(&self, length: Duration) {
+        smol::Timer::after(length).await;
+    }
+}
+
+impl Dialer for Smol {
+    type Io = Tcp;
+
+    async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
+        smol::net::resolve(name).await
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<Tcp> {
+        Tcp::new(Async::<TcpStream>::connect(address).await?)
     }
 }
 
@@ -32,7 +65,7 @@ impl Runtime for Smol {
     type Transport = Net;
 
     fn connector(&self) -> Net {
-        Net::new(self.clock, None)
+        Net::new(*self, None)
     }
 
     async fn listen(&self, addr: &str, shards: usize) -> io::Result<(Vec<Net>, SocketAddr)> {
@@ -40,7 +73,7 @@ impl Runtime for Smol {
         // The name is looked up in it.
         let listener = smol::unblock(move || TcpListener::bind(addr)).await?;
         let local = listener.local_addr()?;
-        let share = || Ok(Net::new(self.clock, Some(Async::new(listener.try_clone()?)?)));
+        let share = || Ok(Net::new(*self, Some(Async::new(listener.try_clone()?)?)));
         Ok(((0..shards).map(|_| share()).collect::<io::Result<_>>()?, local))
     }
 
@@ -52,17 +85,17 @@ impl Runtime for Smol {
 /// TCP, names and one timer, for one driver.
 #[derive(Debug)]
 pub struct Net {
-    clock: Clock,
+    smol: Smol,
     listener: Option<Async<TcpListener>>,
-    dials: Dials<Tcp>,
+    dials: Dials<Smol>,
     /// Reset in place.
-    timer: Timer,
+    timer: smol::Timer,
 }
 
 impl Net {
     /// Dials, and accepts from `listener` if there is one.
-    pub fn new(clock: Clock, listener: Option<Async<TcpListener>>) -> Self {
-        Net { clock, listener, dials: Dials::new(), timer: Timer::never() }
+    pub fn new(smol: Smol, listener: Option<Async<TcpListener>>) -> Self {
+        Net { smol, listener, dials: Dials::new(smol, smol.dial), timer: smol::Timer::never() }
     }
 }
 
@@ -70,19 +103,15 @@ impl Transport for Net {
     type Io = Tcp;
 
     fn now(&mut self) -> Instant {
-        self.clock.now()
+        self.smol.clock.now()
     }
 
     fn unix_ms(&mut self) -> u64 {
-        self.clock.unix_ms()
+        self.smol.clock.unix_ms()
     }
 
     fn dial(&mut self, conn: ConnId, target: &str) {
-        let target = target.to_owned();
-        self.dials.start(conn, async move {
-            let found = smol::net::resolve(target).await;
-            Tcp::new(connect_any(found, Async::<TcpStream>::connect, Timer::after).await?)
-        });
+        self.dials.start(conn, target);
     }
 
     fn cancel_dial(&mut self, conn: ConnId) {

@@ -7,8 +7,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use plimsoll_core::drive::{Clock, Dials, PollIo, Runtime, Transport, connect_any};
+use plimsoll_core::drive::{Clock, Dialer, Dials, PollIo, Runtime, Time, Timer, Transport};
 use plimsoll_core::id::ConnId;
+use plimsoll_core::policy::dial::Settings;
 use plimsoll_core::time::Instant;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -26,11 +27,43 @@ const BACKLOG: i32 = 4096;
 #[derive(Clone, Copy, Debug)]
 pub struct Tokio {
     clock: Clock,
+    dial: Settings,
 }
 
 impl Default for Tokio {
     fn default() -> Self {
-        Tokio { clock: Clock::start() }
+        Tokio { clock: Clock::start(), dial: Settings::default() }
+    }
+}
+
+impl Tokio {
+    /// Dials in another way than that of [`Settings::default`]: head starts, and how long what was learnt counts.
+    pub fn dialling(self, dial: Settings) -> Self {
+        Tokio { dial, ..self }
+    }
+}
+
+impl Time for Tokio {
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+}
+
+impl Timer for Tokio {
+    fn sleep(&self, length: Duration) -> impl Future<Output = ()> + Send {
+        sleep(length)
+    }
+}
+
+impl Dialer for Tokio {
+    type Io = Tcp;
+
+    async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
+        Ok(lookup_host(name).await?.collect())
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<Tcp> {
+        Tcp::new(TcpStream::connect(address).await?)
     }
 }
 
@@ -38,7 +71,7 @@ impl Runtime for Tokio {
     type Transport = Net;
 
     fn connector(&self) -> Net {
-        Net::new(self.clock, None)
+        Net::new(*self, None)
     }
 
     async fn listen(&self, addr: &str, shards: usize) -> io::Result<(Vec<Net>, SocketAddr)> {
@@ -46,7 +79,7 @@ impl Runtime for Tokio {
         SockRef::from(&listener).listen(BACKLOG)?;
         let local = listener.local_addr()?;
         let listener = listener.into_std()?;
-        let share = || Ok(Net::new(self.clock, Some(TcpListener::from_std(listener.try_clone()?)?)));
+        let share = || Ok(Net::new(*self, Some(TcpListener::from_std(listener.try_clone()?)?)));
         Ok(((0..shards).map(|_| share()).collect::<io::Result<_>>()?, local))
     }
 
@@ -58,17 +91,17 @@ impl Runtime for Tokio {
 /// TCP, names and one timer, for one driver.
 #[derive(Debug)]
 pub struct Net {
-    clock: Clock,
+    tokio: Tokio,
     listener: Option<TcpListener>,
-    dials: Dials<Tcp>,
+    dials: Dials<Tokio>,
     /// Reset in place; made when first needed.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Net {
     /// Dials, and accepts from `listener` if there is one.
-    pub fn new(clock: Clock, listener: Option<TcpListener>) -> Self {
-        Net { clock, listener, dials: Dials::new(), timer: None }
+    pub fn new(tokio: Tokio, listener: Option<TcpListener>) -> Self {
+        Net { tokio, listener, dials: Dials::new(tokio, tokio.dial), timer: None }
     }
 }
 
@@ -76,18 +109,15 @@ impl Transport for Net {
     type Io = Tcp;
 
     fn now(&mut self) -> Instant {
-        self.clock.now()
+        self.tokio.clock.now()
     }
 
     fn unix_ms(&mut self) -> u64 {
-        self.clock.unix_ms()
+        self.tokio.clock.unix_ms()
     }
 
     fn dial(&mut self, conn: ConnId, target: &str) {
-        let target = target.to_owned();
-        self.dials.start(conn, async move {
-            Tcp::new(connect_any(lookup_host(target).await, TcpStream::connect, sleep).await?)
-        });
+        self.dials.start(conn, target);
     }
 
     fn cancel_dial(&mut self, conn: ConnId) {

@@ -16,14 +16,16 @@ mod host;
 mod io;
 mod mailbox;
 pub mod server;
+mod timer;
 mod transport;
 mod wake;
 
 pub use clock::Clock;
-pub use dial::{Dials, connect_any};
+pub use dial::{Dialer, Dials};
 pub use driver::Driver;
 pub use host::Host;
 pub use io::{PollIo, fault_of};
 pub use mailbox::{Answer, Inbox, Key, Mailbox, NotSent, mailbox};
+pub use timer::{Time, Timer};
 pub use transport::{Runtime, Transport};
 pub use wake::ReadyList;

@@ -16,6 +16,7 @@
 //! | [`Ramp`] | how much of its weight a fresh endpoint has |
 //! | [`Priorities`] | which priority level takes the next call |
 //! | [`panic`](mod@panic) | whether so many endpoints are out that all, or none, should be asked |
+//! | [`Dial`] | which address of a name to try next, and which connection has won |
 //! | [`RetryBudget`] | whether a call may be repeated |
 //! | [`Hedging`] | whether to ask a second endpoint without waiting for the first |
 //! | [`Concurrency`] | how many calls may be in flight, found out by watching |
@@ -39,6 +40,7 @@ mod buckets;
 pub mod coalesce;
 pub mod concurrency;
 pub mod dedup;
+pub mod dial;
 pub mod ewma;
 pub mod fixed;
 pub mod gcra;
@@ -63,6 +65,7 @@ pub use breaker::Breaker;
 pub use coalesce::Coalesce;
 pub use concurrency::Concurrency;
 pub use dedup::Cache;
+pub use dial::Dial;
 pub use ewma::PeakEwma;
 pub use fixed::Ratio;
 pub use gcra::{Gcra, Limiter};
