@@ -1,6 +1,8 @@
 //! What can go wrong, one family per cause: the peer ([`ProtocolError`]), our own policy ([`Rejected`]), the
 //! caller ([`Misuse`]), the transport ([`Fault`]).
 
+use core::time::Duration;
+
 use thiserror::Error;
 
 /// The peer sent what its wire does not allow. It costs the connection, and nothing else.
@@ -55,6 +57,24 @@ pub enum Rejected {
     /// Every endpoint is unhealthy, ejected, or behind an open breaker.
     #[error("every endpoint of the service is unhealthy or serves badly, and is left alone for now")]
     Unhealthy,
+    /// Throttled at the client: the service has refused too much lately.
+    #[error("throttled: the service has refused too many requests lately; {per_mille} of 1,000 are not sent")]
+    Throttled {
+        /// How many of 1,000 requests are refused here at present.
+        per_mille: u32,
+    },
+    /// As many requests are in flight as the service can take now, as far as its answers tell.
+    #[error("concurrency limit: {limit} requests to the service are in flight, as many as it can take now")]
+    Limited {
+        /// How many may be.
+        limit: u32,
+    },
+    /// As many requests were made as the configured rate allows.
+    #[error("rate limit: no more requests to the service are allowed now; try again in {retry_after:?}")]
+    RateLimited {
+        /// The next request may come then, if none comes before.
+        retry_after: Duration,
+    },
     /// The machine is draining and takes no more requests.
     #[error("shutting down: no more requests are taken")]
     ShuttingDown,

@@ -1,7 +1,11 @@
 //! Law 9, for the service client: once warm, the steady state allocates nothing.
 
+use std::time::Duration;
+
 use plimsoll_core::id::{ConnId, RequestId};
 use plimsoll_core::machine::{Action, Input, Machine};
+use plimsoll_core::policy::gcra::Quota;
+use plimsoll_core::policy::{concurrency, throttle};
 use plimsoll_core::service::client::{Client, Config, Event, Options};
 use plimsoll_core::service::{Uw, UwRequest};
 use plimsoll_core::time::Instant;
@@ -26,6 +30,12 @@ impl Load {
         config.cluster.in_flight = core::num::NonZeroU32::new(20).unwrap();
         config.cluster.max_connections = core::num::NonZeroU32::new(2).unwrap();
         config.cluster.min_connections = 2;
+        // All guards are on, and let everything through.
+        let enough = core::num::NonZeroU32::new(100_000).unwrap();
+        config.rate_limit = Some(Quota::new(enough, Duration::from_secs(1)));
+        config.throttle = Some(throttle::Config::default());
+        config.concurrency =
+            Some(concurrency::Config { minimum: enough, maximum: enough.get(), ..Default::default() });
         let mut client = Client::new(Uw::default(), config, 7);
         client.add_endpoint(Instant::ZERO, "users.internal:3001").unwrap();
         let (sent, answers) = (Vec::with_capacity(100_000), Vec::with_capacity(100_000));

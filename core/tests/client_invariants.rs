@@ -9,7 +9,8 @@ use client_support::{Dial, Rig, Toy, Wire, limit, steady};
 use plimsoll_core::error::Fault;
 use plimsoll_core::id::{EndpointId, RequestId};
 use plimsoll_core::machine::{Input, Machine};
-use plimsoll_core::policy::breaker;
+use plimsoll_core::policy::gcra::Quota;
+use plimsoll_core::policy::{breaker, concurrency, throttle};
 use plimsoll_core::service::Uw;
 use plimsoll_core::service::client::{Config, Options};
 use plimsoll_core::wire::uw;
@@ -18,8 +19,14 @@ use quickcheck::QuickCheck;
 /// What happens, and two numbers that say to whom and how much.
 type Op = (u8, u8, u8);
 
-fn config(shape: u8) -> Config {
+fn config(shape: u8, guarded: bool) -> Config {
     let mut config = steady();
+    if guarded {
+        let burst = Quota::new(limit(20), Duration::from_secs(1));
+        config.rate_limit = Some(burst);
+        config.throttle = Some(throttle::Config::default());
+        config.concurrency = Some(concurrency::Config { samples: limit(5), ..Default::default() });
+    }
     let cluster = &mut config.cluster;
     cluster.in_flight = limit(1 + u32::from(shape % 4));
     cluster.max_connections = limit(1 + u32::from(shape / 4 % 3));
@@ -152,6 +159,8 @@ impl<W: Wire> Play<W> {
             self.rig.client.audit();
         }
         self.rig.check_rest();
+        let permits = self.rig.client.admission().concurrency().map(|limit| limit.in_flight());
+        assert!(matches!(permits, None | Some(0)), "{permits:?} permits are left");
         assert!(self.rig.client.status().endpoints_out == 0 || !self.endpoints.is_empty());
         // New requests are served again.
         if self.rig.try_request(Options::default()).is_ok() {
@@ -171,9 +180,9 @@ impl<W: Wire> Play<W> {
     }
 }
 
-fn play<W: Wire>(wire: W, shape: u8, ops: &[Op]) {
+fn play<W: Wire>(wire: W, config: Config, ops: &[Op]) {
     let mut play = Play {
-        rig: Rig::over(wire, config(shape)),
+        rig: Rig::over(wire, config),
         endpoints: Vec::new(),
         requests: Vec::new(),
         answered: Vec::new(),
@@ -187,17 +196,17 @@ fn play<W: Wire>(wire: W, shape: u8, ops: &[Op]) {
 
 #[test]
 fn over_uw_whatever_happens_every_request_ends_once_and_everything_comes_to_rest() {
-    fn check(shape: u8, ops: Vec<Op>, resync: bool) {
+    fn check(shape: u8, guarded: bool, ops: Vec<Op>, resync: bool) {
         let mode = if resync { uw::Mode::Resync } else { uw::Mode::Strict };
-        play(Uw { mode, ..Uw::default() }, shape, &ops);
+        play(Uw { mode, ..Uw::default() }, config(shape, guarded), &ops);
     }
-    QuickCheck::new().quickcheck(check as fn(u8, Vec<Op>, bool));
+    QuickCheck::new().quickcheck(check as fn(u8, bool, Vec<Op>, bool));
 }
 
 #[test]
 fn on_a_wire_without_ids_whatever_happens_every_request_ends_once_and_everything_comes_to_rest() {
-    fn check(shape: u8, ops: Vec<Op>) {
-        play(Toy, shape, &ops);
+    fn check(shape: u8, guarded: bool, ops: Vec<Op>) {
+        play(Toy, config(shape, guarded), &ops);
     }
-    QuickCheck::new().quickcheck(check as fn(u8, Vec<Op>));
+    QuickCheck::new().quickcheck(check as fn(u8, bool, Vec<Op>));
 }

@@ -33,6 +33,18 @@ impl<T: Copy + Default> Buckets<T> {
         &mut self.slots[self.current]
     }
 
+    /// When the current bucket ends, which names it.
+    pub(crate) fn current(&self) -> Instant {
+        self.end
+    }
+
+    /// The bucket that was [`current`](Self::current) under this name, unless it has fallen out.
+    pub(crate) fn named(&mut self, end: Instant) -> Option<&mut T> {
+        let age = nanos(self.end.since(end)) / self.width;
+        let at = (self.current + COUNT).checked_sub(usize::try_from(age).ok()?)?;
+        (age < COUNT as u64).then(|| &mut self.slots[at % COUNT])
+    }
+
     /// All buckets, the oldest first.
     pub(crate) fn oldest_first(&mut self) -> impl Iterator<Item = &mut T> {
         let (new, old) = self.slots.split_at_mut(self.current + 1);

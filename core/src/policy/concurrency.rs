@@ -26,6 +26,7 @@ use core::time::Duration;
 
 use thiserror::Error;
 
+use super::buckets::Buckets;
 use super::fixed::Ratio;
 use crate::rng::Pcg;
 use crate::time::{Instant, nanos};
@@ -46,6 +47,10 @@ pub struct Config {
     pub remeasure: Duration,
     /// How much slower than without a queue an answer may be. Default 25 %.
     pub tolerance: Ratio,
+    /// A permit that is not settled for so long gives its place back: a call that was dropped half-way would keep it
+    /// for ever, and a few of those would stop all others. A tenth of this less at worst, so take what is well above the
+    /// longest call. Default 60 s.
+    pub lease: Duration,
 }
 
 impl Default for Config {
@@ -57,6 +62,7 @@ impl Default for Config {
             window: Duration::from_millis(100),
             remeasure: Duration::from_secs(60),
             tolerance: Ratio::percent(25),
+            lease: Duration::from_secs(60),
         }
     }
 }
@@ -80,12 +86,22 @@ pub struct Limited {
     pub limit: u32,
 }
 
-/// Leave to make one call. Settle it exactly once: it holds its place until then.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a permit that is not settled keeps its place for ever"]
+/// Leave to make one call. Settle it exactly once: it holds its place until then, or until its lease ends. It can be
+/// cloned so that whoever holds it can be saved; only one of the clones is to be settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a permit that is not settled keeps its place until its lease ends"]
 pub struct Permit {
     started: Instant,
     epoch: u32,
+    /// The bucket of leases that it is counted in.
+    lease: Instant,
+}
+
+impl Permit {
+    /// The call begins only now: the time that it has waited for a connection says nothing about the service.
+    pub fn restart(&mut self, now: Instant) {
+        self.started = self.started.max(now);
+    }
 }
 
 /// Limits the calls in flight to one service, or to one endpoint.
@@ -95,6 +111,8 @@ pub struct Concurrency {
     rng: Pcg,
     limit: u32,
     in_flight: u32,
+    /// Those in flight by when they were admitted.
+    leases: Buckets<u32>,
     /// What counts belongs to the present phase; a call that began in another was slowed by another limit.
     epoch: u32,
     phase: Phase,
@@ -137,6 +155,7 @@ impl Concurrency {
             rng,
             limit: minimum,
             in_flight: 0,
+            leases: Buckets::new(config.lease),
             epoch: 0,
             phase: Phase::Measuring { then: minimum },
             floor: 0,
@@ -154,19 +173,26 @@ impl Concurrency {
         {
             self.measure(now);
         }
+        self.end_leases(now);
         if self.in_flight >= self.limit {
             self.window.is_limiting = true;
             return Err(Limited { limit: self.limit });
         }
+        *self.end_leases(now) += 1;
         self.in_flight += 1;
         self.window.is_limiting |= self.in_flight == self.limit;
-        Ok(Permit { started: now, epoch: self.epoch })
+        Ok(Permit { started: now, epoch: self.epoch, lease: self.leases.current() })
     }
 
     /// A call has ended. What a call of an earlier epoch took is not counted: it may have waited in the queue that the
-    /// measurement is there to avoid (envoyproxy/envoy#11579).
+    /// measurement is there to avoid (envoyproxy/envoy#11579). One whose lease has ended still counts: it has only lost
+    /// its place.
     pub fn settle(&mut self, now: Instant, permit: Permit, outcome: Outcome) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.end_leases(now);
+        if let Some(lease) = self.leases.named(permit.lease) {
+            *lease = lease.saturating_sub(1);
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
         if permit.epoch != self.epoch {
             return;
         }
@@ -188,7 +214,7 @@ impl Concurrency {
         self.limit
     }
 
-    /// How many are.
+    /// How many were when it was last asked or told.
     pub fn in_flight(&self) -> u32 {
         self.in_flight
     }
@@ -201,6 +227,12 @@ impl Concurrency {
     /// Whether the limit is held down to measure.
     pub fn is_measuring(&self) -> bool {
         matches!(self.phase, Phase::Measuring { .. })
+    }
+
+    /// The leases that begin now; those that have ended until then give their places back.
+    fn end_leases(&mut self, now: Instant) -> &mut u32 {
+        let in_flight = &mut self.in_flight;
+        self.leases.at(now, |ended| *in_flight -= ended)
     }
 
     fn end_window(&mut self, now: Instant) {
@@ -405,7 +437,7 @@ mod tests {
 
     #[test]
     fn a_measurement_goes_on_with_the_limit_from_before() {
-        let mut service = Service::new(40, Config::default());
+        let mut service = Service::new(40, Config { lease: Duration::MAX, ..Config::default() });
         service.run(1_000, 100_000);
         let before = service.limit.limit();
         service.now = service.now + Duration::from_secs(60);
@@ -415,9 +447,62 @@ mod tests {
         assert!(!service.limit.is_measuring() && service.limit.limit().abs_diff(before) < before / 3);
     }
 
+    #[test]
+    fn a_permit_that_never_comes_back_gives_its_place_back_when_its_lease_ends() {
+        let mut limit = Concurrency::new(Config::default(), Instant::ZERO, Pcg::new(1, 1));
+        let lost: Vec<Permit> = (0..3).map(|_| limit.admit(Instant::ZERO).unwrap()).collect();
+        assert!(limit.admit(Instant::from_millis(53_999)).is_err());
+        let now = Instant::from_millis(60_000);
+        let kept: Vec<Permit> = (0..3).map(|_| limit.admit(now).unwrap()).collect();
+        assert!(limit.admit(now).is_err());
+        // Late, but not lost: they have no place to give back.
+        lost.into_iter().for_each(|permit| limit.settle(now, permit, Outcome::Ignored));
+        assert_eq!(limit.in_flight(), 3);
+        kept.into_iter().for_each(|permit| limit.settle(now, permit, Outcome::Ignored));
+        assert_eq!(limit.in_flight(), 0);
+    }
+
+    #[test]
+    fn what_waited_for_a_connection_is_measured_from_when_it_was_sent() {
+        let mut limit = Concurrency::new(Config::default(), Instant::ZERO, Pcg::new(1, 1));
+        let mut now = Instant::ZERO;
+        for _ in 0..50 {
+            let mut permit = limit.admit(now).unwrap();
+            now = now + 90 * MS;
+            permit.restart(now);
+            now = now + 10 * MS;
+            limit.settle(now, permit, Outcome::Served);
+        }
+        assert_eq!(limit.floor(), Some(10 * MS));
+    }
+
     quickcheck! {
+        fn a_place_is_held_for_nine_tenths_of_its_lease_and_never_longer(steps: Vec<(u8, u16)>) -> bool {
+            let lease = Duration::from_secs(10);
+            let maximum = 1_000;
+            let config = Config { minimum: NonZeroU32::new(maximum).unwrap(), maximum, lease, ..Config::default() };
+            let mut limit = Concurrency::new(config, Instant::ZERO, Pcg::new(1, 1));
+            let mut now = Instant::ZERO;
+            let mut out = Vec::new();
+            steps.into_iter().all(|(what, gap)| {
+                now = now + Duration::from_millis(u64::from(gap) % 3_000);
+                if what % 3 == 0 && !out.is_empty() {
+                    let (_, permit) = out.swap_remove(usize::from(what) % out.len());
+                    limit.settle(now, permit, Outcome::Ignored);
+                } else {
+                    out.push((now, limit.admit(now).unwrap()));
+                }
+                let held = |least: u64| {
+                    let least = Duration::from_millis(least);
+                    out.iter().filter(|(since, _)| now.since(*since) < least).count() as u32
+                };
+                (held(9_000)..=held(10_000)).contains(&limit.in_flight())
+            })
+        }
+
         fn never_more_in_flight_than_were_allowed_nor_out_of_bounds(steps: Vec<(u8, u16)>) -> bool {
-            let config = Config { samples: NonZeroU32::new(4).unwrap(), maximum: 50, ..Config::default() };
+            let lease = Duration::MAX;
+            let config = Config { samples: NonZeroU32::new(4).unwrap(), maximum: 50, lease, ..Config::default() };
             let mut limit = Concurrency::new(config, Instant::ZERO, Pcg::new(1, 1));
             let mut now = Instant::ZERO;
             let mut out = Vec::new();

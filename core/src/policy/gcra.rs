@@ -57,6 +57,18 @@ impl Quota {
         Quota { burst, ..self }
     }
 
+    /// The part of one of `of` (at least 1) who share this quota, the first of whom is number 0: each may come once in `of`
+    /// intervals. The burst is divided, but nobody's is less than one.
+    pub const fn share(self, at: u32, of: u32) -> Self {
+        let of = if of == 0 { 1 } else { of };
+        let burst = self.burst.get() / of + (at < self.burst.get() % of) as u32;
+        let burst = match NonZeroU32::new(burst) {
+            Some(burst) => burst,
+            None => NonZeroU32::MIN,
+        };
+        Quota { interval: self.interval.saturating_mul(of as u64), burst }
+    }
+
     /// The time in which one request is given back.
     pub const fn interval(self) -> Duration {
         Duration::from_nanos(self.interval)
@@ -92,6 +104,11 @@ impl Gcra {
         }
         self.arrival = self.arrival.max(now) + quota.interval();
         Ok(())
+    }
+
+    /// A request that was counted was not made after all.
+    pub fn give_back(&mut self, quota: Quota) {
+        self.arrival = Instant::from_nanos(self.arrival.as_nanos().saturating_sub(quota.interval));
     }
 
     /// How many could come now.
@@ -274,6 +291,31 @@ mod tests {
                 admitted += u64::from(state.admit(now, PER_SECOND).is_ok());
                 admitted <= 10 + nanos(now.since(start)) / PER_SECOND.interval
             })
+        }
+    }
+
+    quickcheck! {
+        fn what_is_given_back_is_as_if_it_had_not_been_asked_for(gaps: Vec<(u16, bool)>) -> bool {
+            let (mut state, mut model, mut now) = (Gcra::default(), Gcra::default(), Instant::from_millis(5));
+            gaps.into_iter().all(|(gap, keep)| {
+                now = now + Duration::from_micros(u64::from(gap));
+                let admitted = state.admit(now, PER_SECOND);
+                if keep {
+                    return admitted == model.admit(now, PER_SECOND);
+                }
+                if admitted.is_ok() {
+                    state.give_back(PER_SECOND);
+                }
+                state.available(now, PER_SECOND) == model.available(now, PER_SECOND)
+            })
+        }
+
+        fn shares_of_a_quota_add_up_to_it(burst: u8, of: u8) -> bool {
+            let of = u32::from(of) % 16 + 1;
+            let whole = PER_SECOND.with_burst(NonZeroU32::new(u32::from(burst).max(of)).unwrap());
+            let shares = || (0..of).map(|at| whole.share(at, of));
+            shares().map(Quota::burst).sum::<u32>() == whole.burst()
+                && shares().all(|share| share.interval() == whole.interval() * of)
         }
     }
 

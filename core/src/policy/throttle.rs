@@ -10,19 +10,23 @@
 //! factor of *e* per window, for a quarter of an hour. So no more than [`Config::most`] is ever refused (the bound that
 //! Envoy's admission control has too).
 //!
+//! A call counts when it has ended (as in Envoy), not when it begins: the first hundred calls of a new client, all of them
+//! still out, are no refusals. Nor are the answers of a slow service, however short the window
+//! (zeromicro/go-zero#5011).
+//!
 //! ```
 //! use plimsoll_core::policy::throttle::{Config, Throttle};
 //! use plimsoll_core::{rng::Pcg, time::Instant};
 //!
 //! let now = Instant::from_millis(1);
 //! let mut rng = Pcg::new(1, 1);
-//! let mut throttle = Throttle::new(Config::default())?;
+//! let mut throttle = Throttle::new(Config::default());
 //! for _ in 0..1_000 {
-//!     _ = throttle.admit(now, &mut rng); // none of them is accepted
+//!     if throttle.admit(now, &mut rng).is_ok() {
+//!         throttle.refused(now); // or `accepted`, when it is
+//!     }
 //! }
 //! assert_eq!(throttle.refusals_per_mille(now), 900);
-//! throttle.accepted(now); // called when one is
-//! # Ok::<_, plimsoll_core::policy::throttle::WindowTooShort>(())
 //! ```
 
 use core::time::Duration;
@@ -32,7 +36,7 @@ use thiserror::Error;
 use super::buckets::Buckets;
 use super::fixed::Ratio;
 use crate::rng::Pcg;
-use crate::time::{Instant, nanos};
+use crate::time::Instant;
 
 /// What a [`Throttle`] is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,30 +47,12 @@ pub struct Config {
     pub most: Ratio,
     /// How long a call counts; it is dropped a tenth of this at a time. Default 2 minutes.
     pub window: Duration,
-    /// The longest a call may take. Default 30 s.
-    pub timeout: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config {
-            factor: Ratio::per_mille(2_000),
-            most: Ratio::percent(90),
-            window: Duration::from_secs(120),
-            timeout: Duration::from_secs(30),
-        }
+        Config { factor: Ratio::per_mille(2_000), most: Ratio::percent(90), window: Duration::from_secs(120) }
     }
-}
-
-/// A call would be forgotten before its answer counts, so that slow answers would look like extra ones
-/// (zeromicro/go-zero#5011).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the window must be longer than the timeout: nine tenths of {window:?} are less than {timeout:?}")]
-pub struct WindowTooShort {
-    /// The window, whose last tenth may already be dropped.
-    pub window: Duration,
-    /// How long a call may take.
-    pub timeout: Duration,
 }
 
 /// The call was refused here, and is not to be sent.
@@ -96,30 +82,25 @@ pub struct Throttle {
 
 impl Throttle {
     /// A throttle that has seen nothing, and refuses nothing.
-    ///
-    /// # Errors
-    /// [`WindowTooShort`] if a call could take longer than it counts.
-    pub fn new(config: Config) -> Result<Self, WindowTooShort> {
-        let Config { factor, most, window, timeout } = config;
-        if nanos(window) / 10 * 9 < nanos(timeout) {
-            return Err(WindowTooShort { window, timeout });
-        }
+    pub fn new(config: Config) -> Self {
+        let Config { factor, most, window } = config;
         let factor = u64::from(factor.max(Ratio::ONE).as_per_mille());
         let most = most.min(Ratio::ONE).as_per_mille();
-        Ok(Throttle { factor, most, window: Buckets::new(window), sum: Counts::default() })
+        Throttle { factor, most, window: Buckets::new(window), sum: Counts::default() }
     }
 
-    /// A call is to be made. It counts, refused or not: otherwise a throttle that refuses would forget why.
+    /// A call is to be made. If it is refused, it counts now: otherwise a throttle that refuses would forget why. If not,
+    /// it counts as [`accepted`](Self::accepted) or [`refused`](Self::refused) when it has ended; a call that says nothing
+    /// (given up, lost, never sent) as neither.
     ///
     /// # Errors
     /// [`Throttled`] if it is not to be sent.
     pub fn admit(&mut self, now: Instant, rng: &mut Pcg) -> Result<(), Throttled> {
         let excess = self.forget(now).excess(self.factor);
         let all = (u128::from(self.sum.requests) + 1) * 1_000;
-        self.window.at(now, drop).requests += 1;
-        self.sum.requests += 1;
         let share = self.bounded((u128::from(excess) << 32) / all);
         if excess > 0 && u128::from(rng.next_u32()) < share {
+            self.refused(now);
             return Err(Throttled { per_mille: per_mille(share) });
         }
         Ok(())
@@ -127,9 +108,21 @@ impl Throttle {
 
     /// A call was accepted: the service did the work, whatever came of it.
     pub fn accepted(&mut self, now: Instant) {
+        self.count(now, Counts { requests: 1, accepts: 1 });
+    }
+
+    /// A call was refused, or was not answered in time.
+    pub fn refused(&mut self, now: Instant) {
+        self.count(now, Counts { requests: 1, accepts: 0 });
+    }
+
+    fn count(&mut self, now: Instant, more: Counts) {
         self.forget(now);
-        self.window.at(now, drop).accepts += 1;
-        self.sum.accepts += 1;
+        let current = self.window.at(now, drop);
+        for counts in [current, &mut self.sum] {
+            counts.requests += more.requests;
+            counts.accepts += more.accepts;
+        }
     }
 
     /// How many of 1,000 calls would be refused now.
@@ -177,7 +170,7 @@ mod tests {
     use quickcheck::quickcheck;
 
     fn throttle() -> Throttle {
-        Throttle::new(Config::default()).unwrap()
+        Throttle::new(Config::default())
     }
 
     #[test]
@@ -188,6 +181,8 @@ mod tests {
             assert_eq!(throttle.admit(now, &mut rng), Ok(()));
             if n % 2 == 0 {
                 throttle.accepted(now);
+            } else {
+                throttle.refused(now);
             }
         }
     }
@@ -204,6 +199,8 @@ mod tests {
                 if taken < n / 10 {
                     taken += 1;
                     throttle.accepted(now);
+                } else {
+                    throttle.refused(now);
                 }
             }
         }
@@ -217,8 +214,10 @@ mod tests {
         for second in 0..420 {
             for _ in 0..100 {
                 now = now + Duration::from_millis(10);
-                if throttle.admit(now, &mut rng).is_ok() && second >= 120 {
-                    throttle.accepted(now);
+                match throttle.admit(now, &mut rng) {
+                    Ok(()) if second >= 120 => throttle.accepted(now),
+                    Ok(()) => throttle.refused(now),
+                    Err(_) => {}
                 }
             }
         }
@@ -226,20 +225,32 @@ mod tests {
     }
 
     #[test]
-    fn a_window_shorter_than_the_timeout_is_refused() {
+    fn slow_answers_are_no_extra_calls_however_short_the_window() {
         // zeromicro/go-zero#5011
-        let seconds = Duration::from_secs;
-        let of = |window, timeout| Throttle::new(Config { window, timeout, ..Config::default() }).map(drop);
-        assert_eq!(of(seconds(100), seconds(90)), Ok(()));
-        let refused = WindowTooShort { window: seconds(99), timeout: seconds(90) };
-        assert_eq!(of(seconds(99), seconds(90)), Err(refused));
+        let window = Duration::from_millis(100);
+        let (mut throttle, mut rng) = (Throttle::new(Config { window, ..Config::default() }), Pcg::new(4, 1));
+        for second in 0..1_000 {
+            let now = Instant::from_millis(second * 1_000);
+            for _ in 0..10 {
+                assert_eq!(throttle.admit(now, &mut rng), Ok(()));
+            }
+            // Those of a second ago are answered, long after their window.
+            (0..10).for_each(|_| throttle.accepted(now));
+        }
     }
 
     #[test]
     fn what_is_refused_here_counts_as_asked() {
         let (mut throttle, mut rng) = (throttle(), Pcg::new(4, 1));
-        (0..1_000).for_each(|_| _ = throttle.admit(Instant::ZERO, &mut rng));
-        assert_eq!(throttle.sum.requests, 1_000);
+        (0..10).for_each(|_| throttle.refused(Instant::ZERO));
+        let refused = (0..1_000).filter(|_| throttle.admit(Instant::ZERO, &mut rng).is_err()).count();
+        assert_eq!(throttle.sum.requests, 10 + refused as u64);
+    }
+
+    #[test]
+    fn calls_that_are_still_out_are_no_refusals() {
+        let (mut throttle, mut rng) = (throttle(), Pcg::new(7, 1));
+        (0..1_000).for_each(|_| throttle.admit(Instant::ZERO, &mut rng).unwrap());
     }
 
     quickcheck! {
@@ -250,11 +261,14 @@ mod tests {
             steps.into_iter().all(|(gap, calls, accepted)| {
                 now = now + Duration::from_secs(u64::from(gap) % 32);
                 for _ in 0..calls {
-                    _ = throttle.admit(now, &mut rng);
                     log.push((now.as_nanos(), false));
-                    if accepted {
-                        throttle.accepted(now);
-                        log.push((now.as_nanos(), true));
+                    match throttle.admit(now, &mut rng) {
+                        Ok(()) if accepted => {
+                            throttle.accepted(now);
+                            log.push((now.as_nanos(), true));
+                        }
+                        Ok(()) => throttle.refused(now),
+                        Err(_) => {}
                     }
                 }
                 let width = 12_000_000_000;
@@ -273,10 +287,7 @@ mod tests {
     #[test]
     fn the_draw_follows_the_share() {
         let (mut throttle, mut rng) = (throttle(), Pcg::new(5, 1));
-        for _ in 0..1_000 {
-            throttle.window.at(Instant::ZERO, drop).requests += 1;
-            throttle.sum.requests += 1;
-        }
+        (0..700).for_each(|_| throttle.refused(Instant::ZERO));
         (0..300).for_each(|_| throttle.accepted(Instant::ZERO));
         let refused =
             (0..10_000).filter(|_| throttle.clone().admit(Instant::ZERO, &mut rng).is_err()).count();

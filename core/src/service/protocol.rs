@@ -41,6 +41,9 @@ pub enum Verdict<'a> {
         /// Whether the service is to blame, so that its breaker and health count a failure. An answer such as "no
         /// such method" comes from a healthy service.
         unhealthy: bool,
+        /// Whether it had too much to do to take this on, or to answer in time: less is sent then, where that is
+        /// [configured](crate::service::client::Config).
+        overloaded: bool,
     },
 }
 

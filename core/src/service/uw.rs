@@ -79,6 +79,7 @@ impl Protocol for Uw {
                 message: error.message,
                 unhealthy: [code::OVERLOADED, code::INTERNAL_ERROR, code::DEADLINE_EXCEEDED]
                     .contains(&error.code),
+                overloaded: [code::OVERLOADED, code::DEADLINE_EXCEEDED].contains(&error.code),
             },
         }
     }

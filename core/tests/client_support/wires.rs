@@ -20,6 +20,8 @@ pub trait Wire: Protocol + Clone {
     /// The request at the start of the bytes, and its length.
     fn frame(bytes: &[u8]) -> Option<(Frame, usize)>;
     fn answer(frame: &Frame, text: &str) -> Vec<u8>;
+    /// What a service answers that has too much to do.
+    const REFUSAL: &str;
 }
 
 fn tag(word: &str) -> Option<u64> {
@@ -27,6 +29,8 @@ fn tag(word: &str) -> Option<u64> {
 }
 
 impl Wire for Uw {
+    const REFUSAL: &str = r#"{"error":{"code":"OVERLOADED","message":"too much"}}"#;
+
     fn ask<R>(word: &str, then: impl FnOnce(&UwRequest<'_>) -> R) -> R {
         then(&UwRequest { method: word, content: b"{}" })
     }
@@ -87,12 +91,19 @@ impl Protocol for Toy {
     fn verdict<'a>(&self, content: &'a [u8]) -> Verdict<'a> {
         match core::str::from_utf8(content).ok().and_then(|line| line.strip_prefix("err ")) {
             None => Verdict::Success,
-            Some(code) => Verdict::Failure { code, message: "", unhealthy: code == "down" },
+            Some(code) => Verdict::Failure {
+                code,
+                message: "",
+                unhealthy: ["down", "full"].contains(&code),
+                overloaded: code == "full",
+            },
         }
     }
 }
 
 impl Wire for Toy {
+    const REFUSAL: &str = "err full";
+
     fn ask<R>(word: &str, then: impl FnOnce(&&str) -> R) -> R {
         then(&word)
     }

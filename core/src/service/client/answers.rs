@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::Client;
+use super::admission::Fate;
 use super::requests::State;
 use crate::buf::Lent;
 use crate::error::ProtocolError;
@@ -104,17 +105,23 @@ impl<P: Protocol> Client<P> {
                 return Ok(None);
             }
         };
-        let outcome = match self.protocol.verdict(&self.receiver.bytes(slot)[content]) {
+        let (outcome, fate) = match self.protocol.verdict(&self.receiver.bytes(slot)[content]) {
             Verdict::Success => {
                 self.metrics.succeeded += 1;
-                breaker::Outcome::Success
+                (breaker::Outcome::Success, Fate::Answered)
             }
-            Verdict::Failure { unhealthy, .. } => {
+            Verdict::Failure { unhealthy, overloaded, .. } => {
                 self.metrics.failed += 1;
                 self.metrics.failures.remote += 1;
-                if unhealthy { breaker::Outcome::Failure } else { breaker::Outcome::Success }
+                match (unhealthy, overloaded) {
+                    (_, true) => (breaker::Outcome::Failure, Fate::Overloaded),
+                    (true, false) => (breaker::Outcome::Failure, Fate::Failed),
+                    (false, false) => (breaker::Outcome::Success, Fate::Answered),
+                }
             }
         };
+        let leave = self.requests.get_mut(request).leave.take();
+        self.admission.settle(self.now, leave, fate);
         let found = (self.requests.id(request), self.requests.get(request).tag);
         self.metrics.latency.record(self.now.since(self.requests.get(request).taken));
         self.requests.leave(&mut self.links[slot as usize].line, request);

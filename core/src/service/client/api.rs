@@ -92,6 +92,8 @@ pub struct Metrics {
     pub failures: Failures,
     /// Requests that were not taken.
     pub rejected: u64,
+    /// Those that our own policy refused, by why; what is missing to `rejected` was the caller's mistake.
+    pub rejections: Rejections,
     /// Times that a request was sent again.
     pub retries: u64,
     /// From being taken to the answer, of all that were answered.
@@ -129,6 +131,49 @@ pub struct Failures {
     pub cancelled: u64,
 }
 
+/// Requests that were not taken, by why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is a `Rejected` of the same name")]
+pub struct Rejections {
+    pub overloaded: u64,
+    pub circuit_open: u64,
+    pub no_endpoint: u64,
+    pub panicked: u64,
+    pub unhealthy: u64,
+    pub throttled: u64,
+    pub limited: u64,
+    pub rate_limited: u64,
+    pub shutting_down: u64,
+}
+
+impl Rejections {
+    pub(super) fn count(&mut self, rejected: Rejected) {
+        *match rejected {
+            Rejected::Overloaded => &mut self.overloaded,
+            Rejected::CircuitOpen => &mut self.circuit_open,
+            Rejected::NoEndpoint => &mut self.no_endpoint,
+            Rejected::Panicked => &mut self.panicked,
+            Rejected::Unhealthy => &mut self.unhealthy,
+            Rejected::Throttled { .. } => &mut self.throttled,
+            Rejected::Limited { .. } => &mut self.limited,
+            Rejected::RateLimited { .. } => &mut self.rate_limited,
+            Rejected::ShuttingDown => &mut self.shutting_down,
+        } += 1;
+    }
+
+    fn merge(&mut self, other: &Rejections) {
+        self.overloaded += other.overloaded;
+        self.circuit_open += other.circuit_open;
+        self.no_endpoint += other.no_endpoint;
+        self.panicked += other.panicked;
+        self.unhealthy += other.unhealthy;
+        self.throttled += other.throttled;
+        self.limited += other.limited;
+        self.rate_limited += other.rate_limited;
+        self.shutting_down += other.shutting_down;
+    }
+}
+
 impl Metrics {
     /// Counts from nothing again.
     pub fn reset(&mut self) {
@@ -146,6 +191,7 @@ impl Metrics {
         self.failures.protocol += other.failures.protocol;
         self.failures.cancelled += other.failures.cancelled;
         self.rejected += other.rejected;
+        self.rejections.merge(&other.rejections);
         self.retries += other.retries;
         self.latency.merge(&other.latency);
         self.rate.merge(&other.rate);

@@ -4,7 +4,8 @@ use core::num::{NonZeroU8, NonZeroU32};
 use core::time::Duration;
 
 use crate::cluster;
-use crate::policy::retry_budget;
+use crate::policy::gcra::Quota;
+use crate::policy::{concurrency, retry_budget, throttle};
 
 /// The options of a client.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +16,13 @@ pub struct Config {
     pub timeout: Duration,
     /// How often a request is tried, the first time included.
     pub attempts: NonZeroU8,
+    /// Refuses requests here when the service refuses too many: none by default.
+    pub throttle: Option<throttle::Config>,
+    /// Finds out how many requests the service can take at once, and refuses more: none by default. Retries and hedges go
+    /// on with the permit of their request. Its lease is of no matter here: a request that ends gives its permit back.
+    pub concurrency: Option<concurrency::Config>,
+    /// How often requests may be made: as often as one likes by default.
+    pub rate_limit: Option<Quota>,
     /// How many of the requests may be tried again.
     pub retry_budget: retry_budget::Config,
     /// Bytes that parts of answers may hold, on all connections together, at least 512 KiB; above it,
@@ -30,6 +38,9 @@ impl Default for Config {
             cluster: cluster::Config::default(),
             timeout: Duration::from_secs(5),
             attempts: NonZeroU8::new(3).expect("a limit above zero"),
+            throttle: None,
+            concurrency: None,
+            rate_limit: None,
             retry_budget: retry_budget::Config::default(),
             receive_budget: NonZeroU32::new(64 << 20).expect("a limit above zero"),
             outcomes: NonZeroU32::new(65_536).expect("a limit above zero"),

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::admission::Fate;
 use super::requests::State;
 use super::{Client, CloseCause, Outcome};
 use crate::cluster::Unplaced;
@@ -127,6 +128,9 @@ impl<P: Protocol> Client<P> {
             How::Protocol(_) => failures.protocol += 1,
             How::Cancelled => failures.cancelled += 1,
         }
+        let fate = if matches!(how, How::Timeout { sent: true }) { Fate::Overloaded } else { Fate::Unknown };
+        let leave = self.requests.get_mut(slot).leave.take();
+        self.admission.settle(self.now, leave, fate);
         self.metrics.failed += 1;
         self.outcomes.push_back(Ended { id: self.requests.id(slot), tag: self.requests.get(slot).tag, how });
     }

@@ -39,6 +39,7 @@
 //! assert!(event.flatten().eq([(id, br#"{"name":"Ada"}"#.to_vec())]));
 //! ```
 
+mod admission;
 mod answers;
 mod api;
 mod config;
@@ -46,12 +47,14 @@ mod ending;
 mod machine;
 mod pings;
 mod requests;
+mod taking;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
-pub use api::{Event, Failures, Metrics, Options, Outcome, RequestError};
+pub use admission::Admission;
+pub use api::{Event, Failures, Metrics, Options, Outcome, Rejections, RequestError};
 pub use config::Config;
 
 pub use crate::cluster::{CloseCause, StateEvent, Status};
@@ -59,8 +62,8 @@ pub use crate::cluster::{CloseCause, StateEvent, Status};
 use crate::buf::pool::ObjectPool;
 use crate::buf::{Receiver, SendPool, SendQueue};
 use crate::cluster::explain::Explanation;
-use crate::cluster::{self, Cluster, EndpointOptions, EndpointStatus, Place, Unplaced, Want};
-use crate::error::{Misuse, ProtocolError, Rejected};
+use crate::cluster::{self, Cluster, EndpointOptions, EndpointStatus};
+use crate::error::{Misuse, ProtocolError};
 use crate::id::{ConnId, EndpointId, RequestId};
 use crate::machine::Action;
 use crate::policy::RetryBudget;
@@ -85,6 +88,7 @@ const SPARE_FRAME_BYTES: usize = 8 * 1024;
 pub struct Client<P> {
     protocol: P,
     config: Config,
+    admission: Admission,
     cluster: Cluster,
     requests: Requests,
     links: Vec<Link>,
@@ -142,6 +146,7 @@ impl<P: Protocol> Client<P> {
             protocol,
             cluster: Cluster::new(config.cluster, rng.next_u64()),
             requests: Requests::new(rng.next_u64()),
+            admission: Admission::new(&config, &mut rng),
             links: Vec::new(),
             receiver: Receiver::new(config.receive_budget.get() as usize),
             send_pool: SendPool::new(SPARE_CHUNKS),
@@ -220,135 +225,6 @@ impl<P: Protocol> Client<P> {
         result
     }
 
-    /// Takes a request: encodes it onto a connection, or lets it wait for one. It ends with exactly one
-    /// [`Event::Outcome`].
-    ///
-    /// # Errors
-    /// [`RequestError`]: it was not taken, and nothing was sent.
-    pub fn request(
-        &mut self,
-        now: Instant,
-        request: &P::Request<'_>,
-        options: Options,
-    ) -> Result<RequestId, RequestError> {
-        let now = self.begin(now);
-        let taken = self.take(now, request, options);
-        match &taken {
-            Ok(_) => self.metrics.requests += 1,
-            Err(_) => self.metrics.rejected += 1,
-        }
-        if self.cluster.has_actions() {
-            self.catch_up();
-        }
-        taken
-    }
-
-    fn take(
-        &mut self,
-        now: Instant,
-        request: &P::Request<'_>,
-        options: Options,
-    ) -> Result<RequestId, RequestError> {
-        if self.draining.is_some() {
-            return Err(Rejected::ShuttingDown.into());
-        }
-        if self.outcomes.len() as u64 >= u64::from(self.config.outcomes.get()) {
-            return Err(Rejected::Overloaded.into());
-        }
-        let want = Want { key: options.key, avoid: None };
-        let place = match self.cluster.checkout(now, want) {
-            Ok(place) => Some(place),
-            Err(Unplaced::Full) => None,
-            Err(Unplaced::Rejected(rejected)) => return Err(rejected.into()),
-        };
-        let slot = self.requests.open(now);
-        let encoded = match place {
-            Some(place) => {
-                self.encode_on(place, slot, request, options.idempotent).map_err(RequestError::from)
-            }
-            None => self.encode_waiting(slot, request, want),
-        };
-        if let Err(error) = encoded {
-            if let Some(place) = place {
-                self.cluster.settle(now, place, breaker::Outcome::Ignored);
-                self.cluster.release(now, place.conn);
-            }
-            let frame = self.requests.close(slot);
-            self.frames.release(frame);
-            return Err(error);
-        }
-        let timeout = options.timeout.unwrap_or(self.config.timeout);
-        self.requests.deadlines.insert(slot, now, timeout);
-        let request = self.requests.get_mut(slot);
-        request.tag = options.tag;
-        request.idempotent = options.idempotent;
-        request.want = want;
-        self.budget.deposit(now);
-        self.metrics.rate.record(now);
-        Ok(self.requests.id(slot))
-    }
-
-    fn encode_on(
-        &mut self,
-        place: Place,
-        slot: u32,
-        request: &P::Request<'_>,
-        keep: bool,
-    ) -> Result<(), Misuse> {
-        let id = self.requests.wire_id(slot);
-        let link = &mut self.links[place.conn.index()];
-        let start = link.send.end();
-        let protocol = &self.protocol;
-        link.send.push_with(&mut self.send_pool, |out| protocol.encode(out, id, request))?;
-        let end = link.send.end();
-        if keep {
-            let mut frame = self.frames.get();
-            link.send.copy_range(start, end, &mut frame);
-            self.requests.get_mut(slot).frame = frame;
-        }
-        self.stand_in_line(place, slot, start, end);
-        Ok(())
-    }
-
-    fn encode_waiting(
-        &mut self,
-        slot: u32,
-        request: &P::Request<'_>,
-        want: Want,
-    ) -> Result<(), RequestError> {
-        let id = self.requests.wire_id(slot);
-        let mut frame = self.frames.get();
-        let encoded = self.protocol.encode(&mut frame, id, request);
-        let size = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-        self.requests.get_mut(slot).frame = frame;
-        encoded?;
-        if self.cluster.wait(slot, size, want) { Ok(()) } else { Err(Rejected::Overloaded.into()) }
-    }
-
-    /// Puts a kept frame on the connection of its place.
-    fn put(&mut self, place: Place, slot: u32) {
-        let link = &mut self.links[place.conn.index()];
-        let start = link.send.end();
-        link.send.push(&mut self.send_pool, &self.requests.get(slot).frame);
-        let end = link.send.end();
-        let request = self.requests.get_mut(slot);
-        if !request.idempotent {
-            let frame = core::mem::take(&mut request.frame);
-            self.frames.release(frame);
-        }
-        self.stand_in_line(place, slot, start, end);
-    }
-
-    fn stand_in_line(&mut self, place: Place, slot: u32, start: u64, end: u64) {
-        let link = &mut self.links[place.conn.index()];
-        self.requests.join(&mut link.line, slot);
-        let request = self.requests.get_mut(slot);
-        request.state = State::Placed(place);
-        request.start = start;
-        request.len = (end - start) as u32;
-        self.flush(place.conn.slot());
-    }
-
     fn flush(&mut self, slot: u32) {
         let link = &mut self.links[slot as usize];
         if !link.flushing {
@@ -408,6 +284,11 @@ impl<P: Protocol> Client<P> {
     /// See [`Cluster::explanations`].
     pub fn explanations(&self) -> impl DoubleEndedIterator<Item = &Explanation> {
         self.cluster.explanations()
+    }
+
+    /// The guards that every request passes, for those who want to look at them.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// The breaker of an endpoint.
@@ -496,6 +377,11 @@ impl<P: Protocol> Client<P> {
     pub fn audit(&self) {
         self.cluster.audit();
         let mut requests = Vec::from_iter(self.requests.taken());
+        let awaited = |&&slot: &&u32| !matches!(self.requests.get(slot).state, State::Ghost { .. });
+        if let Some(limit) = self.admission.concurrency() {
+            let awaited = requests.iter().filter(awaited).count();
+            assert_eq!(limit.in_flight() as usize, awaited, "permits");
+        }
         for slot in self.requests.taken() {
             let on_conn = match self.requests.get(slot).state {
                 State::Placed(place) => place.conn,

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::admission::Leave;
 use crate::cluster::{Place, Want};
 use crate::id::{ConnId, Id, RequestId};
 use crate::sched::Deadlines;
@@ -46,6 +47,8 @@ pub(super) struct Request {
     pub(super) want: Want,
     /// Whether any byte of an earlier attempt has left.
     pub(super) sent: bool,
+    /// What it owes to the guards that let it in.
+    pub(super) leave: Option<Leave>,
     /// The encoded frame: while it waits, and until the end if it is idempotent.
     pub(super) frame: Vec<u8>,
 }
@@ -107,6 +110,7 @@ impl Requests {
                     idempotent: false,
                     want: Want::default(),
                     sent: false,
+                    leave: None,
                     frame: Vec::new(),
                 });
                 self.slots.len() as u32 - 1
