@@ -43,7 +43,10 @@ fn main() -> core::fmt::Result {
     let mut out = String::new();
     for (name, condition) in FAULTS {
         writeln!(out, "### {name}\n")?;
-        writeln!(out, "| strategy | goodput | p50 | p99 | p99 of all | share of the bad one | back after | errors | timeouts | lost | refused |")?;
+        writeln!(
+            out,
+            "| strategy | goodput | p50 | p99 | p99 of all | share of the bad one | back after | errors | timeouts | lost | refused |"
+        )?;
         writeln!(out, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
         for strategy in Strategy::ALL {
             let report = trial(strategy, condition).run();

@@ -433,6 +433,10 @@ mod tests {
         world.advance(250);
         assert_eq!(poll(&mut dials), Some((conn(1), Ok(CONNECTS))));
         assert_eq!(poll(&mut dials), None);
-        assert_eq!(world.state().polls, 4, "the other was left alone");
+        let polls = world.state().polls;
+        assert_eq!(
+            polls, 5,
+            "the one that lost the race, before and after the winner began; the other was left alone"
+        );
     }
 }

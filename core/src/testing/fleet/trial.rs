@@ -77,7 +77,9 @@ impl Trial {
 
     fn report(&self, calls: &[Call]) -> Report {
         let window = between(calls, self.begins, self.ends);
-        let count = |how: End| window.iter().filter(|call| call.end.is_some_and(|(_, end)| end == how)).count() as u64;
+        let count = |how: End| {
+            window.iter().filter(|call| call.end.is_some_and(|(_, end)| end == how)).count() as u64
+        };
         let good = times(window, |call| call.is_good());
         let all = times(window, |call| call.sent > 0 || call.end.is_some_and(|(_, end)| end != End::Refused));
         Report {
