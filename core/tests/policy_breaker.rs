@@ -338,6 +338,33 @@ fn a_reset_closes_it_and_forgets_what_is_still_out() {
 }
 
 #[test]
+fn asking_whether_a_call_would_be_admitted_takes_no_place_and_counts_nothing() {
+    let breaker = opened(Config::default());
+    let (retry_at, just_before) = (START + RECOVERY, Instant::from_nanos((START + RECOVERY).as_nanos() - 1));
+    assert_eq!(breaker.check(just_before), Err(Open { retry_at }));
+    assert_eq!(breaker.check(retry_at), Ok(()));
+    assert_eq!(breaker.stats(retry_at).rejected, 0);
+
+    let (mut breaker, now) = half_open();
+    for _ in 0..10 {
+        assert_eq!(breaker.check(now), Ok(()));
+    }
+    assert_eq!(probes(&mut breaker, now).len(), 3, "all places are free");
+    assert_eq!(breaker.check(now), Err(Open { retry_at: now + LEASE }));
+    assert_eq!(breaker.check(now + LEASE), Ok(()));
+}
+
+#[test]
+fn the_last_failure_is_remembered_when_all_else_is_forgotten() {
+    let mut breaker = breaker(Config::default());
+    assert_eq!(breaker.stats(START).last_failure, None);
+    call(&mut breaker, START, Failure);
+    call(&mut breaker, START + NANO, Success);
+    breaker.reset();
+    assert_eq!(breaker.stats(START + NANO).last_failure, Some(START));
+}
+
+#[test]
 fn an_update_keeps_the_state_and_the_results_of_the_same_period() {
     let mut breaker = breaker(Config::default());
     call(&mut breaker, START, Failure);

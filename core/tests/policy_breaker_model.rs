@@ -213,6 +213,9 @@ fn run(config: Config, seed: u64, steps: &[Step]) -> Result<(), String> {
         if breaker.state(now) != seen {
             return fail(&format!("{} instead of {seen}", breaker.state(now)));
         }
+        if breaker.check(now) != breaker.clone().admit(now).map(drop) {
+            return fail("a check that says another thing than what admits");
+        }
     }
     Ok(())
 }

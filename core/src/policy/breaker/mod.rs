@@ -209,6 +209,8 @@ pub struct Stats {
     pub window: Counts,
     /// Failures since the last success.
     pub consecutive_failures: u32,
+    /// When the last of those calls failed.
+    pub last_failure: Option<Instant>,
 }
 
 /// Guards one endpoint, or one operation.
@@ -256,7 +258,9 @@ impl Breaker {
         let place = match &mut self.phase {
             Phase::Closed => Ok(None),
             Phase::Open { until } => Err(*until),
-            Phase::HalfOpen(probation) => probation.admit(lease_end, self.config.success_threshold).map(Some),
+            Phase::HalfOpen(probation) => {
+                probation.admit(now, lease_end, self.config.success_threshold).map(Some)
+            }
         };
         match place {
             Ok(probe) => Ok(Permit { lease_end, generation: self.generation, probe }),
@@ -265,6 +269,19 @@ impl Breaker {
                 Err(Open { retry_at })
             }
         }
+    }
+
+    /// Whether a call would be admitted now; nothing is counted, and no place is taken.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit).
+    pub fn check(&self, now: Instant) -> Result<(), Open> {
+        let retry_at = match &self.phase {
+            Phase::Open { until } if now < *until => Some(*until),
+            Phase::HalfOpen(probation) => probation.full_until(now, self.config.success_threshold),
+            _ => None,
+        };
+        retry_at.map_or(Ok(()), |retry_at| Err(Open { retry_at }))
     }
 
     /// A call has ended. Does nothing if the state has changed since the call was admitted.
@@ -376,6 +393,7 @@ impl Breaker {
 
     fn failed(&mut self, now: Instant) -> Option<Transition> {
         self.stats.failed += 1;
+        self.stats.last_failure = Some(now);
         self.stats.consecutive_failures = self.stats.consecutive_failures.saturating_add(1);
         if let Phase::Closed = self.phase {
             self.record(now, Counts { successes: 0, failures: 1 });

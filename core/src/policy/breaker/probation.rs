@@ -33,9 +33,13 @@ impl Probation {
     }
 
     /// A place for one more probe, or when one may come free by itself.
-    pub(super) fn admit(&mut self, lease_end: Instant, limit: NonZeroU32) -> Result<NonZeroU32, Instant> {
-        let limit = limit.get().min(MAX_PROBES as u32) as usize;
-        if let Some(first_end) = self.first_lease_end().filter(|_| self.probes().count() >= limit) {
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        lease_end: Instant,
+        limit: NonZeroU32,
+    ) -> Result<NonZeroU32, Instant> {
+        if let Some(first_end) = self.full_until(now, limit) {
             return Err(first_end);
         }
         let number = self.next;
@@ -44,6 +48,13 @@ impl Probation {
             *place = Some(Probe { number, lease_end });
         }
         Ok(number)
+    }
+
+    /// When the next place may come free by itself; `None` if one is free.
+    pub(super) fn full_until(&self, now: Instant, limit: NonZeroU32) -> Option<Instant> {
+        let limit = limit.get().min(MAX_PROBES as u32) as usize;
+        let out = || self.probes().map(|probe| probe.lease_end).filter(|&end| now < end);
+        out().min().filter(|_| out().count() >= limit)
     }
 
     /// The probe is back. Nothing happens if its lease had ended before: its place is another's by now.
