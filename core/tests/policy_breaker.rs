@@ -1,4 +1,5 @@
-//! The circuit breaker, behaviour by behaviour. Where another breaker got it wrong, the test names the place.
+//! The circuit breaker, behaviour by behaviour. Where another breaker got it wrong, the test names the place; more of those
+//! are in `mistakes.rs`.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -14,7 +15,6 @@ use plimsoll_core::time::Instant;
 const START: Instant = Instant::from_millis(1_000_000);
 const RECOVERY: Duration = Duration::from_secs(60);
 const LEASE: Duration = Duration::from_secs(30);
-const NANO: Duration = Duration::from_nanos(1);
 const OPENED: Transition = Transition { from: State::Closed, to: State::Open };
 const REOPENED: Transition = Transition { from: State::HalfOpen, to: State::Open };
 const PROBING: Transition = Transition { from: State::Open, to: State::HalfOpen };
@@ -154,19 +154,6 @@ fn a_threshold_above_the_places_is_still_reached() {
     assert_eq!(call(&mut breaker, now, Success), Some(CLOSED));
 }
 
-/// resilience4j/resilience4j#935: probes that never returned kept it half-open for good.
-#[test]
-fn a_probe_that_never_returns_does_not_leave_it_stuck_half_open() {
-    let (mut breaker, now) = half_open();
-    assert_eq!(probes(&mut breaker, now).len(), 3); // and all are lost
-    let later = now + LEASE;
-    assert_eq!(breaker.deadline(), Some(later));
-    assert!(breaker.admit(now + (LEASE - NANO)).is_err());
-    assert_eq!(breaker.tick(later), None);
-    assert_eq!(breaker.deadline(), None, "nothing is due: the places are free");
-    assert_eq!(probes(&mut breaker, later).len(), 3);
-}
-
 #[test]
 fn a_lease_that_ends_frees_its_place_without_a_tick() {
     let (mut breaker, now) = half_open();
@@ -193,50 +180,6 @@ fn a_late_probe_does_not_give_back_the_place_of_another() {
     assert_eq!(probes(&mut breaker, later).len(), 3);
     breaker.settle(later, late, Ignored);
     assert!(breaker.admit(later).is_err(), "all three places are still taken");
-}
-
-/// resilience4j/resilience4j#1432, too: however the change is found, three go out.
-#[test]
-fn no_permit_is_extra_when_admit_itself_finds_the_recovery_time_over() {
-    let mut breaker = opened(Config::default());
-    let now = START + RECOVERY;
-    let mut out = vec![breaker.admit(now).unwrap()];
-    assert_eq!(breaker.state(now), State::HalfOpen);
-    assert!(breaker.deadline() <= Some(now), "somebody must be told");
-    assert_eq!(breaker.tick(now), Some(PROBING));
-    assert_eq!(breaker.tick(now), None, "told once");
-    out.extend(probes(&mut breaker, now));
-    assert_eq!(out.len(), 3);
-}
-
-/// App-vNext/Polly#217: calls that hang over from before the trip decided about what came after it.
-#[test]
-fn a_result_from_before_the_trip_changes_nothing_after_it() {
-    for outcome in [Success, Failure, Ignored] {
-        let mut breaker = breaker(Config::default());
-        let overhanging = [(); 8].map(|()| breaker.admit(START).unwrap());
-        for permit in &overhanging[..4] {
-            breaker.settle(START, *permit, Failure);
-        }
-        assert_eq!(breaker.settle(START, overhanging[4], Failure), Some(OPENED));
-        assert_eq!(breaker.settle(START, overhanging[5], outcome), None, "while open");
-
-        let now = START + RECOVERY;
-        assert_eq!(breaker.tick(now), Some(PROBING));
-        assert_eq!(breaker.settle(now, overhanging[6], outcome), None, "while half-open");
-        assert_eq!(breaker.state(now), State::HalfOpen);
-
-        let out = probes(&mut breaker, now);
-        assert_eq!(out.len(), 3, "nor does it give back a place it never had");
-        for probe in out {
-            breaker.settle(now, probe, Success);
-        }
-        let before = breaker.stats(now);
-        assert_eq!(breaker.settle(now, overhanging[7], outcome), None, "when closed again");
-        let after = breaker.stats(now);
-        assert_eq!((after.window, after.consecutive_failures), (Counts::default(), 0));
-        assert_eq!((before.stale, after.stale), (2, 3));
-    }
 }
 
 /// App-vNext/Polly#216: everything went through while one probe was out.

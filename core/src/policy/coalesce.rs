@@ -268,19 +268,6 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_is_not_left_hanging_when_its_leader_is_dropped() {
-        // linera-io/linera-protocol#6577
-        let mut flights = flights(Config::default());
-        let (first, _) = flights.join(7, 1).unwrap();
-        let (second, _) = flights.join(7, 2).unwrap();
-        flights.join(7, 3).unwrap();
-        assert_eq!(flights.leave(first), Some(Left::Succeeded { by: second, member: &2 }));
-        assert_eq!(flights.join(7, 4).unwrap().1, Role::Follower, "it still flies");
-        assert_eq!(finish(&mut flights, second), [2, 3, 4]);
-        assert_eq!((flights.flights(), flights.members()), (0, 0));
-    }
-
-    #[test]
     fn a_late_answer_of_a_leader_that_left_ends_nobody() {
         let mut flights = flights(Config::default());
         let (first, _) = flights.join(7, 1).unwrap();

@@ -1,0 +1,434 @@
+//! What others got wrong: a test for each mistake, named after it, with the place where it was shipped.
+//!
+//! That each can fail is shown by `.ci/teeth`: it puts the mistake in (`teeth/*.patch`), and the test of that name fails.
+
+mod client_support;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use client_support::{Frame, Rig, Wire, limit, steady};
+use plimsoll_core::cluster::{Action, CloseCause, Cluster, Config, Place, Unplaced, Want};
+use plimsoll_core::error::{Fault, Rejected};
+use plimsoll_core::id::{ConnId, EndpointId};
+use plimsoll_core::machine::{self, Input, Machine};
+use plimsoll_core::map::Seed;
+use plimsoll_core::policy::balance::Strategy;
+use plimsoll_core::policy::breaker::{self, Breaker, Counts, Mode, Outcome, Permit, State};
+use plimsoll_core::policy::coalesce::{self, Coalesce, Left, Role};
+use plimsoll_core::policy::outlier::{self, Outliers};
+use plimsoll_core::rng::Pcg;
+use plimsoll_core::service::client::{Client, Options};
+use plimsoll_core::service::{Uw, UwRequest};
+use plimsoll_core::time::Instant;
+
+const START: Instant = Instant::from_millis(1_000_000);
+const RECOVERY: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_secs(30);
+
+/// A cluster whose dials succeed at once and whose peers answer every ping.
+struct Fleet {
+    cluster: Cluster,
+    now: Instant,
+    endpoints: Vec<EndpointId>,
+    assigned: Vec<(u32, Place)>,
+    closed: Vec<(Instant, ConnId, CloseCause)>,
+}
+
+impl Fleet {
+    fn new(config: Config, endpoints: u32) -> Fleet {
+        let cluster = Cluster::new(config, 5);
+        let mut fleet =
+            Fleet { cluster, now: START, endpoints: Vec::new(), assigned: Vec::new(), closed: Vec::new() };
+        (0..endpoints).for_each(|_| _ = fleet.add());
+        fleet
+    }
+
+    fn add(&mut self) -> EndpointId {
+        let endpoint = self.cluster.add_endpoint(self.now, &address(self.endpoints.len())).unwrap();
+        self.endpoints.push(endpoint);
+        self.act();
+        endpoint
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.cluster.poll() {
+            match action {
+                Action::Dial(conn) => assert!(self.cluster.connected(self.now, conn)),
+                Action::Ping(conn) => self.cluster.received(self.now, conn),
+                Action::Assign { waiter, place } => self.assigned.push((waiter, place)),
+                Action::Close(conn, cause) => self.closed.push((self.now, conn, cause)),
+            }
+        }
+    }
+
+    fn try_take(&mut self) -> Result<Place, Unplaced> {
+        let taken = self.cluster.checkout(self.now, Want::default());
+        self.act();
+        taken
+    }
+
+    fn take(&mut self) -> Place {
+        self.try_take().unwrap()
+    }
+
+    fn give_back(&mut self, place: Place, outcome: Outcome) {
+        self.cluster.settle(self.now, place, outcome);
+        self.cluster.release(self.now, place.conn);
+        self.act();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some((at, _)) = self.cluster.deadline().filter(|&(at, _)| at <= end) {
+            self.now = self.now.max(at);
+            self.cluster.tick(self.now);
+            self.act();
+        }
+        self.now = end;
+        self.cluster.tick(end);
+        self.act();
+    }
+
+    fn state_of(&self, endpoint: EndpointId) -> State {
+        self.cluster.breaker(endpoint).unwrap().state(self.now)
+    }
+}
+
+fn address(n: usize) -> String {
+    format!("users-{n}.internal:3001")
+}
+
+/// A cluster that does nothing about failures but what a test is about.
+fn plain() -> Config {
+    let mut config = Config { outliers: None, ..Config::default() };
+    config.breaker.mode = Mode::Count { failures: NonZeroU32::MAX };
+    config
+}
+
+/// A breaker that opens with the first failure, and lets three probes through.
+fn fragile() -> Config {
+    let mut config = plain();
+    config.breaker.mode = Mode::Count { failures: limit(1) };
+    config
+}
+
+/// djc/bb8#59: the caller gave up between the moment a connection was taken for it and the moment it was told, and the
+/// connection stayed taken. Here a request is given up at every step of its way, and every place is free after it.
+#[test]
+fn a_slot_leaked_by_a_cancelled_checkout() {
+    let mut config = steady();
+    config.cluster.in_flight = limit(2);
+    config.cluster.max_connections = limit(1);
+    let (mut rig, conn) = Rig::<Uw>::connected(config);
+    for round in 0..50 {
+        // Unsent, sent in part, sent, and waiting behind those.
+        rig.window = [0, 5, usize::MAX][round % 3];
+        let ids = [rig.request(), rig.request(), rig.request(), rig.request()];
+        for n in 0..ids.len() {
+            assert!(rig.cancel(ids[(n + round) % ids.len()]));
+        }
+        rig.window = usize::MAX;
+        rig.run();
+        let status = rig.client.status();
+        assert_eq!((status.in_flight, status.waiting), (0, 0), "round {round}");
+    }
+    // Given up after its place was taken for it, and before anybody has drained that.
+    let ids = [rig.request(), rig.request(), rig.request()];
+    let frame = rig.frames(conn).into_iter().rev().find(|frame| frame.tag.is_some()).unwrap();
+    rig.drains = false;
+    rig.answer(conn, &frame, "{}");
+    assert!(rig.cancel(ids[2]) && rig.cancel(ids[0]));
+    rig.drains = true;
+    rig.run();
+    assert_eq!(rig.client.status().in_flight, 0);
+    let after = [rig.request(), rig.request()];
+    rig.answer_all(conn);
+    after.iter().for_each(|id| rig.assert_answered(*id, "{}"));
+    rig.check_rest();
+}
+
+/// djc/bb8#122: a connection came back after a request had found none idle and before it stood in the queue, and nobody
+/// woke it. Here a request comes between any two steps in the lives of two others that fill the connection: once all is
+/// drained, and without any time passing, it is on the wire.
+#[test]
+fn a_wake_up_lost_between_no_idle_connection_and_enqueue() {
+    for cut in 0..60 {
+        for step in 0..8 {
+            let mut caller = Caller::new();
+            let mut steps = 0..;
+            let mut late = |caller: &mut Caller| {
+                if steps.next() == Some(step) {
+                    caller.request();
+                }
+            };
+            caller.request();
+            caller.request();
+            late(&mut caller);
+            caller.drain();
+            late(&mut caller);
+            let answers = caller.answers();
+            let (first, rest) = answers.split_at(cut.min(answers.len()));
+            caller.read(first);
+            late(&mut caller);
+            caller.read(rest);
+            late(&mut caller);
+            for _ in 0..3 {
+                caller.client.event();
+                late(&mut caller);
+            }
+            caller.client.poll();
+            late(&mut caller);
+            caller.drain();
+            assert_eq!(caller.frames().len(), 3, "cut at {cut}, asked at step {step}");
+        }
+    }
+}
+
+/// A client with one connection that carries two requests at a time, call by call.
+struct Caller {
+    client: Client<Uw>,
+    conn: ConnId,
+    /// What the peer has received.
+    bytes: Vec<u8>,
+}
+
+impl Caller {
+    fn new() -> Caller {
+        let mut config = steady();
+        config.cluster.in_flight = limit(2);
+        config.cluster.max_connections = limit(1);
+        let mut client = Client::new(Uw::default(), config, 1);
+        client.add_endpoint(START, &address(0)).unwrap();
+        let Some(machine::Action::Connect(conn)) = client.poll() else { panic!("no dial") };
+        client.handle(START, Input::Connected(conn));
+        Caller { client, conn, bytes: Vec::new() }
+    }
+
+    fn request(&mut self) {
+        let request = UwRequest { method: "t1", content: b"{}" };
+        self.client.request(START, &request, Options::default()).unwrap();
+    }
+
+    fn drain(&mut self) {
+        while self.client.event().is_some() {}
+        while self.client.poll().is_some() {}
+        let mut bufs = [&[][..]; 8];
+        let filled = self.client.send_bufs(self.conn, &mut bufs);
+        let sent = bufs[..filled].concat();
+        self.client.handle(START, Input::Sent(self.conn, sent.len()));
+        self.bytes.extend(sent);
+    }
+
+    fn frames(&self) -> Vec<Frame> {
+        let mut rest = &self.bytes[..];
+        let next = || Uw::frame(rest).map(|(frame, len)| (frame, rest = &rest[len..]).0);
+        std::iter::from_fn(next).collect()
+    }
+
+    fn answers(&self) -> Vec<u8> {
+        self.frames()[..2].iter().flat_map(|frame| Uw::answer(frame, "{}")).collect()
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        assert_eq!(self.client.feed(START, self.conn, bytes), bytes.len());
+    }
+}
+
+/// resilience4j/resilience4j#935: probes that never returned kept the breaker half-open for good. Their places are leased.
+#[test]
+fn a_half_open_breaker_stuck_because_its_probe_never_returned() {
+    let mut fleet = Fleet::new(fragile(), 1);
+    let place = fleet.take();
+    fleet.give_back(place, Outcome::Failure);
+    fleet.pass(RECOVERY);
+    let lost: Vec<Place> = (0..3).map(|_| fleet.take()).collect();
+    let refused = Err(Unplaced::Rejected(Rejected::CircuitOpen));
+    assert_eq!(fleet.try_take(), refused);
+    fleet.pass(LEASE - Duration::from_nanos(1));
+    assert_eq!(fleet.try_take(), refused);
+    fleet.pass(Duration::from_nanos(1));
+    for _ in &lost {
+        let probe = fleet.take();
+        fleet.give_back(probe, Outcome::Success);
+    }
+    assert_eq!(fleet.state_of(fleet.endpoints[0]), State::Closed);
+}
+
+/// resilience4j/resilience4j#1432: callers that met in the moment of the change to half-open got permits beyond the limit.
+/// Here whoever finds the open time over, three go out, and one more for each that is back.
+#[test]
+fn more_probes_than_allowed_in_a_race() {
+    let probes = |breaker: &mut Breaker, now| -> Vec<Permit> {
+        std::iter::from_fn(|| breaker.admit(now).ok()).take(100).collect()
+    };
+    for ticks_first in [true, false] {
+        let mut breaker = opened();
+        let now = START + RECOVERY;
+        let mut out = Vec::new();
+        if !ticks_first {
+            out.extend(breaker.admit(now));
+            assert_eq!(breaker.deadline(), Some(now), "somebody must be told");
+        }
+        assert!(breaker.tick(now).is_some() && breaker.tick(now).is_none(), "told once");
+        out.extend(probes(&mut breaker, now));
+        assert_eq!(out.len(), 3);
+
+        assert_eq!(breaker.settle(now, out[1], Outcome::Ignored), None);
+        assert_eq!(probes(&mut breaker, now).len(), 1, "one is back, one may go");
+    }
+}
+
+fn opened() -> Breaker {
+    let mut breaker = Breaker::new(breaker::Config::default(), Pcg::new(1, 1));
+    for _ in 0..5 {
+        let permit = breaker.admit(START).unwrap();
+        breaker.settle(START, permit, Outcome::Failure);
+    }
+    breaker
+}
+
+/// App-vNext/Polly#217: calls that hung over from before the trip decided about what came after it.
+#[test]
+fn a_result_from_before_the_trip_counted_after_it() {
+    for outcome in [Outcome::Success, Outcome::Failure, Outcome::Ignored] {
+        let mut breaker = Breaker::new(breaker::Config::default(), Pcg::new(1, 1));
+        let overhanging = [(); 8].map(|()| breaker.admit(START).unwrap());
+        let trip = |permit: &Permit| breaker.settle(START, *permit, Outcome::Failure);
+        assert_eq!(overhanging[..5].iter().filter_map(trip).count(), 1);
+        assert_eq!(breaker.settle(START, overhanging[5], outcome), None, "while open");
+
+        let now = START + RECOVERY;
+        breaker.tick(now).expect("a transition");
+        assert_eq!(breaker.settle(now, overhanging[6], outcome), None, "while half-open");
+        assert_eq!(breaker.state(now), State::HalfOpen);
+
+        let probes: Vec<Permit> = std::iter::from_fn(|| breaker.admit(now).ok()).collect();
+        assert_eq!(probes.len(), 3, "nor does it give back a place it never had");
+        for probe in probes {
+            breaker.settle(now, probe, Outcome::Success);
+        }
+        assert_eq!(breaker.settle(now, overhanging[7], outcome), None, "when closed again");
+        let stats = breaker.stats(now);
+        assert_eq!((stats.window, stats.consecutive_failures, stats.stale), (Counts::default(), 0, 3));
+    }
+}
+
+/// tower-rs/tower#856: a pick was kept as an index, and after a removal the index was another's.
+#[test]
+fn a_pick_by_index_that_hits_another_endpoint_after_a_removal() {
+    let config = Config {
+        strategy: Strategy::RoundRobin,
+        in_flight: limit(2),
+        max_connections: limit(1),
+        ..fragile()
+    };
+    let mut fleet = Fleet::new(config, 4);
+    let picks: BTreeMap<EndpointId, Place> =
+        (0..4).map(|_| fleet.take()).map(|place| (place.endpoint, place)).collect();
+    let first = fleet.endpoints[0];
+    assert!(fleet.cluster.remove_endpoint(fleet.now, first));
+
+    // The last has moved into the place of the first. Every pick is still that of its endpoint, and so is its slot.
+    for (n, endpoint) in fleet.endpoints.iter().enumerate() {
+        assert_eq!(fleet.cluster.target(picks[endpoint].conn), Some(&address(n)[..]));
+    }
+    let rest: BTreeMap<EndpointId, Place> =
+        (0..3).map(|_| fleet.take()).map(|place| (place.endpoint, place)).collect();
+    assert_eq!(rest.keys().copied().collect::<Vec<_>>(), fleet.endpoints[1..]);
+    assert_eq!(fleet.try_take(), Err(Unplaced::Full));
+    let freed = fleet.endpoints[3];
+    fleet.give_back(rest[&freed], Outcome::Success);
+    assert_eq!(fleet.take().endpoint, freed);
+
+    // Another moves into the slot of the first; a result that is late counts for nobody.
+    fleet.cluster.closed(fleet.now, picks[&first].conn, Fault::Reset);
+    let next = fleet.add();
+    assert_eq!((next.slot(), fleet.take().endpoint), (first.slot(), next));
+    fleet.cluster.settle(fleet.now, picks[&first], Outcome::Failure);
+    assert_eq!(fleet.state_of(next), State::Closed);
+}
+
+/// envoyproxy/envoy#27066: the share that is out was checked before the ejection, so that one more went than may. Here all
+/// endpoints fail, and of any number exactly so many are out that a tenth is not exceeded, however they are found.
+#[test]
+fn ejection_above_its_cap_by_one() {
+    let at_once = outlier::Config::default();
+    let by_sweep = outlier::Config { consecutive: NonZeroU32::MAX, ..at_once };
+    for (config, behind_breakers) in [at_once, by_sweep].into_iter().zip([0, 2]) {
+        for count in 1..=60 {
+            let mut outliers = Outliers::new(config, START);
+            let endpoints: Vec<_> = (0..count).map(|slot| EndpointId::new(slot, 0)).collect();
+            endpoints.iter().for_each(|&endpoint| outliers.add(endpoint));
+            for &endpoint in &endpoints {
+                for _ in 0..60 {
+                    outliers.failed(START, endpoint, behind_breakers);
+                }
+            }
+            outliers.tick(outliers.deadline(), behind_breakers, |_| {});
+            let allowed = (count / 10).saturating_sub(behind_breakers);
+            assert_eq!(outliers.ejected(), allowed, "of {count}");
+            let listed = endpoints.iter().filter(|&&endpoint| outliers.is_ejected(endpoint)).count();
+            assert_eq!(listed, allowed as usize, "of {count}");
+        }
+    }
+}
+
+/// linera-io/linera-protocol#6577: the leader of equal requests gave up, and its followers waited for ever.
+#[test]
+fn a_follower_left_hanging_when_its_leader_is_dropped() {
+    let mut flights = Coalesce::new(coalesce::Config::default(), Seed::new(&mut Pcg::new(1, 1)));
+    let (first, _) = flights.join("user 7", 1).unwrap();
+    let (second, _) = flights.join("user 7", 2).unwrap();
+    flights.join("user 7", 3).unwrap();
+    assert_eq!(flights.leave(first), Some(Left::Succeeded { by: second, member: &2 }));
+    assert_eq!(flights.join("user 7", 4).unwrap().1, Role::Follower, "it still flies");
+    let mut ended = Vec::new();
+    flights.finish(second, |member| ended.push(member));
+    assert_eq!(ended, [2, 3, 4]);
+    assert_eq!((flights.flights(), flights.members()), (0, 0));
+}
+
+/// linkerd/linkerd2-proxy#4537: an endpoint that refuses at once has the shortest round trips, and was given all requests.
+/// No breaker and no ejection helps here: the strategies that look at round trips must see through it by themselves.
+#[test]
+fn a_dead_endpoint_picked_for_ever_because_it_fails_fast() {
+    for strategy in [Strategy::P2cEwma, Strategy::HealthBased] {
+        let mut fleet = Fleet::new(Config { strategy, ..plain() }, 10);
+        let dead = fleet.endpoints[4];
+        let mut failed = 0;
+        for _ in 0..10_000 {
+            let place = fleet.take();
+            let (millis, outcome) =
+                if place.endpoint == dead { (0, Outcome::Failure) } else { (10, Outcome::Success) };
+            failed += u32::from(place.endpoint == dead);
+            fleet.now = fleet.now + Duration::from_millis(millis);
+            fleet.give_back(place, outcome);
+        }
+        // A fair share were 1,000.
+        assert!(failed < 100, "{strategy}: {failed}");
+    }
+}
+
+/// transact-rs/sqlx#2854: connections that were opened together reached their age together, and all were dialled anew at
+/// once. Here 200 do, each at its own time within a tenth of the hour.
+#[test]
+fn all_connections_expiring_in_the_same_instant() {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let config = Config { max_age: Some(HOUR), min_connections: 10, ..plain() };
+    let mut fleet = Fleet::new(config, 20);
+    fleet.pass(Duration::from_secs(1));
+    assert_eq!(fleet.cluster.status().connections, 200);
+    fleet.pass(HOUR * 3 / 2);
+    assert!(fleet.closed.iter().all(|(_, _, cause)| *cause == CloseCause::Aged));
+    let ages: Vec<u64> = fleet.closed.iter().map(|(at, ..)| at.since(START).as_secs()).collect();
+    assert_eq!(ages.len(), 200);
+    assert!(ages.iter().all(|age| (3_240..=3_961).contains(age)), "{ages:?}");
+    // Of 720 seconds. Were they drawn from all, a minute would hold 17 on average, with a deviation of 4.
+    for minute in 54..66 {
+        let count = ages.iter().filter(|&&age| age / 60 == minute).count();
+        assert!((4..=36).contains(&count), "{count} in minute {minute}");
+    }
+    assert_eq!(fleet.cluster.status().connections, 200);
+}
