@@ -1,69 +1,20 @@
 //! Every strategy, where it is used: in a cluster whose endpoints come and go.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod cluster_support;
 
-use plimsoll_core::cluster::{Action, Cluster, Config, Place, Want};
+use cluster_support::Fleet;
+use plimsoll_core::cluster::Place;
 use plimsoll_core::id::EndpointId;
 use plimsoll_core::policy::balance::Strategy;
 use plimsoll_core::policy::breaker::Outcome;
-use plimsoll_core::time::Instant;
-
-struct Fleet {
-    cluster: Cluster,
-    now: Instant,
-    endpoints: Vec<EndpointId>,
-}
-
-impl Fleet {
-    fn new(strategy: Strategy, endpoints: u32) -> Fleet {
-        let mut cluster = Cluster::new(Config { strategy, ..Config::default() }, 5);
-        let now = Instant::ZERO;
-        let add = |n| cluster.add_endpoint(now, &format!("users-{n}.internal:3001")).unwrap();
-        let endpoints = (0..endpoints).map(add).collect();
-        let mut fleet = Fleet { cluster, now, endpoints };
-        fleet.connect();
-        fleet
-    }
-
-    fn connect(&mut self) {
-        while let Some(action) = self.cluster.poll() {
-            if let Action::Dial(conn) = action {
-                self.cluster.connected(self.now, conn);
-            }
-        }
-    }
-
-    fn take(&mut self) -> Place {
-        self.cluster.checkout(self.now, Want::default()).unwrap()
-    }
-
-    fn give_back(&mut self, place: Place, outcome: Outcome) {
-        self.cluster.settle(self.now, place, outcome);
-        self.cluster.release(self.now, place.conn);
-    }
-
-    /// How many of `calls` go where, if each is answered before the next, after a time that its endpoint decides.
-    fn shares(&mut self, calls: u32, millis: impl Fn(EndpointId) -> u64) -> BTreeMap<EndpointId, u32> {
-        let mut shares = BTreeMap::new();
-        for _ in 0..calls {
-            let place = self.take();
-            *shares.entry(place.endpoint).or_default() += 1;
-            self.now = self.now + Duration::from_millis(millis(place.endpoint));
-            self.give_back(place, Outcome::Success);
-            self.connect();
-        }
-        shares
-    }
-}
 
 #[test]
 fn calls_follow_the_weights() {
-    let mut fleet = Fleet::new(Strategy::WeightedRoundRobin, 3);
+    let mut fleet = Fleet::of(Strategy::WeightedRoundRobin, 3);
     let [heavy, light, none] = fleet.endpoints[..] else { unreachable!() };
     fleet.cluster.set_weight(heavy, 5);
     fleet.cluster.set_weight(none, 0);
-    let shares = fleet.shares(600, |_| 1);
+    let shares = fleet.calls(600, |_| 1);
     assert!(shares[&heavy].abs_diff(500) <= 1 && shares[&light].abs_diff(100) <= 1, "{shares:?}");
     assert_eq!(shares.get(&none), None);
 }
@@ -71,12 +22,12 @@ fn calls_follow_the_weights() {
 #[test]
 fn the_weights_stay_with_their_endpoints_when_one_before_them_goes() {
     for strategy in [Strategy::WeightedRoundRobin, Strategy::WeightedRandom] {
-        let mut fleet = Fleet::new(strategy, 4);
+        let mut fleet = Fleet::of(strategy, 4);
         let [first, second, third, heavy] = fleet.endpoints[..] else { unreachable!() };
         fleet.cluster.set_weight(heavy, 8);
-        fleet.shares(100, |_| 1);
-        assert!(fleet.cluster.remove_endpoint(fleet.now, first));
-        let shares = fleet.shares(10_000, |_| 1);
+        fleet.calls(100, |_| 1);
+        assert!(fleet.remove(first));
+        let shares = fleet.calls(10_000, |_| 1);
         assert_eq!(shares.get(&first), None);
         assert!(shares[&heavy].abs_diff(8_000) < 250, "{strategy}: {shares:?}");
         assert!(shares[&second].abs_diff(1_000) < 200 && shares[&third].abs_diff(1_000) < 200, "{shares:?}");
@@ -85,9 +36,9 @@ fn the_weights_stay_with_their_endpoints_when_one_before_them_goes() {
 
 #[test]
 fn the_healthiest_gets_the_calls_until_it_is_not() {
-    let mut fleet = Fleet::new(Strategy::HealthBased, 3);
+    let mut fleet = Fleet::of(Strategy::HealthBased, 3);
     let slow = fleet.endpoints[0];
-    let shares = fleet.shares(3_000, |endpoint| if endpoint == slow { 2_000 } else { 10 });
+    let shares = fleet.calls(3_000, |endpoint| if endpoint == slow { 2_000 } else { 10 });
     assert!(shares[&slow] < 60, "{shares:?}");
 
     // One fails for a while: its score falls, and the calls go elsewhere.
@@ -97,7 +48,7 @@ fn the_healthiest_gets_the_calls_until_it_is_not() {
         let place = fleet.take();
         let outcome = if place.endpoint == failing { Outcome::Failure } else { Outcome::Success };
         failed += u32::from(outcome == Outcome::Failure);
-        fleet.now = fleet.now + Duration::from_millis(10);
+        fleet.pass_ms(10);
         fleet.give_back(place, outcome);
     }
     assert!(failed < 20, "{failed}");
@@ -105,7 +56,7 @@ fn the_healthiest_gets_the_calls_until_it_is_not() {
 
 #[test]
 fn the_least_loaded_gets_the_next_call() {
-    let mut fleet = Fleet::new(Strategy::LeastConnections, 4);
+    let mut fleet = Fleet::of(Strategy::LeastConnections, 4);
     let places: Vec<Place> = (0..12).map(|_| fleet.take()).collect();
     let load = |endpoint: &EndpointId| places.iter().filter(|place| place.endpoint == *endpoint).count();
     assert!(fleet.endpoints.iter().all(|endpoint| load(endpoint) == 3));
@@ -116,9 +67,9 @@ fn the_least_loaded_gets_the_next_call() {
 
 #[test]
 fn a_slow_endpoint_gets_little_by_peak_ewma() {
-    let mut fleet = Fleet::new(Strategy::P2cEwma, 10);
+    let mut fleet = Fleet::of(Strategy::P2cEwma, 10);
     let slow = fleet.endpoints[3];
-    let shares = fleet.shares(10_000, |endpoint| if endpoint == slow { 500 } else { 10 });
+    let shares = fleet.calls(10_000, |endpoint| if endpoint == slow { 500 } else { 10 });
     assert!(shares[&slow] < 200, "{shares:?}");
     assert_eq!(shares.len(), 10, "everyone gets some");
 }

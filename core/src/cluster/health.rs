@@ -2,7 +2,6 @@
 
 use super::{Cluster, Place, StateEvent};
 use crate::id::EndpointId;
-use crate::policy::balance::Strategy;
 use crate::policy::breaker::{self, Outcome};
 use crate::policy::health_check::Level as Health;
 use crate::policy::{Ramp, outlier};
@@ -164,8 +163,7 @@ impl Cluster {
     /// A fresh endpoint has grown older: its weight counts for more, or in full.
     pub(super) fn season(&mut self, now: Instant, id: EndpointId) {
         let config = self.config.slow_start;
-        let by_weight =
-            matches!(self.config.strategy, Strategy::WeightedRoundRobin | Strategy::WeightedRandom);
+        let by_weight = self.config.strategy.is_weighted();
         let Some(endpoint) = self.endpoints.get_mut(id) else { return };
         let Some(ramp) = endpoint.ramp.filter(|_| endpoint.ramp_at.is_some_and(|at| at <= now)) else {
             return;

@@ -9,7 +9,7 @@ use super::{CloseCause, Cluster, StateEvent};
 use crate::error::Misuse;
 use crate::id::EndpointId;
 use crate::policy::health_check::Level as Health;
-use crate::policy::{Backoff, Balancer, Breaker, HealthScore, PeakEwma, priority};
+use crate::policy::{Backoff, Balancer, Breaker, HealthScore, PeakEwma, breaker, priority};
 use crate::rng::Pcg;
 use crate::time::Instant;
 
@@ -88,7 +88,7 @@ impl Cluster {
             listed: None,
         });
         self.enlist(now, id);
-        self.dial_for_room(now, self.waiters.len());
+        self.hand_off(now);
         Ok(id)
     }
 
@@ -121,7 +121,7 @@ impl Cluster {
         else {
             return false;
         };
-        endpoint.duty = Duty::Spare;
+        (endpoint.duty, endpoint.drained) = (Duty::Spare, false);
         self.enlist(now, id);
         self.hand_off(now);
         true
@@ -159,7 +159,7 @@ impl Cluster {
     fn enlist(&mut self, now: Instant, id: EndpointId) {
         let Some(endpoint) = self.endpoints.get(id) else { return };
         if self.subset.is_some() {
-            self.select(now, endpoint.priority);
+            self.select(now, endpoint.priority, None);
             self.review(now, id);
         } else {
             self.set_duty(now, id, Duty::Serving);
@@ -170,33 +170,35 @@ impl Cluster {
         let Some(endpoint) = self.endpoints.get(id).filter(|endpoint| endpoint.duty != Duty::Removed) else {
             return false;
         };
-        let priority = endpoint.priority;
+        self.select(now, endpoint.priority, Some(id));
         self.set_duty(now, id, duty);
-        if self.subset.is_some() {
-            self.select(now, priority);
-        }
-        self.dial_for_room(now, self.waiters.len());
+        self.hand_off(now);
         true
     }
 
-    /// Chooses the endpoints of a level that this client uses, in O(n).
-    fn select(&mut self, now: Instant, priority: u8) {
+    /// Chooses the endpoints of a level that this client uses, without the one that leaves, in O(n).
+    fn select(&mut self, now: Instant, priority: u8, leaving: Option<EndpointId>) {
         let Some(mut subset) = self.subset.take() else { return };
         let may_serve = |endpoint: &Endpoint| matches!(endpoint.duty, Duty::Serving | Duty::Spare);
         let (mut ids, mut names) = (Vec::new(), Vec::new());
         for (id, endpoint) in self.endpoints.iter() {
-            if endpoint.priority == priority && may_serve(endpoint) {
+            if endpoint.priority == priority && may_serve(endpoint) && leaving != Some(id) {
                 ids.push(id);
                 names.push(endpoint.name);
             }
         }
         let mut chosen = subset.select(&names).iter().copied().peekable();
+        let mut displaced = Vec::new();
         for (at, id) in (0..).zip(ids) {
-            let duty = if chosen.next_if_eq(&at).is_some() { Duty::Serving } else { Duty::Spare };
-            if self.endpoints.get(id).is_some_and(|endpoint| endpoint.duty != duty) {
-                self.set_duty(now, id, duty);
+            let is_chosen = chosen.next_if_eq(&at).is_some();
+            match self.endpoints.get(id).map(|endpoint| endpoint.duty) {
+                Some(Duty::Spare) if is_chosen => self.set_duty(now, id, Duty::Serving),
+                Some(Duty::Serving) if !is_chosen => displaced.push(id),
+                _ => {}
             }
         }
+        // Whoever comes does so before others go: a small level would seem to fail meanwhile.
+        displaced.into_iter().for_each(|id| self.set_duty(now, id, Duty::Spare));
         self.subset = Some(subset);
     }
 
@@ -205,11 +207,12 @@ impl Cluster {
         let (served, priority) = (endpoint.serves(), endpoint.priority);
         endpoint.duty = duty;
         let serves = endpoint.serves();
-        if serves
-            && !served
-            && let Some(outliers) = &mut self.outliers
-        {
-            outliers.add(id);
+        if serves && !served {
+            let open = endpoint.breaker.state(now) == breaker::State::Open;
+            self.set_out(id, open);
+            if let Some(outliers) = &mut self.outliers {
+                outliers.add(id);
+            }
         }
         if !serves {
             if let Some(prequal) = self.levels[usize::from(priority)].balancer.prequal() {

@@ -262,7 +262,7 @@ impl Cluster {
         }
     }
 
-    /// Any other endpoint of the same list, with equal chance; itself if there is none.
+    /// Any other endpoint of the same list that gets requests at all, with equal chance; itself if there is none.
     fn another_than(&mut self, id: EndpointId) -> Option<EndpointId> {
         let endpoint = self.endpoints.get(id)?;
         let listed = &self.levels[usize::from(endpoint.priority)].listed;
@@ -270,8 +270,13 @@ impl Cluster {
         if others == 0 {
             return Some(id);
         }
-        let at = endpoint.listed? + 1 + self.rng.below(others) as usize;
-        Some(listed[at % listed.len()])
+        let by_weight = self.config.strategy.is_weighted();
+        let gets_any = |id: &EndpointId| {
+            !by_weight || self.endpoints.get(*id).is_some_and(|endpoint| endpoint.weight > 0)
+        };
+        let first = endpoint.listed? + 1 + self.rng.below(others) as usize;
+        let mut ring = (first..first + listed.len()).map(|at| listed[at % listed.len()]);
+        Some(ring.find(|other| *other != id && gets_any(other)).unwrap_or(id))
     }
 
     /// Lists the endpoint if it can take a request, and only then.

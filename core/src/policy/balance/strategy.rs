@@ -43,6 +43,11 @@ impl Strategy {
         Strategy::Prequal,
     ];
 
+    /// Whether it goes by the weights of the candidates; one without weight is then never picked.
+    pub const fn is_weighted(self) -> bool {
+        matches!(self, Strategy::WeightedRoundRobin | Strategy::WeightedRandom)
+    }
+
     /// Its name in files, environment variables and statistics.
     pub const fn name(self) -> &'static str {
         match self {
