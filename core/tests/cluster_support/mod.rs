@@ -290,6 +290,7 @@ impl Fleet {
                 Action::Dial(conn) => self.dial(conn),
                 Action::Close(conn, _) => _ = self.open.remove(&conn),
                 Action::Ping(conn) => self.cluster.received(self.now, conn),
+                Action::Probe(_) => {}
                 Action::Assign { waiter, place } => self.assigned.push((waiter, place)),
             }
             self.cluster.audit();

@@ -10,7 +10,7 @@
 //! use plimsoll_core::time::Instant;
 //!
 //! let mut fleet = Fleet::new(Config { servers: 3, ..Config::default() });
-//! fleet.offer(500);
+//! fleet.offer(300);
 //! fleet.run_until(Instant::from_millis(2_000));
 //! fleet.set_condition(1, Condition::Slow(50));
 //! fleet.run_until(Instant::from_millis(4_000));
