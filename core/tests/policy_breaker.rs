@@ -302,9 +302,9 @@ fn the_last_failure_is_remembered_when_all_else_is_forgotten() {
     let mut breaker = breaker(Config::default());
     assert_eq!(breaker.stats(START).last_failure, None);
     call(&mut breaker, START, Failure);
-    call(&mut breaker, START + NANO, Success);
+    call(&mut breaker, START + Duration::from_nanos(1), Success);
     breaker.reset();
-    assert_eq!(breaker.stats(START + NANO).last_failure, Some(START));
+    assert_eq!(breaker.stats(START + Duration::from_nanos(1)).last_failure, Some(START));
 }
 
 #[test]
