@@ -56,6 +56,7 @@ impl Fleet {
         while let Some(action) = self.cluster.poll() {
             match action {
                 Action::Dial(conn) => assert!(self.cluster.connected(self.now, conn)),
+                Action::Probe(_) => {}
                 Action::Ping(conn) => self.cluster.received(self.now, conn),
                 Action::Assign { waiter, place } => self.assigned.push((waiter, place)),
                 Action::Close(conn, cause) => self.closed.push((self.now, conn, cause)),
