@@ -1,7 +1,7 @@
 //! What every runtime adapter must do, written once and run on each.
 //!
 //! An adapter is a [`Runtime`](plimsoll_core::drive::Runtime) whose drivers run on threads of its own, and a
-//! [`Dialer`](plimsoll_core::drive::Dialer). To prove a new
+//! [`Dialer`](plimsoll_core::drive::Dialer), which makes it a [`Timer`](plimsoll_core::drive::Timer) too. To prove a new
 //! one, add this crate to its dev-dependencies, and one test file, `tests/conformance.rs`:
 //!
 //! ```text
@@ -19,6 +19,7 @@
 //! adapter's own (its idiomatic handle, its resolver) it tests by itself.
 
 mod dialling;
+mod guarding;
 pub mod scenarios;
 mod support;
 
@@ -48,6 +49,9 @@ macro_rules! suite {
             errors_of_handlers_are_told,
             a_server_that_shuts_down_answers_what_it_took,
             handles_that_are_dropped_close_what_they_held,
+            a_guarded_call_that_takes_too_long_is_given_up,
+            a_guarded_call_that_is_dropped_gives_its_place_back,
+            a_guarded_call_is_made_until_it_has_failed_too_often,
         }
     };
     ($on:path: $($name:ident,)*) => {

@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::support::*;
 
 pub use crate::dialling::*;
+pub use crate::guarding::*;
 
 fn config<R: Runtime>(server: &Server<R>) -> ServiceConfig {
     ServiceConfig::new(server.local_addr().to_string())

@@ -13,13 +13,12 @@ use std::time::Duration;
 
 use mio::net::TcpListener;
 use mio::{Events, Poll};
-use plimsoll_core::drive::{Clock, ReadyList, Runtime};
+use plimsoll_core::drive::{Clock, ReadyList, Runtime, block_on};
 use plimsoll_core::policy::dial::Settings;
 
 use crate::names::Names;
 use crate::net::Net;
-use crate::park;
-use crate::reactor::{Reactor, WAKE, Watched};
+use crate::reactor::{Reactor, Timer, WAKE, Watched};
 
 /// Events taken at a time; what does not fit comes with the next turn.
 const EVENTS: usize = 1_024;
@@ -127,8 +126,9 @@ impl Loop {
     /// # Errors
     /// What the operating system says to waiting; the loop is of no use then.
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let next = self.shared.reactor.expire();
         self.shared.alarm.asleep.store(true, Ordering::SeqCst);
+        // After that: whoever sets a timer now, on another thread, ends the sleep.
+        let next = self.shared.reactor.expire();
         let alarm = Waker::from(self.shared.alarm.clone());
         let timeout = if self.ready.arm(&alarm) {
             Some(Duration::ZERO)
@@ -259,6 +259,15 @@ impl Mio {
         &self.handle.shared.names
     }
 
+    /// A timer that any thread may wait for: the loop is told, which may be asleep for longer.
+    pub(crate) fn timer(&self, length: Duration) -> Timer {
+        let Shared { reactor, alarm, .. } = &*self.handle.shared;
+        let mut timer = Timer::new(reactor.clone());
+        timer.set(reactor.clock.now() + length);
+        alarm.wake_by_ref();
+        timer
+    }
+
     /// Blocks until `future` is ready.
     ///
     /// # Panics
@@ -268,7 +277,7 @@ impl Mio {
             TURNING.get() != address(&self.handle.shared),
             "a handler has waited for the loop that it runs on: give that client a loop of its own"
         );
-        park::block_on(future)
+        block_on(future)
     }
 }
 

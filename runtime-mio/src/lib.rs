@@ -55,6 +55,23 @@
 //! That thread must not call what blocks on its own loop, since nobody else turns it. In a handler such a call panics,
 //! and the request is answered with `INTERNAL_ERROR`: a handler that calls on uses a client with another loop.
 //!
+//! Whatever else can fail is guarded by a circuit breaker with a name: a call of somebody's API, a query. It runs on the
+//! thread that calls, and needs no loop.
+//!
+//! ```
+//! use plimsoll_mio::{Breakers, Broken};
+//!
+//! # fn external_api_call() -> Result<u32, std::io::Error> { Ok(7) }
+//! let breakers = Breakers::new();
+//! let result = breakers.execute("external-api", || external_api_call());
+//! match result {
+//!     Ok(answer) => assert_eq!(answer, 7),
+//!     Err(Broken::Open { retry_after, .. }) => println!("not called: it has failed too often; again in {retry_after:?}"),
+//!     Err(error) => println!("called in vain: {error}"),
+//! }
+//! assert_eq!(breakers.stats("external-api").unwrap().successes, 1);
+//! ```
+//!
 //! Whom to dial, which connection takes a request, when to give up: all that is decided in [`plimsoll_core`], and is the
 //! same on every runtime. [`Mio`] is a [`Runtime`](plimsoll_core::drive::Runtime), so that machines of your own run on
 //! it just as well: see [`Driver`](plimsoll_core::drive::Driver).
@@ -63,13 +80,17 @@ mod client;
 mod event_loop;
 mod names;
 mod net;
-mod park;
 mod reactor;
 mod server;
 
 pub use client::{Call, Client, ClientBuilder, Events, Service};
 pub use event_loop::{Loop, Mio};
 pub use net::{Net, Tcp};
+pub use plimsoll_core::drive::breakers::{BreakerEvent, BreakerStats, Broken, TooManyNames};
 pub use plimsoll_core::drive::client::{CallError, Cause, ServiceConfig, ServiceEvent, Snapshot};
 pub use plimsoll_core::drive::server::{Ctx, HandlerError};
+pub use plimsoll_core::policy::breaker;
 pub use server::{Server, ServerBuilder};
+
+/// Circuit breakers by name, around code of any kind.
+pub type Breakers = plimsoll_core::drive::breakers::Breakers<plimsoll_core::drive::Clock>;

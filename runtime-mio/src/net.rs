@@ -46,8 +46,7 @@ impl Time for Mio {
 
 impl Timer for Mio {
     async fn sleep(&self, length: Duration) {
-        let mut timer = reactor::Timer::new(self.reactor().clone());
-        timer.set(self.now() + length);
+        let timer = self.timer(length);
         poll_fn(|cx| timer.poll(cx)).await;
     }
 }

@@ -34,6 +34,24 @@
 //! # }
 //! ```
 //!
+//! Whatever else can fail is guarded by a circuit breaker with a name: a call of somebody's API, a query.
+//!
+//! ```
+//! use plimsoll_smol::{Breakers, Broken};
+//!
+//! # async fn external_api_call() -> Result<u32, std::io::Error> { Ok(7) }
+//! # smol::block_on(async {
+//! let breakers = Breakers::new();
+//! let result = breakers.execute("external-api", async { external_api_call().await }).await;
+//! match result {
+//!     Ok(answer) => assert_eq!(answer, 7),
+//!     Err(Broken::Open { retry_after, .. }) => println!("not called: it has failed too often; again in {retry_after:?}"),
+//!     Err(error) => println!("called in vain: {error}"),
+//! }
+//! assert_eq!(breakers.stats("external-api").unwrap().successes, 1);
+//! # });
+//! ```
+//!
 //! Drivers run on smol's global executor: as many threads as the environment variable `SMOL_THREADS` says, one by
 //! default. Whom to dial, which connection takes a request, when to give up: all that is decided in
 //! [`plimsoll_core`], and is the same on every runtime. This crate supplies sockets, names and a timer ([`Net`]), and
@@ -43,13 +61,18 @@
 mod net;
 
 pub use net::{Net, Smol, Tcp};
+pub use plimsoll_core::drive::breakers::{BreakerEvent, BreakerStats, Broken, TooManyNames};
 pub use plimsoll_core::drive::client::{
     Call, CallError, Cause, Events, Service, ServiceConfig, ServiceEvent, Snapshot,
 };
 pub use plimsoll_core::drive::server::{Ctx, HandlerError};
+pub use plimsoll_core::policy::breaker;
 
 /// A client of many services, on smol.
 pub type Client = plimsoll_core::drive::client::Client<Smol>;
 
 /// A server of methods, on smol.
 pub type Server = plimsoll_core::drive::server::Server<Smol>;
+
+/// Circuit breakers by name, around futures of any kind.
+pub type Breakers = plimsoll_core::drive::breakers::Breakers<Smol>;

@@ -33,6 +33,25 @@
 //! # }
 //! ```
 //!
+//! Whatever else can fail is guarded by a circuit breaker with a name: a call of somebody's API, a query.
+//!
+//! ```
+//! use plimsoll_tokio::{Breakers, Broken};
+//!
+//! # async fn external_api_call() -> Result<u32, std::io::Error> { Ok(7) }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let breakers = Breakers::new();
+//! let result = breakers.execute("external-api", async { external_api_call().await }).await;
+//! match result {
+//!     Ok(answer) => assert_eq!(answer, 7),
+//!     Err(Broken::Open { retry_after, .. }) => println!("not called: it has failed too often; again in {retry_after:?}"),
+//!     Err(error) => println!("called in vain: {error}"),
+//! }
+//! assert_eq!(breakers.stats("external-api").unwrap().successes, 1);
+//! # }
+//! ```
+//!
 //! Whom to dial, which connection takes a request, when to give up: all that is decided in [`plimsoll_core`], and is the
 //! same on every runtime. This crate supplies sockets, names and a timer ([`Net`]), and spawns one task for each driver
 //! ([`Tokio`]). Machines of your own run on them just as well: see [`Driver`](plimsoll_core::drive::Driver).
@@ -40,13 +59,18 @@
 mod net;
 
 pub use net::{Net, Tcp, Tokio};
+pub use plimsoll_core::drive::breakers::{BreakerEvent, BreakerStats, Broken, TooManyNames};
 pub use plimsoll_core::drive::client::{
     Call, CallError, Cause, Events, Service, ServiceConfig, ServiceEvent, Snapshot,
 };
 pub use plimsoll_core::drive::server::{Ctx, HandlerError};
+pub use plimsoll_core::policy::breaker;
 
 /// A client of many services, on tokio.
 pub type Client = plimsoll_core::drive::client::Client<Tokio>;
 
 /// A server of methods, on tokio.
 pub type Server = plimsoll_core::drive::server::Server<Tokio>;
+
+/// Circuit breakers by name, around futures of any kind.
+pub type Breakers = plimsoll_core::drive::breakers::Breakers<Tokio>;

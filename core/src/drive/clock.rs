@@ -33,6 +33,12 @@ impl Clock {
     }
 }
 
+impl Default for Clock {
+    fn default() -> Self {
+        Self::start()
+    }
+}
+
 /// The length of a sleep from `now` to `deadline`, in whole milliseconds, rounded up: a timer that fires early costs
 /// a second sleep.
 pub(super) fn sleep_for(now: Instant, deadline: Instant) -> Duration {

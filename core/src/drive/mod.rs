@@ -7,6 +7,7 @@
 //!
 //! One driver owns one machine and all its sockets, in one task. More cores are more drivers.
 
+pub mod breakers;
 pub mod client;
 mod clock;
 mod connections;
@@ -15,6 +16,7 @@ mod driver;
 mod host;
 mod io;
 mod mailbox;
+mod park;
 pub mod server;
 mod timer;
 mod transport;
@@ -26,6 +28,7 @@ pub use driver::Driver;
 pub use host::Host;
 pub use io::{PollIo, fault_of};
 pub use mailbox::{Answer, Inbox, Key, Mailbox, NotSent, mailbox};
+pub use park::block_on;
 pub use timer::{Time, Timer};
 pub use transport::{Runtime, Transport};
 pub use wake::ReadyList;
