@@ -73,11 +73,9 @@ impl Cluster {
         let level = &self.levels[usize::from(priority)];
         let view = View {
             endpoints: &self.endpoints,
-            listed: &level.listed,
-            version: level.version,
-            calls: level.in_flight,
+            level,
+            slow_start: &self.config.slow_start,
             key: want.key,
-            slow_start: self.config.slow_start,
             now,
         };
         let candidate = |at: usize| self.candidate(&view, at);
@@ -167,7 +165,7 @@ impl Cluster {
 
     fn candidate(&self, view: &View<'_>, at: usize) -> Candidate {
         Candidate {
-            endpoint: self.named(view.listed[at]),
+            endpoint: self.named(view.level.listed[at]),
             in_flight: view.in_flight(at),
             cost: view.cost(at),
             weight: view.weight(at),

@@ -4,12 +4,10 @@ use alloc::vec::Vec;
 
 use super::endpoint::Counted;
 use crate::id::EndpointId;
-use crate::policy::Balancer;
 use crate::policy::panic::{self, Spread};
 
 #[derive(Clone, Debug)]
 pub(super) struct Level {
-    pub(super) balancer: Balancer,
     /// Endpoints that can take a request.
     pub(super) listed: Vec<EndpointId>,
     /// Counts the changes of the list, and of the weights in it.
@@ -29,9 +27,8 @@ pub(super) struct Level {
 }
 
 impl Level {
-    pub(super) fn new(balancer: Balancer) -> Self {
+    pub(super) fn new() -> Self {
         Level {
-            balancer,
             listed: Vec::new(),
             version: 0,
             serving: 0,

@@ -95,7 +95,8 @@ impl Cluster {
     fn make_levels(&mut self, now: Instant, priority: u8) {
         let before = self.levels.len();
         while self.levels.len() <= usize::from(priority) {
-            self.levels.push(Level::new(Balancer::new(self.config.strategy, &mut self.rng)));
+            self.levels.push(Level::new());
+            self.balancers.push(Balancer::new(self.config.strategy, &mut self.rng));
         }
         if before < self.levels.len() {
             (0..self.levels.len() as u8).for_each(|level| self.weigh_level(now, level));
@@ -215,7 +216,7 @@ impl Cluster {
             }
         }
         if !serves {
-            if let Some(prequal) = self.levels[usize::from(priority)].balancer.prequal() {
+            if let Some(prequal) = self.balancers[usize::from(priority)].prequal() {
                 prequal.forget(id.slot());
             }
             self.leave(now, id);

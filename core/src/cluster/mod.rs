@@ -99,6 +99,8 @@ pub struct Cluster {
     conns: Conns,
     /// By priority, up to the highest that any endpoint had.
     levels: Vec<Level>,
+    /// Of each level.
+    balancers: Vec<Balancer>,
     priorities: Priorities,
     /// The levels that take requests, as bits.
     taking: u8,
@@ -127,7 +129,7 @@ impl Cluster {
     /// A cluster without endpoints; all its chance comes from `seed`.
     pub fn new(config: Config, seed: u64) -> Self {
         let mut rng = Pcg::new(seed, 1);
-        let level = Level::new(Balancer::new(config.strategy, &mut rng));
+        let balancer = Balancer::new(config.strategy, &mut rng);
         let salt = Pcg::new(seed, 3).next_u64();
         Cluster {
             waiters: Waiters::new(config.waiters.get(), config.waiting_bytes.get()),
@@ -135,7 +137,8 @@ impl Cluster {
             rng,
             endpoints: Table::new(),
             conns: Table::new(),
-            levels: [level].into(),
+            levels: [Level::new()].into(),
+            balancers: [balancer].into(),
             priorities: Priorities::new(config.priorities),
             taking: 1,
             outliers: config.outliers.map(|outliers| Outliers::new(outliers, Instant::ZERO)),

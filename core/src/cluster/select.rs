@@ -195,29 +195,47 @@ impl Cluster {
     }
 
     fn pick_in(&mut self, now: Instant, priority: usize, want: Want) -> Option<EndpointId> {
+        if self.is_special(priority, want) {
+            return self.pick_specially(now, priority, want);
+        }
+        let level = &self.levels[priority];
+        let slow_start = &self.config.slow_start;
+        let view = View { endpoints: &self.endpoints, level, slow_start, key: want.key, now };
+        let at = self.balancers[priority].pick(&mut self.rng, &view)?;
+        Some(level.listed[at])
+    }
+
+    /// Whether there is more to a pick than the balancer's answer.
+    fn is_special(&self, priority: usize, want: Want) -> bool {
+        let level = &self.levels[priority];
+        want.avoid.is_some()
+            || self.explainer.is_some()
+            || match self.config.strategy {
+                Strategy::RoundRobin | Strategy::Random => level.seasoned < level.serving,
+                Strategy::Prequal => true,
+                _ => false,
+            }
+    }
+
+    /// Apart, so that the ordinary pick stays small.
+    #[inline(never)]
+    fn pick_specially(&mut self, now: Instant, priority: usize, want: Want) -> Option<EndpointId> {
         let before = self.explainer.is_some().then(|| self.rng.clone());
-        let level = &mut self.levels[priority];
+        let (level, balancer) = (&self.levels[priority], &mut self.balancers[priority]);
         let probed = before.is_some()
             && level.listed.len() >= PREQUAL_FLEET
-            && level.balancer.prequal().is_some_and(|prequal| prequal.probes(now) > 1);
-        let view = View {
-            endpoints: &self.endpoints,
-            listed: &level.listed,
-            version: level.version,
-            calls: level.in_flight,
-            key: want.key,
-            slow_start: self.config.slow_start,
-            now,
-        };
+            && balancer.prequal().is_some_and(|prequal| prequal.probes(now) > 1);
+        let slow_start = &self.config.slow_start;
+        let view = View { endpoints: &self.endpoints, level, slow_start, key: want.key, now };
         let mut passed_on = 0;
-        let mut at = level.balancer.pick(&mut self.rng, &view)?;
+        let mut at = balancer.pick(&mut self.rng, &view)?;
         if matches!(self.config.strategy, Strategy::RoundRobin | Strategy::Random) {
             // These two know no weights: a fresh endpoint passes on what its weight does not cover.
             while passed_on < REDRAWS
                 && let Some(factor) = view.ramp(view.at(at))
                 && u64::from(self.rng.next_u32()) >= factor
             {
-                at = level.balancer.pick(&mut self.rng, &view)?;
+                at = balancer.pick(&mut self.rng, &view)?;
                 passed_on += 1;
             }
         }
@@ -235,12 +253,12 @@ impl Cluster {
 
     /// Has a few endpoints asked how busy they are, for the next picks.
     fn probe(&mut self, priority: usize) {
-        let level = &mut self.levels[priority];
+        let level = &self.levels[priority];
         let len = level.listed.len();
         if len < PREQUAL_FLEET {
             return;
         }
-        let Some(prequal) = level.balancer.prequal() else { return };
+        let Some(prequal) = self.balancers[priority].prequal() else { return };
         for at in prequal.targets(&mut self.rng, len) {
             let standing = |conn: &ConnId| self.conns.get(*conn).is_some_and(Conn::is_open);
             let endpoint = self.endpoints.get(level.listed[at]);
@@ -256,7 +274,7 @@ impl Cluster {
     pub fn told_load(&mut self, now: Instant, conn: ConnId, load: Load) {
         let Some(id) = self.conns.get(conn).map(|conn| conn.endpoint) else { return };
         if let Some(endpoint) = self.endpoints.get(id)
-            && let Some(prequal) = self.levels[usize::from(endpoint.priority)].balancer.prequal()
+            && let Some(prequal) = self.balancers[usize::from(endpoint.priority)].prequal()
         {
             prequal.answered(now, id.slot(), load.in_flight, load.latency);
         }

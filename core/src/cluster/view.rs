@@ -1,7 +1,8 @@
 //! The endpoints of a level that can take a request, as its balancer sees them.
 
 use super::endpoint::Endpoint;
-use crate::id::{EndpointId, Table, kind};
+use super::level::Level;
+use crate::id::{Table, kind};
 use crate::policy::balance::Candidates;
 use crate::policy::fixed::{ONE, scale};
 use crate::policy::health_score::Score;
@@ -10,17 +11,15 @@ use crate::time::Instant;
 
 pub(super) struct View<'a> {
     pub(super) endpoints: &'a Table<kind::Endpoint, Endpoint>,
-    pub(super) listed: &'a [EndpointId],
-    pub(super) version: u64,
-    pub(super) calls: u64,
+    pub(super) level: &'a Level,
+    pub(super) slow_start: &'a slow_start::Config,
     pub(super) key: Option<u64>,
-    pub(super) slow_start: slow_start::Config,
     pub(super) now: Instant,
 }
 
 impl View<'_> {
     pub(super) fn at(&self, at: usize) -> &Endpoint {
-        self.endpoints.get(self.listed[at]).expect("a listed endpoint exists")
+        self.endpoints.get(self.level.listed[at]).expect("a listed endpoint exists")
     }
 
     /// How much of its weight a fresh endpoint has, in Q32; `None` for all others.
@@ -28,14 +27,14 @@ impl View<'_> {
         if endpoint.seasoned {
             return None;
         }
-        let factor = endpoint.ramp?.factor(self.slow_start, self.now);
+        let factor = endpoint.ramp?.factor(*self.slow_start, self.now);
         (factor < ONE).then_some(factor.max(1))
     }
 }
 
 impl Candidates for View<'_> {
     fn len(&self) -> usize {
-        self.listed.len()
+        self.level.listed.len()
     }
 
     fn in_flight(&self, at: usize) -> u32 {
@@ -82,7 +81,7 @@ impl Candidates for View<'_> {
     }
 
     fn slot(&self, at: usize) -> u32 {
-        self.listed[at].slot()
+        self.level.listed[at].slot()
     }
 
     fn name(&self, at: usize) -> u64 {
@@ -94,7 +93,7 @@ impl Candidates for View<'_> {
     }
 
     fn calls(&self) -> u64 {
-        self.calls
+        self.level.in_flight
     }
 
     fn now(&self) -> Instant {
@@ -102,6 +101,6 @@ impl Candidates for View<'_> {
     }
 
     fn version(&self) -> Option<u64> {
-        Some(self.version)
+        Some(self.level.version)
     }
 }
