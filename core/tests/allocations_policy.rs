@@ -56,7 +56,7 @@ impl Leaves {
         } else {
             self.outliers.succeeded(endpoint);
         }
-        self.outliers.tick(now, 0, drop);
+        self.outliers.tick(now, |_| false, drop);
         self.phi.heartbeat(now);
     }
 }

@@ -77,7 +77,8 @@ impl Cluster {
         }
         let Some(outliers) = &mut self.outliers else { return false };
         let mut changes = core::mem::take(&mut self.changes);
-        outliers.tick(now, self.open_beside_ejected, |change| changes.push(change));
+        let is_open = |id| self.endpoints.get(id).is_some_and(|endpoint| endpoint.out);
+        outliers.tick(now, is_open, |change| changes.push(change));
         for change in changes.drain(..) {
             match change {
                 outlier::Change::Ejected(ejection) => self.ejected(now, ejection),

@@ -195,9 +195,13 @@ impl Cluster {
 
     /// Whether connections are to be kept up that are not there.
     pub(super) fn wants_dial(&self, endpoint: &Endpoint) -> bool {
-        let kept = if self.draining { 0 } else { self.config.min_connections };
-        // What is too old is replaced, unless it has nothing to do.
-        let kept = kept.max(u32::from(endpoint.aged > 0 && !self.draining));
+        if self.draining {
+            return false;
+        }
+        // What is too old is replaced, unless it has nothing to do. And an endpoint that could not be reached counts against
+        // its level, which may get no requests for it: without need, nobody would ever find that it can be.
+        let one = endpoint.aged > 0 || !endpoint.reachable;
+        let kept = self.config.min_connections.max(u32::from(one));
         endpoint.serves() && endpoint.lasting() < min(kept, self.config.max_connections.get())
     }
 

@@ -187,11 +187,17 @@ impl Cluster {
             return if only.listed.is_empty() { None } else { self.pick_in(now, 0, want) };
         }
         let drawn = usize::from(self.priorities.pick(&mut self.rng));
-        let wanted = |level: &usize| self.priorities.shares()[*level] > 0 || *level == drawn;
-        let levels = core::iter::once(drawn).chain(0..self.levels.len());
-        let has_any = |level: &usize| self.levels.get(*level).is_some_and(|level| !level.listed.is_empty());
-        let level = levels.filter(wanted).find(has_any)?;
-        self.pick_in(now, level, want)
+        for level in core::iter::once(drawn).chain(0..self.levels.len()) {
+            let is_wanted = level == drawn || self.priorities.shares()[level] > 0;
+            let has_any = self.levels.get(level).is_some_and(|level| !level.listed.is_empty());
+            if is_wanted
+                && has_any
+                && let Some(id) = self.pick_in(now, level, want)
+            {
+                return Some(id);
+            }
+        }
+        None
     }
 
     fn pick_in(&mut self, now: Instant, priority: usize, want: Want) -> Option<EndpointId> {

@@ -151,7 +151,7 @@ struct Host {
 struct Candidate {
     /// In Q30.
     success: u64,
-    slot: u32,
+    endpoint: EndpointId,
     cause: Cause,
 }
 
@@ -232,9 +232,9 @@ impl Outliers {
         self.eject(now, endpoint.slot(), Cause::Consecutive(failures), open)
     }
 
-    /// Time has passed; early and repeated ticks change nothing. `open` as in [`failed`](Self::failed); `tell` hears of
-    /// every change, of those that come back first.
-    pub fn tick(&mut self, now: Instant, open: u32, mut tell: impl FnMut(Change)) {
+    /// Time has passed; early and repeated ticks change nothing. `is_open`: whether an endpoint is out because its breaker
+    /// is open, be it ejected or not; `tell` hears of every change, of those that come back first.
+    pub fn tick(&mut self, now: Instant, is_open: impl Fn(EndpointId) -> bool, mut tell: impl FnMut(Change)) {
         if now < self.next_sweep {
             return;
         }
@@ -242,8 +242,12 @@ impl Outliers {
         self.bring_back(now, &mut tell);
         let mut candidates = core::mem::take(&mut self.candidates);
         self.find_outliers(&mut candidates);
-        for candidate in worst(&mut candidates, self.room(open)) {
-            if let Some(ejection) = self.eject(now, candidate.slot, candidate.cause, open) {
+        // Counted only now: one that has come back with an open breaker still takes its place below the cap.
+        let mut open = self.open_beside_ejected(&is_open);
+        for candidate in worst(&mut candidates, self.room(0)) {
+            let own = u32::from(is_open(candidate.endpoint));
+            if let Some(ejection) = self.eject(now, candidate.endpoint.slot(), candidate.cause, open - own) {
+                open -= own;
                 tell(Change::Ejected(ejection));
             }
         }
@@ -293,6 +297,14 @@ impl Outliers {
 
     fn allowed(&self) -> u32 {
         self.config.most.of(u64::from(self.count)).min(u64::from(self.count.saturating_sub(1))) as u32
+    }
+
+    fn open_beside_ejected(&self, is_open: impl Fn(EndpointId) -> bool) -> u32 {
+        let in_use = (0..).zip(&self.hosts).filter_map(|(slot, host)| {
+            let host = host.as_ref().filter(|host| host.out_until.is_none())?;
+            Some(EndpointId::new(slot, host.generation))
+        });
+        in_use.filter(|id| is_open(*id)).count() as u32
     }
 
     fn eject(&mut self, now: Instant, slot: u32, cause: Cause, open: u32) -> Option<Ejection> {
@@ -347,7 +359,8 @@ impl Outliers {
             } else {
                 continue;
             };
-            candidates.push(Candidate { success, slot: slot as u32, cause });
+            let endpoint = EndpointId::new(slot as u32, host.generation);
+            candidates.push(Candidate { success, endpoint, cause });
         }
     }
 
@@ -390,10 +403,10 @@ impl Fleet {
 fn worst(candidates: &mut [Candidate], n: u32) -> &[Candidate] {
     let n = candidates.len().min(n as usize);
     if n < candidates.len() {
-        candidates.select_nth_unstable_by_key(n, |candidate| (candidate.success, candidate.slot));
+        candidates.select_nth_unstable_by_key(n, |candidate| (candidate.success, candidate.endpoint.slot()));
     }
     let worst = &mut candidates[..n];
-    worst.sort_unstable_by_key(|candidate| (candidate.success, candidate.slot));
+    worst.sort_unstable_by_key(|candidate| (candidate.success, candidate.endpoint.slot()));
     worst
 }
 
@@ -406,7 +419,8 @@ mod tests {
     struct Bench {
         outliers: Outliers,
         now: Instant,
-        /// How many breakers are open.
+        hosts: u32,
+        /// How many breakers are open, those of the last hosts.
         open: u32,
     }
 
@@ -414,7 +428,13 @@ mod tests {
         fn new(hosts: u32, config: Config) -> Self {
             let mut outliers = Outliers::new(config, Instant::ZERO);
             (0..hosts).for_each(|slot| outliers.add(id(slot)));
-            Bench { outliers, now: Instant::ZERO, open: 0 }
+            Bench { outliers, now: Instant::ZERO, hosts, open: 0 }
+        }
+
+        /// How many are out, beside one, because their breaker is open.
+        fn open_beside(&self, one: Option<u32>) -> u32 {
+            let open = self.hosts.saturating_sub(self.open)..self.hosts;
+            open.filter(|slot| Some(*slot) != one && !self.outliers.is_ejected(id(*slot))).count() as u32
         }
 
         fn answers(&mut self, slot: u32, successes: u32, failures: u32) {
@@ -423,7 +443,8 @@ mod tests {
                 let all = successes + failures;
                 let before = u64::from(n) * u64::from(failures) / u64::from(all);
                 if u64::from(n + 1) * u64::from(failures) / u64::from(all) > before {
-                    self.outliers.failed(self.now, id(slot), self.open);
+                    let open = self.open_beside(Some(slot));
+                    self.outliers.failed(self.now, id(slot), open);
                 } else {
                     self.outliers.succeeded(id(slot));
                 }
@@ -433,7 +454,8 @@ mod tests {
         fn sweep(&mut self) -> Vec<Change> {
             self.now = self.outliers.deadline();
             let mut changes = Vec::new();
-            self.outliers.tick(self.now, self.open, |change| changes.push(change));
+            let first_open = self.hosts.saturating_sub(self.open);
+            self.outliers.tick(self.now, |id| id.slot() >= first_open, |change| changes.push(change));
             changes
         }
 
@@ -498,6 +520,19 @@ mod tests {
         bench.open = 2;
         bench.answers(7, 0, 60);
         assert_eq!(bench.ejected(), []);
+    }
+
+    #[test]
+    fn one_that_comes_back_with_an_open_breaker_leaves_its_place_to_nobody() {
+        let mut bench = Bench::new(10, Config::default());
+        bench.answers(9, 0, 5);
+        bench.open = 1;
+        (0..2).for_each(|_| assert_eq!(bench.sweep(), []));
+        bench.answers(4, 0, 60);
+        assert_eq!(bench.sweep(), [Change::Returned(id(9))]);
+        // While it is out anyway, its own place is the one it would take.
+        bench.answers(9, 0, 60);
+        assert!(bench.outliers.is_ejected(id(9)));
     }
 
     #[test]
@@ -599,10 +634,10 @@ mod tests {
                 }
                 let out = bench.outliers.ejected();
                 let listed = (0..hosts).filter(|&slot| bench.outliers.is_ejected(id(slot))).count() as u32;
+                let all_out = out + bench.open_beside(None);
                 listed == out
                     && (out <= before
-                        || ((out + bench.open) * 1_000 <= config.most.as_per_mille() * hosts
-                            && out + bench.open < hosts))
+                        || (all_out * 1_000 <= config.most.as_per_mille() * hosts && all_out < hosts))
             })
         }
 

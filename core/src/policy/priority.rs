@@ -5,7 +5,7 @@
 //! rest spills to the next (Envoy, "Priority levels"). If all levels together are too weak, they share in proportion.
 //!
 //! Worse counts at once; better counts only after `hold`, and then as the worst of that time, so that a level that comes
-//! and goes does not drag the traffic along.
+//! and goes does not drag the traffic along. While no level counts for anything, better counts at once.
 //!
 //! ```
 //! use core::time::Duration;
@@ -101,6 +101,10 @@ impl Priorities {
         let level = &mut self.levels[usize::from(level).min(LEVELS - 1)];
         level.observe(capacity.min(u64::from(WHOLE)) as u32, until);
         level.known |= total > 0;
+        if self.levels.iter().all(|level| level.counted == 0) {
+            // Nobody serves whom the hold would spare a change.
+            self.levels.iter_mut().for_each(Level::count_at_once);
+        }
         self.share();
     }
 
@@ -160,12 +164,15 @@ impl Level {
     fn observe(&mut self, capacity: u32, until: Instant) {
         self.capacity = capacity;
         if capacity <= self.counted || !self.known {
-            self.counted = capacity;
-            self.recovering = None;
+            self.count_at_once();
             return;
         }
         let recovery = self.recovering.get_or_insert(Recovery { until, least: capacity });
         recovery.least = recovery.least.min(capacity);
+    }
+
+    fn count_at_once(&mut self) {
+        (self.counted, self.recovering) = (self.capacity, None);
     }
 
     /// Counts what has lasted for long enough; what is better still begins a time of its own.
@@ -285,6 +292,18 @@ mod tests {
         assert_eq!(levels.shares()[..2], [140, 860]);
         levels.tick(after(20_000));
         assert_eq!(levels.shares()[..2], [1_000, 0]);
+    }
+
+    #[test]
+    fn while_nobody_serves_who_is_back_counts_at_once() {
+        let mut levels = with(&[0, 0]);
+        levels.update(after(0), 1, 50, 100);
+        assert_eq!(levels.shares()[..2], [0, 1_000]);
+        levels.update(after(0), 0, 100, 100);
+        assert_eq!(levels.shares()[..2], [0, 1_000], "now somebody serves");
+        levels.update(after(1_000), 1, 0, 100);
+        assert_eq!(levels.shares()[..2], [1_000, 0], "and now nobody would");
+        assert_eq!(levels.deadline(), None);
     }
 
     #[test]

@@ -174,15 +174,6 @@ impl Fleet {
         all.find(|status| status.id == id).expect("an endpoint")
     }
 
-    /// What the priority levels take, as last told.
-    pub fn shares(&self) -> [u16; 8] {
-        let told = self.states.iter().rev().find_map(|state| match state {
-            StateEvent::Failover { shares } => Some(*shares),
-            _ => None,
-        });
-        told.unwrap_or([1_000, 0, 0, 0, 0, 0, 0, 0])
-    }
-
     pub fn checkout(&mut self, want: Want) -> Result<Place, Unplaced> {
         let place = self.cluster.checkout(self.now, want);
         self.run();
@@ -200,7 +191,7 @@ impl Fleet {
     /// A request that has to wait does so, under `key`.
     #[track_caller]
     pub fn wait(&mut self, key: u32, want: Want) {
-        assert_eq!(self.checkout(want), Err(Unplaced::Full));
+        assert_eq!(self.cluster.checkout(self.now, want), Err(Unplaced::Full));
         assert!(self.cluster.wait(key, 100, want));
         self.run();
     }
