@@ -292,7 +292,9 @@ mod tests {
     fn a_leader_without_followers_that_leaves_ends_the_flight() {
         let mut flights = flights(Config::default());
         let (first, _) = flights.join(7, 1).unwrap();
+        assert!(flights.is_in_flight(&7) && !flights.is_in_flight(&8));
         assert_eq!(flights.leave(first), Some(Left::Ended));
+        assert!(!flights.is_in_flight(&7));
         assert_eq!(flights.join(7, 2).unwrap().1, Role::Leader);
     }
 

@@ -358,6 +358,16 @@ mod tests {
     }
 
     #[test]
+    fn a_window_halves_or_doubles_the_limit_at_most_but_for_the_headroom() {
+        let mut service = Service::new(40, Config::default());
+        service.run(1_000, 100_000);
+        service.limit.limit = 101;
+        service.limit.window.is_limiting = true;
+        assert_eq!(service.limit.adapted(Some(u64::MAX)), 50 + 10);
+        assert_eq!(service.limit.adapted(Some(1)), 202 + 10);
+    }
+
+    #[test]
     fn it_never_exceeds_the_maximum() {
         let mut service = Service::new(usize::MAX, Config { maximum: 64, ..Config::default() });
         service.run(1_000, 1_000);

@@ -346,6 +346,7 @@ mod tests {
         cache.set_enabled(true);
         assert_eq!(cache.get(NOW, &1), None);
         cache.insert(NOW, 1, 5, 1).unwrap();
+        cache.set_enabled(true);
         assert_eq!(cache.get(NOW, &1), Some(&5));
         cache.clear();
         assert_eq!((cache.get(NOW, &1).copied(), cache.stats().entries), (None, 0));
@@ -363,7 +364,11 @@ mod tests {
                 now = now + Duration::from_secs(u64::from(gap) % 16);
                 let key = u32::from(key) % 24;
                 match size % 4 {
-                    0 => drop(cache.remove(&key)),
+                    0 => {
+                        let kept = cache.entries.find(&key).is_some();
+                        assert_eq!(cache.remove(&key), kept);
+                        assert!(!cache.contains(now, &key));
+                    }
                     1 => {
                         let good = model.get(&key).filter(|&&(_, at)| now.since(at) < Duration::from_secs(60));
                         let answer = cache.get(now, &key).copied();

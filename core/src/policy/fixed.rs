@@ -239,15 +239,17 @@ mod tests {
             u128::from(Ratio::per_mille(factor).of(value)) == exact.min(u128::from(u64::MAX))
         }
 
-        fn dividing_by_a_ratio_undoes_it_but_for_rounding(factor: u16, value: u32) -> bool {
-            let ratio = Ratio::per_mille(u32::from(factor) + 1_000);
-            let back = ratio.divide(ratio.of(u64::from(value)));
-            back <= u64::from(value) && u64::from(value) - back <= 1
+        fn a_ratio_divides_exactly(factor: u32, value: u64) -> bool {
+            let exact = (u128::from(value) * 1_000).checked_div(factor.into()).unwrap_or(u128::MAX);
+            u128::from(Ratio::per_mille(factor).divide(value)) == exact.min(u128::from(u64::MAX))
         }
     }
 
     #[test]
-    fn dividing_by_nothing_saturates() {
+    fn what_exceeds_64_bits_saturates() {
         assert_eq!(Ratio::per_mille(0).divide(1), u64::MAX);
+        assert_eq!(Ratio::per_mille(1_001).of(u64::MAX), u64::MAX);
+        assert_eq!(Ratio::per_mille(999).divide(u64::MAX), u64::MAX);
+        assert_eq!((Ratio::ONE.of(u64::MAX), Ratio::ONE.divide(u64::MAX)), (u64::MAX, u64::MAX));
     }
 }

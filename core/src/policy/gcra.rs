@@ -334,6 +334,13 @@ mod tests {
     }
 
     #[test]
+    fn a_quota_says_what_it_is() {
+        let quota = PER_SECOND.with_burst(count(3));
+        assert_eq!((quota.interval(), quota.burst()), (Duration::from_millis(100), 3));
+        assert_eq!(PER_SECOND.burst(), 10);
+    }
+
+    #[test]
     fn a_request_that_is_refused_is_not_counted() {
         let (mut state, now) = (Gcra::default(), Instant::from_millis(9));
         (0..10).for_each(|_| state.admit(now, PER_SECOND).unwrap());

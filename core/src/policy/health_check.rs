@@ -398,6 +398,7 @@ mod tests {
         let (due, late) = bench.ask();
         let end = bench.check.deadline();
         assert_eq!(end, due + Duration::from_secs(5));
+        assert_eq!(bench.check.tick(due, &mut bench.rng), None, "an early tick");
         let change = Change { from: None, to: Unhealthy };
         assert_eq!(bench.check.tick(end, &mut bench.rng), Some(Step::TimedOut(Some(change))));
         assert_eq!(bench.check.answered(end, late, Healthy, &mut bench.rng), None);
@@ -464,7 +465,8 @@ mod tests {
         assert_eq!(overall(&[Healthy, Unhealthy]), Degraded);
         assert_eq!(overall(&[Degraded, Unhealthy]), Unhealthy);
         assert_eq!(overall(&[Degraded]), Degraded);
-        assert_eq!([Healthy, Unhealthy].into_iter().collect::<Summary>().total(), 2);
+        let levels = [Healthy, Degraded, Degraded, Unhealthy, Unhealthy, Unhealthy, Unhealthy];
+        assert_eq!(levels.into_iter().collect::<Summary>().total(), 7);
     }
 
     quickcheck! {

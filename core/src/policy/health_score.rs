@@ -170,6 +170,15 @@ mod tests {
     }
 
     #[test]
+    fn thousandths_of_the_score_are_rounded_and_those_of_errors_are_not() {
+        // A mean of 5 ms takes 0.0004: 0.9996 is left.
+        assert_eq!(after([(50_000_000, true)]).score(0).as_per_mille(), 1_000);
+        let failed = after([(0, false), (0, true)]);
+        assert_eq!((failed.score(0).as_per_mille(), failed.error_per_mille()), (964, 90));
+        assert_eq!(after([(0, false); 3]).error_per_mille(), 271);
+    }
+
+    #[test]
     fn all_at_their_worst_is_zero() {
         assert_eq!(after([(u64::MAX, false); 300]).score(100).as_per_mille(), 0);
         assert_eq!(std::format!("{}", after([(0, true)]).score(0)), "1.000");

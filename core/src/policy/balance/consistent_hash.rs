@@ -183,13 +183,22 @@ mod tests {
     }
 
     #[test]
-    fn a_change_moves_about_one_key_in_n() {
+    fn a_newcomer_moves_one_key_in_n_and_all_of_those_to_itself() {
         for n in [2u32, 10, 50] {
-            let (before, after) = (ring(0..n), ring(0..=n));
-            let moved = keys(10_000).filter(|&key| owner(&before, key) != owner(&after, key)).count();
-            // A hundred points per member: a tenth is a standard deviation of its share.
-            let fair = 10_000 / (n as usize + 1);
-            assert!(moved > 0 && moved <= fair + fair / 2, "{n}: {moved} of {fair}");
+            let before = ring(0..n);
+            let mut moved = 0;
+            for newcomer in n..n + 30 {
+                let after = ring((0..n).chain([newcomer]));
+                for key in keys(2_000) {
+                    let owner_now = owner(&after, key);
+                    moved += u32::from(owner(&before, key) != owner_now);
+                    assert!(owner(&before, key) == owner_now || owner_now == Some(newcomer));
+                }
+            }
+            // With a hundred points the share of one newcomer has a standard deviation of a tenth of itself, and the mean
+            // of thirty one of a 55th: five of those.
+            let fair = 30 * 2_000 / (n + 1);
+            assert!(moved.abs_diff(fair) < fair / 11, "{n}: {moved} of {fair}");
         }
     }
 
