@@ -5,7 +5,7 @@ use std::time::Duration;
 use plimsoll_core::id::{ConnId, RequestId};
 use plimsoll_core::machine::{Action, Input, Machine};
 use plimsoll_core::policy::gcra::Quota;
-use plimsoll_core::policy::{concurrency, throttle};
+use plimsoll_core::policy::{concurrency, hedge, throttle};
 use plimsoll_core::service::client::{Client, Config, Event, Options};
 use plimsoll_core::service::{Uw, UwRequest};
 use plimsoll_core::time::Instant;
@@ -13,7 +13,11 @@ use plimsoll_core::wire::uw::{Limits, Mode, Step, decode_request, encode_respons
 
 const BURST: usize = 60;
 
-/// Bursts of requests, some of them idempotent, some cancelled before they are sent and some after, some that wait.
+/// How many milliseconds the slow answers come together.
+const SLOW: u64 = 5;
+
+/// Bursts of requests, some of them idempotent, some cancelled before they are sent and some after, some that wait, some
+/// so slow that they are hedged.
 struct Load {
     client: Client<Uw>,
     now: u64,
@@ -21,13 +25,16 @@ struct Load {
     requests: Vec<RequestId>,
     sent: Vec<u8>,
     answers: Vec<u8>,
+    /// Slow answers, by connection.
+    slow: Vec<Vec<u8>>,
+    answered: usize,
     ended: usize,
 }
 
 impl Load {
     fn new() -> Self {
         let mut config = Config::default();
-        config.cluster.in_flight = core::num::NonZeroU32::new(20).unwrap();
+        config.cluster.in_flight = core::num::NonZeroU32::new(10).unwrap();
         config.cluster.max_connections = core::num::NonZeroU32::new(2).unwrap();
         config.cluster.min_connections = 2;
         // All guards are on, and let everything through.
@@ -36,16 +43,20 @@ impl Load {
         config.throttle = Some(throttle::Config::default());
         config.concurrency =
             Some(concurrency::Config { minimum: enough, maximum: enough.get(), ..Default::default() });
+        config.hedging = Some(hedge::Config::default());
         let mut client = Client::new(Uw::default(), config, 7);
-        client.add_endpoint(Instant::ZERO, "users.internal:3001").unwrap();
+        client.add_endpoint(Instant::ZERO, "users-a.internal:3001").unwrap();
+        client.add_endpoint(Instant::ZERO, "users-b.internal:3001").unwrap();
         let (sent, answers) = (Vec::with_capacity(100_000), Vec::with_capacity(100_000));
         let mut load = Load {
             client,
             now: 0,
-            conns: Vec::with_capacity(2),
+            conns: Vec::with_capacity(4),
             requests: Vec::with_capacity(BURST),
             sent,
             answers,
+            slow: (0..4).map(|_| Vec::with_capacity(100_000)).collect(),
+            answered: 0,
             ended: 0,
         };
         for _ in 0..100 {
@@ -53,7 +64,7 @@ impl Load {
             load.client.handle(Instant::from_millis(load.now), Input::Tick);
             load.turn();
         }
-        assert_eq!(load.conns.len(), 2);
+        assert_eq!(load.conns.len(), 4);
         load
     }
 
@@ -84,11 +95,22 @@ impl Load {
         self.client.handle(now, Input::Sent(conn, self.sent.len()));
         self.answers.clear();
         let (mut rest, limits) = (&self.sent[..], Limits::default());
+        let at = self.conns.iter().position(|&other| other == conn).unwrap();
         while let Ok(Step::Frame(head)) = decode_request(rest, &limits, Mode::Strict) {
-            encode_response(&mut self.answers, head.id, &rest[head.content.clone()], &limits).unwrap();
+            self.answered += 1;
+            let answers =
+                if self.answered.is_multiple_of(23) { &mut self.slow[at] } else { &mut self.answers };
+            encode_response(answers, head.id, &rest[head.content.clone()], &limits).unwrap();
             rest = &rest[head.content.end..];
         }
         assert_eq!(self.client.feed(now, conn, &self.answers), self.answers.len());
+    }
+
+    fn serve_slow(&mut self, now: Instant) {
+        for (&conn, answers) in self.conns.iter().zip(&mut self.slow) {
+            assert_eq!(self.client.feed(now, conn, answers), answers.len());
+            answers.clear();
+        }
     }
 
     fn run(&mut self, requests: usize) {
@@ -97,6 +119,9 @@ impl Load {
             self.now += 1;
             let now = Instant::from_millis(self.now);
             self.client.handle(now, Input::Tick);
+            if self.now.is_multiple_of(SLOW) {
+                self.serve_slow(now);
+            }
             self.requests.clear();
             for n in 0..BURST {
                 let content = &[b' '; 300][..n * 5];
@@ -109,6 +134,8 @@ impl Load {
             }
             self.turn();
         }
+        self.serve_slow(Instant::from_millis(self.now));
+        self.turn();
     }
 }
 
@@ -118,6 +145,8 @@ fn a_warm_client_makes_100_000_requests_without_an_allocation() {
     load.run(10_000);
     let allocated = allocation_counter::measure(|| load.run(100_000));
     assert_eq!(allocated.count_total, 0, "{allocated:?}");
-    assert_eq!(load.client.metrics().failed, load.client.metrics().failures.cancelled);
+    let metrics = load.client.metrics();
+    assert_eq!(metrics.failed, metrics.failures.cancelled);
+    assert!(metrics.hedges > 100 && metrics.hedges_won > 10, "{} hedges", metrics.hedges);
     assert_eq!((load.client.status().in_flight, load.client.status().waiting), (0, 0));
 }

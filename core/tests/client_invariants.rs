@@ -9,8 +9,9 @@ use client_support::{Dial, Rig, Toy, Wire, limit, steady};
 use plimsoll_core::error::Fault;
 use plimsoll_core::id::{EndpointId, RequestId};
 use plimsoll_core::machine::{Input, Machine};
+use plimsoll_core::policy::fixed::Ratio;
 use plimsoll_core::policy::gcra::Quota;
-use plimsoll_core::policy::{breaker, concurrency, throttle};
+use plimsoll_core::policy::{breaker, concurrency, hedge, throttle};
 use plimsoll_core::service::Uw;
 use plimsoll_core::service::client::{Config, Options};
 use plimsoll_core::wire::uw;
@@ -19,9 +20,15 @@ use quickcheck::QuickCheck;
 /// What happens, and two numbers that say to whom and how much.
 type Op = (u8, u8, u8);
 
-fn config(shape: u8, guarded: bool) -> Config {
+/// `extras`: what is off by default, a bit each.
+fn config(shape: u8, extras: u8) -> Config {
     let mut config = steady();
-    if guarded {
+    if extras & 1 != 0 {
+        // The least is a delay that is soon over.
+        let (volume, percentile) = (1, Ratio::percent(50));
+        config.hedging = Some(hedge::Config { volume, percentile, hedges: 2, ..Default::default() });
+    }
+    if extras & 2 != 0 {
         let burst = Quota::new(limit(20), Duration::from_secs(1));
         config.rate_limit = Some(burst);
         config.throttle = Some(throttle::Config::default());
@@ -196,17 +203,17 @@ fn play<W: Wire>(wire: W, config: Config, ops: &[Op]) {
 
 #[test]
 fn over_uw_whatever_happens_every_request_ends_once_and_everything_comes_to_rest() {
-    fn check(shape: u8, guarded: bool, ops: Vec<Op>, resync: bool) {
+    fn check(shape: u8, extras: u8, ops: Vec<Op>, resync: bool) {
         let mode = if resync { uw::Mode::Resync } else { uw::Mode::Strict };
-        play(Uw { mode, ..Uw::default() }, config(shape, guarded), &ops);
+        play(Uw { mode, ..Uw::default() }, config(shape, extras), &ops);
     }
-    QuickCheck::new().quickcheck(check as fn(u8, bool, Vec<Op>, bool));
+    QuickCheck::new().quickcheck(check as fn(u8, u8, Vec<Op>, bool));
 }
 
 #[test]
 fn on_a_wire_without_ids_whatever_happens_every_request_ends_once_and_everything_comes_to_rest() {
-    fn check(shape: u8, guarded: bool, ops: Vec<Op>) {
-        play(Toy, config(shape, guarded), &ops);
+    fn check(shape: u8, extras: u8, ops: Vec<Op>) {
+        play(Toy, config(shape, extras), &ops);
     }
-    QuickCheck::new().quickcheck(check as fn(u8, bool, Vec<Op>));
+    QuickCheck::new().quickcheck(check as fn(u8, u8, Vec<Op>));
 }

@@ -5,6 +5,7 @@ mod client_support;
 use client_support::{ADDRESS, Dial, Done, Rig, limit, steady};
 use plimsoll_core::machine::{Input, Machine};
 use plimsoll_core::policy::Ratio;
+use plimsoll_core::policy::balance::Strategy;
 use plimsoll_core::service::Uw;
 use plimsoll_core::service::client::Config;
 
@@ -184,4 +185,31 @@ fn a_request_waits_out_a_dial_that_fails() {
     rig.pass_ms(1_000);
     rig.answer_everybody();
     rig.assert_answered(id, "{}");
+}
+
+#[test]
+fn requests_of_a_lost_connection_are_tried_again_at_another_endpoint() {
+    let mut config = steady();
+    config.cluster.min_connections = 2;
+    config.cluster.max_connections = limit(2);
+    config.cluster.strategy = Strategy::RoundRobin;
+    let mut rig = Rig::<Uw>::new(config);
+    rig.add("users-a.internal:3001");
+    rig.add("users-b.internal:3001");
+    rig.pass_ms(200);
+    assert_eq!(rig.open().len(), 4);
+    for _ in 0..16 {
+        rig.idempotent();
+    }
+    let lost = rig.open()[0];
+    let there = rig.peers[&lost].target.clone();
+    assert_eq!(rig.peers[&lost].frames.len(), 4);
+    rig.drop_conn(lost);
+    assert_eq!(rig.client.metrics().retries, 4);
+    let mut frames = [0; 2];
+    for conn in rig.open() {
+        let peer = &rig.peers[&conn];
+        frames[usize::from(peer.target == there)] += peer.frames.len();
+    }
+    assert_eq!(frames, [12, 4], "at the other endpoint, and where the connection was lost");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use client_support::{Toy, Wire, limit};
 use plimsoll_core::id::{EndpointId, RequestId};
+use plimsoll_core::policy::{concurrency, hedge};
 use plimsoll_core::service::Uw;
 use plimsoll_core::service::client::{Client, Config, Event, Options, StateEvent};
 use plimsoll_core::testing::laws::{self, Op, Subject};
@@ -39,6 +40,10 @@ fn small(seed: u64) -> Config {
     cluster.min_connections = (seed % 2) as u32;
     cluster.waiters = limit(3);
     cluster.breaker.recovery = Duration::from_secs(3);
+    if seed % 4 < 2 {
+        config.hedging = Some(hedge::Config { volume: 1, ..Default::default() });
+        config.concurrency = Some(concurrency::Config { minimum: limit(6), ..Default::default() });
+    }
     config
 }
 

@@ -94,7 +94,7 @@ impl<P: Protocol> Client<P> {
         self.cluster.proven(conn);
         let place = match self.requests.get(request).state {
             State::Placed(place) => place,
-            State::Free | State::Waiting | State::Ghost { .. } => {
+            State::Free | State::Waiting | State::Carried | State::Ghost { .. } => {
                 let link = &self.links[slot as usize];
                 let (ping, probe) = (link.ping == Some(request), link.probe == Some(request));
                 self.metrics.late_responses += u64::from(!ping && !probe);
@@ -120,16 +120,24 @@ impl<P: Protocol> Client<P> {
                 }
             }
         };
-        let leave = self.requests.get_mut(request).leave.take();
-        self.admission.settle(self.now, leave, fate);
-        let found = (self.requests.id(request), self.requests.get(request).tag);
-        self.metrics.latency.record(self.now.since(self.requests.get(request).taken));
-        self.requests.leave(&mut self.links[slot as usize].line, request);
-        let frame = self.requests.close(request);
-        if frame.capacity() > 0 {
-            self.frames.release(frame);
+        if let Some(hedging) = self.hedging.as_mut().filter(|_| matches!(fate, Fate::Answered)) {
+            hedging.record(self.now, self.now.since(place.since));
         }
+        let owner = self.requests.owner(request);
+        let leave = self.requests.get_mut(owner).leave.take();
+        self.admission.settle(self.now, leave, fate);
+        let found = (self.requests.id(owner), self.requests.get(owner).tag);
+        self.metrics.latency.record(self.now.since(self.requests.get(owner).taken));
+        self.requests.leave(&mut self.links[slot as usize].line, request);
         self.cluster.settle(self.now, place, outcome);
+        if owner == request {
+            self.drop_copy(self.now, request, breaker::Outcome::Ignored);
+        } else {
+            self.metrics.hedges_won += 1;
+            self.requests.unpair(owner);
+            self.drop_loser(self.now, owner, breaker::Outcome::Ignored);
+        }
+        self.forget(request);
         self.cluster.release(self.now, conn);
         Ok(Some(found))
     }

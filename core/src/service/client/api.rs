@@ -96,6 +96,10 @@ pub struct Metrics {
     pub rejections: Rejections,
     /// Times that a request was sent again.
     pub retries: u64,
+    /// Second copies that were sent because a request was slow.
+    pub hedges: u64,
+    /// Those of them that were answered first.
+    pub hedges_won: u64,
     /// From being taken to the answer, of all that were answered.
     pub latency: Histogram,
     /// Requests taken, by time.
@@ -193,6 +197,8 @@ impl Metrics {
         self.rejected += other.rejected;
         self.rejections.merge(&other.rejections);
         self.retries += other.retries;
+        self.hedges += other.hedges;
+        self.hedges_won += other.hedges_won;
         self.latency.merge(&other.latency);
         self.rate.merge(&other.rate);
         self.bytes_in += other.bytes_in;

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::cluster;
 use crate::policy::gcra::Quota;
-use crate::policy::{concurrency, retry_budget, throttle};
+use crate::policy::{concurrency, hedge, retry_budget, throttle};
 
 /// The options of a client.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,10 @@ pub struct Config {
     pub concurrency: Option<concurrency::Config>,
     /// How often requests may be made: as often as one likes by default.
     pub rate_limit: Option<Quota>,
+    /// Sends a second copy of an idempotent request that is slow to another endpoint, and takes the first answer: off by
+    /// default. A copy counts as one of the `attempts`, is paid for by the retry budget, and overtakes nobody who waits;
+    /// there are at most two at a time.
+    pub hedging: Option<hedge::Config>,
     /// How many of the requests may be tried again.
     pub retry_budget: retry_budget::Config,
     /// Bytes that parts of answers may hold, on all connections together, at least 512 KiB; above it,
@@ -41,6 +45,7 @@ impl Default for Config {
             throttle: None,
             concurrency: None,
             rate_limit: None,
+            hedging: None,
             retry_budget: retry_budget::Config::default(),
             receive_budget: NonZeroU32::new(64 << 20).expect("a limit above zero"),
             outcomes: NonZeroU32::new(65_536).expect("a limit above zero"),

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::admission::Fate;
 use super::requests::State;
 use super::{Client, CloseCause, Outcome};
-use crate::cluster::Unplaced;
+use crate::cluster::{Place, Unplaced};
 use crate::error::ProtocolError;
 use crate::id::{ConnId, RequestId};
 use crate::machine::Action;
@@ -63,31 +63,44 @@ impl<P: Protocol> Client<P> {
         outcome: breaker::Outcome,
         how: impl FnOnce(bool) -> How,
     ) {
-        let sent = self.requests.get(slot).sent;
+        let sent = self.drop_copy(now, slot, outcome) || self.requests.get(slot).sent;
         match self.requests.get(slot).state {
             State::Waiting => {
                 self.cluster.cancel_wait(now, slot);
                 self.finish(slot, how(sent));
             }
             State::Placed(place) => {
-                self.cluster.settle(now, place, outcome);
-                let leaves = self.take_back(place.conn.slot(), slot);
-                let how = how(sent || !leaves);
-                if leaves || P::HAS_IDS {
-                    self.requests.leave(&mut self.links[place.conn.index()].line, slot);
-                    self.finish(slot, how);
-                    self.cluster.release(now, place.conn);
-                } else {
-                    self.tell(slot, how);
-                    let request = self.requests.get_mut(slot);
-                    request.state = State::Ghost { conn: place.conn, holds_place: true };
-                    let frame = core::mem::take(&mut request.frame);
-                    self.frames.release(frame);
-                    self.requests.deadlines.remove(slot);
-                }
+                let left = self.take_off(now, slot, place, outcome);
+                self.finish(slot, how(sent || left));
             }
+            State::Carried => self.finish(slot, how(sent)),
             State::Free | State::Ghost { .. } => {}
         }
+    }
+
+    /// Takes what nobody waits for any more off its connection, and tells whether any byte of it had left. On a wire
+    /// without ids it then stays in line as a ghost, and keeps its place, until its answer has passed.
+    pub(super) fn take_off(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        place: Place,
+        outcome: breaker::Outcome,
+    ) -> bool {
+        self.cluster.settle(now, place, outcome);
+        let left = !self.take_back(place.conn.slot(), slot);
+        if left && !P::HAS_IDS {
+            let request = self.requests.get_mut(slot);
+            request.state = State::Ghost { conn: place.conn, holds_place: true };
+            let frame = core::mem::take(&mut request.frame);
+            self.keep_for_reuse(frame);
+            self.requests.deadlines.remove(slot);
+            self.requests.slow_at.remove(slot);
+        } else {
+            self.requests.leave(&mut self.links[place.conn.index()].line, slot);
+            self.cluster.release(now, place.conn);
+        }
+        left
     }
 
     /// Takes a frame out of the send queue if no byte of it has left: otherwise it would still run, after its caller
@@ -110,13 +123,19 @@ impl<P: Protocol> Client<P> {
         true
     }
 
-    /// Ends a request that stands in no line any more.
+    /// Ends a request that is on no connection any more, but for its ghost.
     fn finish(&mut self, slot: u32, how: How) {
         self.tell(slot, how);
-        let frame = self.requests.close(slot);
-        if frame.capacity() > 0 {
-            self.frames.release(frame);
+        self.forget(slot);
+    }
+
+    /// Gives a slot back, unless a ghost is in it.
+    pub(super) fn forget(&mut self, slot: u32) {
+        if matches!(self.requests.get(slot).state, State::Ghost { .. }) {
+            return;
         }
+        let frame = self.requests.close(slot);
+        self.keep_for_reuse(frame);
     }
 
     fn tell(&mut self, slot: u32, how: How) {
@@ -188,17 +207,18 @@ impl<P: Protocol> Client<P> {
     fn lose(&mut self, conn: u32, slot: u32, cause: CloseCause, charged: bool) -> bool {
         let place = match self.requests.get(slot).state {
             State::Placed(place) => place,
-            State::Free | State::Waiting | State::Ghost { .. } => {
+            State::Free | State::Waiting | State::Carried | State::Ghost { .. } => {
                 self.requests.close(slot);
                 return false;
             }
         };
-        let link = &self.links[conn as usize];
-        let sent_now = link.send.sent() > self.requests.get(slot).start;
-        let request = self.requests.get_mut(slot);
-        request.sent |= sent_now;
+        let sent_now = self.links[conn as usize].send.sent() > self.requests.get(slot).start;
         let at_fault = !charged && sent_now && cause.is_error();
         let outcome = if at_fault { breaker::Outcome::Failure } else { breaker::Outcome::Ignored };
+        self.cluster.settle(self.now, place, outcome);
+        let Some(slot) = self.lose_copy(slot, sent_now) else { return at_fault };
+        let link = &self.links[conn as usize];
+        let request = self.requests.get_mut(slot);
         let safe = !sent_now || request.idempotent;
         let sent = request.sent;
         let tries = request.attempts < self.config.attempts.get();
@@ -207,12 +227,11 @@ impl<P: Protocol> Client<P> {
             request.frame = self.frames.get();
             link.send.copy_range(request.start, end, &mut request.frame);
         }
-        self.cluster.settle(self.now, place, outcome);
         let closing = matches!(cause, CloseCause::Shutdown);
         if !closing && safe && tries && self.budget.withdraw(self.now) {
             let id = self.requests.renew(slot);
             self.protocol.set_id(&mut self.requests.get_mut(slot).frame, id);
-            self.requests.get_mut(slot).want.avoid = at_fault.then_some(place.endpoint);
+            self.requests.get_mut(slot).want.avoid = cause.is_error().then_some(place.endpoint);
             self.metrics.retries += 1;
             self.again.push(slot);
             return at_fault;

@@ -129,12 +129,14 @@ impl<P: Protocol> Client<P> {
         }
         let request = self.requests.deadlines.next().map(|at| (at, "a request's timeout"));
         let drain = self.draining.map(|at| (at, "the end of the drain"));
-        [request, drain, self.cluster.deadline()].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let slow = self.requests.slow_at.next().map(|at| (at, "a second copy of a slow request"));
+        [request, slow, drain, self.cluster.deadline()].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     fn tick(&mut self, now: Instant) {
         self.time_out(now);
         self.cluster.tick(now);
+        self.hedge_slow(now);
         if self.draining.is_some_and(|deadline| deadline <= now) && !self.is_finished() {
             self.catch_up();
             self.cut_short();

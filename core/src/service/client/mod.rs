@@ -44,6 +44,7 @@ mod answers;
 mod api;
 mod config;
 mod ending;
+mod hedging;
 mod machine;
 mod pings;
 mod requests;
@@ -69,6 +70,7 @@ use crate::machine::Action;
 use crate::policy::RetryBudget;
 use crate::policy::breaker::{self, Breaker};
 use crate::policy::health_check::Level as Health;
+use crate::policy::hedge::Hedging;
 use crate::rng::Pcg;
 use crate::sched::ReadyList;
 use crate::service::Protocol;
@@ -80,6 +82,8 @@ use requests::{Line, Requests, State};
 /// Frames and send chunks that are kept for reuse, at most.
 const SPARE_FRAMES: usize = 200;
 const SPARE_CHUNKS: usize = 64;
+/// The capacity of a new frame: most never grow, so that which of them a request gets is of no matter.
+const FRAME_BYTES: usize = 512;
 /// A frame with more capacity than this is not kept for reuse.
 const SPARE_FRAME_BYTES: usize = 8 * 1024;
 
@@ -96,6 +100,8 @@ pub struct Client<P> {
     send_pool: SendPool,
     frames: ObjectPool<Vec<u8>>,
     budget: RetryBudget,
+    /// What is slow, if slow requests are to have a second copy.
+    hedging: Option<Hedging>,
     /// Connections (by slot) with received bytes that nobody has looked at.
     ready: ReadyList,
     /// The answer that is lent next, settled already.
@@ -150,8 +156,9 @@ impl<P: Protocol> Client<P> {
             links: Vec::new(),
             receiver: Receiver::new(config.receive_budget.get() as usize),
             send_pool: SendPool::new(SPARE_CHUNKS),
-            frames: ObjectPool::new(Vec::new, clear_frame, 0, SPARE_FRAMES),
+            frames: ObjectPool::new(|| Vec::with_capacity(FRAME_BYTES), clear_frame, 0, SPARE_FRAMES),
             budget: RetryBudget::new(config.retry_budget, Instant::ZERO),
+            hedging: config.hedging.map(|hedging| Hedging::new(hedging, Instant::ZERO)),
             config,
             ready: ReadyList::new(),
             next: None,
@@ -223,6 +230,13 @@ impl<P: Protocol> Client<P> {
         let result = act(&mut self.cluster, now);
         self.catch_up();
         result
+    }
+
+    /// A frame that is needed no more; of a request that kept none, there is nothing to keep.
+    fn keep_for_reuse(&mut self, frame: Vec<u8>) {
+        if frame.capacity() > 0 {
+            self.frames.release(frame);
+        }
     }
 
     fn flush(&mut self, slot: u32) {
@@ -376,17 +390,28 @@ impl<P: Protocol> Client<P> {
     /// If a count is wrong.
     pub fn audit(&self) {
         self.cluster.audit();
-        let mut requests = Vec::from_iter(self.requests.taken());
-        let awaited = |&&slot: &&u32| !matches!(self.requests.get(slot).state, State::Ghost { .. });
+        let awaited = |slot: &u32| {
+            let has_caller = !matches!(self.requests.get(*slot).state, State::Ghost { .. });
+            has_caller && self.requests.owner(*slot) == *slot
+        };
         if let Some(limit) = self.admission.concurrency() {
-            let awaited = requests.iter().filter(awaited).count();
-            assert_eq!(limit.in_flight() as usize, awaited, "permits");
+            assert_eq!(limit.in_flight() as usize, self.requests.taken().filter(awaited).count(), "permits");
         }
+        let mut waiting = 0;
         for slot in self.requests.taken() {
+            let copy = self.requests.copy_of(slot);
             let on_conn = match self.requests.get(slot).state {
                 State::Placed(place) => place.conn,
                 State::Ghost { conn, .. } => conn,
-                State::Free | State::Waiting => continue,
+                State::Carried => {
+                    assert!(copy.is_some(), "nothing is left of request {slot}");
+                    continue;
+                }
+                State::Free | State::Waiting => {
+                    assert!(copy.is_none(), "request {slot} waits, and has a copy");
+                    waiting += 1;
+                    continue;
+                }
             };
             assert!(self.cluster.has_conn(on_conn), "request {slot} is on {on_conn}, which is gone");
             let mut line = self.links[on_conn.index()].line.first();
@@ -394,8 +419,12 @@ impl<P: Protocol> Client<P> {
                 line = line.and_then(|other| self.requests.after(other));
             }
             assert!(line.is_some(), "request {slot} is not in the line of {on_conn}");
-            requests.retain(|&other| other != slot);
+            if let Some(copy) = copy {
+                let state = self.requests.get(copy).state;
+                let State::Placed(place) = state else { panic!("copy {copy} of {slot}: {state:?}") };
+                assert_ne!(place.conn, on_conn, "both copies of {slot}");
+            }
         }
-        assert_eq!(requests.len() as u32, self.cluster.status().waiting, "requests that wait");
+        assert_eq!(waiting, self.cluster.status().waiting, "requests that wait");
     }
 }

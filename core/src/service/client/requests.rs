@@ -20,6 +20,8 @@ pub(super) enum State {
     Waiting,
     /// On a connection.
     Placed(Place),
+    /// Its own connection is lost; its second copy goes on.
+    Carried,
     /// Nobody cares any more, but its answer will come: a ping, or a request that was given up on a wire without
     /// ids. The latter still holds its place.
     Ghost {
@@ -45,6 +47,11 @@ pub(super) struct Request {
     pub(super) attempts: u8,
     pub(super) idempotent: bool,
     pub(super) want: Want,
+    /// How often a second copy was sent.
+    pub(super) hedges: u32,
+    /// Of a request, its second copy; of a second copy, its request.
+    partner: u32,
+    is_copy: bool,
     /// Whether any byte of an earlier attempt has left.
     pub(super) sent: bool,
     /// What it owes to the guards that let it in.
@@ -78,12 +85,15 @@ pub(super) struct Requests {
     slots: Vec<Request>,
     free: Vec<u32>,
     pub(super) deadlines: Deadlines,
+    /// When each of those that may have a second copy has waited for long.
+    pub(super) slow_at: Deadlines,
     salt: u64,
 }
 
 impl Requests {
     pub(super) fn new(salt: u64) -> Self {
-        Requests { slots: Vec::new(), free: Vec::new(), deadlines: Deadlines::new(), salt }
+        let (deadlines, slow_at) = (Deadlines::new(), Deadlines::new());
+        Requests { slots: Vec::new(), free: Vec::new(), deadlines, slow_at, salt }
     }
 
     /// How many slots are taken.
@@ -109,10 +119,15 @@ impl Requests {
                     attempts: 1,
                     idempotent: false,
                     want: Want::default(),
+                    hedges: 0,
+                    partner: NONE,
+                    is_copy: false,
                     sent: false,
                     leave: None,
                     frame: Vec::new(),
                 });
+                // Giving all of them back at once never allocates.
+                self.free.reserve(self.slots.len());
                 self.slots.len() as u32 - 1
             }
         };
@@ -123,6 +138,9 @@ impl Requests {
         request.attempts = 1;
         request.idempotent = false;
         request.want = Want::default();
+        request.hedges = 0;
+        request.partner = NONE;
+        request.is_copy = false;
         request.sent = false;
         slot
     }
@@ -130,6 +148,7 @@ impl Requests {
     /// Gives the slot back, and its kept frame to the caller.
     pub(super) fn close(&mut self, slot: u32) -> Vec<u8> {
         self.deadlines.remove(slot);
+        self.slow_at.remove(slot);
         let request = &mut self.slots[slot as usize];
         request.state = State::Free;
         request.generation = request.generation.wrapping_add(1);
@@ -152,8 +171,8 @@ impl Requests {
     /// The slot of a request that the caller still waits for.
     pub(super) fn find(&self, id: RequestId) -> Option<u32> {
         let request = self.slots.get(id.index())?;
-        let awaited = matches!(request.state, State::Waiting | State::Placed(_));
-        (awaited && request.first == id.generation()).then_some(id.slot())
+        let awaited = matches!(request.state, State::Waiting | State::Placed(_) | State::Carried);
+        (awaited && !request.is_copy && request.first == id.generation()).then_some(id.slot())
     }
 
     pub(super) fn wire_id(&self, slot: u32) -> WireId {
@@ -167,7 +186,7 @@ impl Requests {
         let on = match request.state {
             State::Placed(place) => place.conn,
             State::Ghost { conn, .. } => conn,
-            State::Free | State::Waiting => return None,
+            State::Free | State::Waiting | State::Carried => return None,
         };
         (on == conn && self.wire_id(slot) == id).then_some(slot)
     }
@@ -179,6 +198,33 @@ impl Requests {
         request.attempts += 1;
         request.state = State::Waiting;
         self.wire_id(slot)
+    }
+
+    /// `copy` is the second copy of `slot` from now on.
+    pub(super) fn pair(&mut self, slot: u32, copy: u32) {
+        self.slots[slot as usize].partner = copy;
+        self.slots[copy as usize].partner = slot;
+        self.slots[copy as usize].is_copy = true;
+    }
+
+    /// The second copy of a request, which is nobody's from now on.
+    pub(super) fn unpair(&mut self, slot: u32) -> Option<u32> {
+        let copy = self.copy_of(slot)?;
+        self.slots[slot as usize].partner = NONE;
+        self.slots[copy as usize].partner = NONE;
+        Some(copy)
+    }
+
+    /// The second copy of a request.
+    pub(super) fn copy_of(&self, slot: u32) -> Option<u32> {
+        let Request { partner, is_copy, .. } = self.slots[slot as usize];
+        (!is_copy && partner != NONE).then_some(partner)
+    }
+
+    /// The request that a slot is for: itself, or that of which it is the second copy.
+    pub(super) fn owner(&self, slot: u32) -> u32 {
+        let Request { partner, is_copy, .. } = self.slots[slot as usize];
+        if is_copy && partner != NONE { partner } else { slot }
     }
 
     /// All slots that are taken, in order.

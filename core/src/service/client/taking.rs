@@ -59,8 +59,6 @@ impl<P: Protocol> Client<P> {
                 let request = self.requests.get_mut(slot);
                 request.leave = leave;
                 request.tag = options.tag;
-                request.idempotent = options.idempotent;
-                request.want = want;
                 self.budget.deposit(now);
                 self.metrics.rate.record(now);
                 Ok(self.requests.id(slot))
@@ -86,6 +84,9 @@ impl<P: Protocol> Client<P> {
             Err(Unplaced::Rejected(rejected)) => return Err(rejected.into()),
         };
         let slot = self.requests.open(now);
+        let opened = self.requests.get_mut(slot);
+        opened.idempotent = options.idempotent;
+        opened.want = want;
         let encoded = match place {
             Some(place) => {
                 self.encode_on(place, slot, request, options.idempotent).map_err(RequestError::from)
@@ -97,8 +98,7 @@ impl<P: Protocol> Client<P> {
                 self.cluster.settle(now, place, breaker::Outcome::Ignored);
                 self.cluster.release(now, place.conn);
             }
-            let frame = self.requests.close(slot);
-            self.frames.release(frame);
+            self.forget(slot);
             return Err(error);
         }
         Ok(slot)
@@ -150,12 +150,12 @@ impl<P: Protocol> Client<P> {
         let request = self.requests.get_mut(slot);
         if !request.idempotent {
             let frame = core::mem::take(&mut request.frame);
-            self.frames.release(frame);
+            self.keep_for_reuse(frame);
         }
         self.stand_in_line(place, slot, start, end);
     }
 
-    fn stand_in_line(&mut self, place: Place, slot: u32, start: u64, end: u64) {
+    pub(super) fn stand_in_line(&mut self, place: Place, slot: u32, start: u64, end: u64) {
         let link = &mut self.links[place.conn.index()];
         self.requests.join(&mut link.line, slot);
         let request = self.requests.get_mut(slot);
@@ -165,6 +165,7 @@ impl<P: Protocol> Client<P> {
         request.state = State::Placed(place);
         request.start = start;
         request.len = (end - start) as u32;
+        self.expect_answer(slot, place.since);
         self.flush(place.conn.slot());
     }
 }
