@@ -152,9 +152,17 @@ impl Endpoint {
         wanted && self.serves() && !self.out && self.room(limit) > 0
     }
 
+    fn is_barred(&self) -> bool {
+        self.out || self.ejected || self.health == Health::Unhealthy
+    }
+
+    /// Whether it begins to serve now: it can, and has a connection.
+    pub(super) fn may_join(&self) -> bool {
+        self.serves() && !self.is_barred() && self.open > 0
+    }
+
     pub(super) fn count(&self) -> Counted {
-        let serving = self.serves();
-        let barred = self.out || self.ejected || self.health == Health::Unhealthy;
+        let (serving, barred) = (self.serves(), self.is_barred());
         Counted {
             serving,
             out: serving && self.out,

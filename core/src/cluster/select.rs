@@ -200,7 +200,7 @@ impl Cluster {
     }
 
     fn pick_in(&mut self, now: Instant, priority: usize, want: Want) -> Option<EndpointId> {
-        let before = self.explainer.is_some().then(|| self.rng.clone());
+        let strategy = self.config.strategy;
         let level = &mut self.levels[priority];
         let view = View {
             endpoints: &self.endpoints,
@@ -208,25 +208,24 @@ impl Cluster {
             version: level.version,
             calls: level.in_flight,
             key: want.key,
-            slow_start: self.config.slow_start,
+            slow_start: (strategy != Strategy::ConsistentHash).then_some(self.config.slow_start),
+            drawn: if level.seasoned < level.serving { self.rng.next_u32() } else { 0 },
             now,
         };
+        let drawn = view.drawn;
+        let mut before = self.explainer.is_some().then(|| self.rng.clone());
         let mut passed_on = 0;
         let mut at = level.balancer.pick(&mut self.rng, &view)?;
-        if matches!(self.config.strategy, Strategy::RoundRobin | Strategy::Random) {
-            // These two know no weights: a fresh endpoint passes on what its weight does not cover.
-            while passed_on < REDRAWS
-                && let Some(factor) = view.ramp(view.at(at))
-                && u64::from(self.rng.next_u32()) >= factor
-            {
-                at = level.balancer.pick(&mut self.rng, &view)?;
-                passed_on += 1;
-            }
+        // Those who build tables of weights have drawn by them already; the others may still have hit one that is fresh.
+        while !strategy.is_weighted() && passed_on < REDRAWS && !view.takes_part(at) {
+            before = before.map(|_| self.rng.clone());
+            at = level.balancer.pick(&mut self.rng, &view)?;
+            passed_on += 1;
         }
         let picked = level.listed[at];
         let id = if want.avoid == Some(picked) { self.another_than(picked)? } else { picked };
         if let Some(rng) = before {
-            let mut course = Course { rng, picked, avoided: id != picked, passed_on };
+            let mut course = Course { rng, drawn, picked, avoided: id != picked, passed_on };
             self.explain_pick(now, priority as u8, want, &mut course, id);
         }
         Some(id)
