@@ -48,6 +48,8 @@ pub(super) struct Endpoint {
     pub(super) counted: Counted,
     /// Its weight grows while it is fresh; `None` until its first connection stands.
     pub(super) ramp: Option<Ramp>,
+    /// Its weight counts for less than it is.
+    pub(super) ramping: bool,
     /// When to look at it again.
     pub(super) ramp_at: Option<Instant>,
     /// It has served for a whole ramp's time.
@@ -152,9 +154,17 @@ impl Endpoint {
         wanted && self.serves() && !self.out && self.room(limit) > 0
     }
 
+    fn is_barred(&self) -> bool {
+        self.out || self.ejected || self.health == Health::Unhealthy
+    }
+
+    /// Whether it begins to serve now: it can, and has a connection.
+    pub(super) fn may_join(&self) -> bool {
+        self.serves() && !self.is_barred() && self.open > 0
+    }
+
     pub(super) fn count(&self) -> Counted {
-        let serving = self.serves();
-        let barred = self.out || self.ejected || self.health == Health::Unhealthy;
+        let (serving, barred) = (self.serves(), self.is_barred());
         Counted {
             serving,
             out: serving && self.out,

@@ -125,7 +125,7 @@ pub struct Pick {
     pub of: u32,
     /// Those that could not.
     pub left: Left,
-    /// How often a fresh endpoint was drawn, and passed the request on.
+    /// How often a fresh endpoint was picked, and passed the request on.
     pub passed_on: u32,
     /// The endpoint that was picked first, and avoided because the request has failed there.
     pub avoided: Option<Named>,
@@ -162,8 +162,10 @@ pub struct Candidate {
     pub cost: u64,
     /// Its weight, in thousandths.
     pub weight: u32,
-    /// Its health score, from 0 to 1,000.
+    /// Its health score, from 0 to 1,000; 0 if it passes.
     pub score: u32,
+    /// It is fresh, and does not take part in this pick.
+    pub passes: bool,
 }
 
 /// Endpoints that could not take a request.
@@ -257,9 +259,9 @@ impl fmt::Display for Pick {
                     f,
                     "the cheaper of {} ({}) and {} ({}), drawn from {of} candidates",
                     one.endpoint,
-                    Cost(one.cost),
+                    Price(one),
                     other.endpoint,
-                    Cost(other.cost)
+                    Price(other)
                 )?,
                 Rule::Key(Some(key)) => write!(f, "by its key {key:016x} among {of} candidates")?,
                 Rule::Key(None) => write!(f, "drawn from {of} candidates, since it has no key")?,
@@ -276,6 +278,14 @@ impl fmt::Display for Pick {
             f.write_str("; in panic, health and ejections do not count")?;
         }
         self.left.fmt(f)
+    }
+}
+
+struct Price<'a>(&'a Candidate);
+
+impl fmt::Display for Price<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.passes { f.write_str("fresh, passes") } else { Cost(self.0.cost).fmt(f) }
     }
 }
 

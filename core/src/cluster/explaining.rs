@@ -37,6 +37,8 @@ impl Explainer {
 pub(super) struct Course {
     /// The chance as it was before.
     pub(super) rng: Pcg,
+    /// Who of the fresh took part.
+    pub(super) drawn: u32,
     pub(super) picked: EndpointId,
     pub(super) avoided: bool,
     pub(super) passed_on: u32,
@@ -74,8 +76,9 @@ impl Cluster {
         let view = View {
             endpoints: &self.endpoints,
             level,
-            slow_start: &self.config.slow_start,
             key: want.key,
+            slow_start: (self.config.strategy != Strategy::ConsistentHash).then_some(self.config.slow_start),
+            drawn: course.drawn,
             now,
         };
         let candidate = |at: usize| self.candidate(&view, at);
@@ -164,12 +167,14 @@ impl Cluster {
     }
 
     fn candidate(&self, view: &View<'_>, at: usize) -> Candidate {
+        let endpoint = view.at(at);
         Candidate {
             endpoint: self.named(view.level.listed[at]),
-            in_flight: view.in_flight(at),
-            cost: view.cost(at),
+            in_flight: view.load(endpoint),
+            cost: endpoint.ewma.cost(view.now, view.load(endpoint)),
             weight: view.weight(at),
             score: view.score(at),
+            passes: !self.config.strategy.is_weighted() && !view.takes_part(at),
         }
     }
 

@@ -33,8 +33,8 @@ impl Cluster {
         if moved {
             let open = endpoint.breaker.state(now) == breaker::State::Open;
             self.explain_trip(now, place.endpoint, transition, before, outcome == Outcome::Failure);
-            self.breaker_moved(now, place.endpoint, transition);
             self.set_out(place.endpoint, open);
+            self.breaker_moved(now, place.endpoint, transition);
         }
         moved |= self.compare(now, place.endpoint, outcome);
         if moved {
@@ -65,6 +65,7 @@ impl Cluster {
     fn ejected(&mut self, now: Instant, ejection: outlier::Ejection) {
         let outlier::Ejection { endpoint: id, cause, until } = ejection;
         self.change(id, |endpoint| endpoint.ejected = true);
+        self.unseason(id);
         self.explain_ejection(now, ejection);
         self.tell(StateEvent::Ejected { endpoint: id, cause, until });
         self.review(now, id);
@@ -106,7 +107,7 @@ impl Cluster {
         let before = core::mem::replace(&mut endpoint.health, health);
         if before != health {
             self.tell(StateEvent::Health { endpoint: id, to: health });
-            if before == Health::Unhealthy {
+            if before == Health::Unhealthy || health == Health::Unhealthy {
                 self.join(now, id);
             }
             self.review(now, id);
@@ -130,7 +131,7 @@ impl Cluster {
     fn breaker_moved(&mut self, now: Instant, id: EndpointId, transition: Option<breaker::Transition>) {
         if let Some(transition) = transition {
             self.tell(StateEvent::Breaker { endpoint: id, to: transition.to });
-            if transition.to == breaker::State::Closed {
+            if transition.to != breaker::State::HalfOpen {
                 self.join(now, id);
             }
         }
@@ -148,16 +149,23 @@ impl Cluster {
         self.open_beside_ejected += u32::from(endpoint.out && !endpoint.ejected);
     }
 
-    /// An endpoint begins to serve, for the first time or again: its weight grows, unless too few others carry theirs.
+    /// An endpoint begins to serve, for the first time or again: its weight grows, unless too few others carry theirs. As
+    /// long as it cannot serve it does not begin.
     pub(super) fn join(&mut self, now: Instant, id: EndpointId) {
+        self.unseason(id);
         let config = self.config.slow_start;
-        let Some(endpoint) = self.endpoints.get_mut(id).filter(|endpoint| endpoint.serves()) else { return };
+        let Some(endpoint) = self.endpoints.get_mut(id).filter(|endpoint| endpoint.may_join()) else {
+            return;
+        };
         let level = &mut self.levels[usize::from(endpoint.priority)];
-        level.seasoned -= u32::from(core::mem::take(&mut endpoint.seasoned));
         level.version += 1;
-        let ramp = Ramp::join(config, now, level.seasoned, level.serving);
+        // Those that are out carry nothing: after an outage of all, nobody is to begin slowly beside them.
+        let others = level.available - u32::from(endpoint.counted.available);
+        let ramp = Ramp::join(config, now, level.seasoned, others + 1);
         endpoint.ramp = Some(ramp);
         endpoint.ramp_at = Some(now);
+        endpoint.ramping = ramp.deadline(config, now).is_some();
+        level.ramping += u32::from(endpoint.ramping);
         self.season(now, id);
     }
 
@@ -174,18 +182,20 @@ impl Cluster {
         if ramp.is_seasoned(config, now) {
             (endpoint.ramp, endpoint.ramp_at, endpoint.seasoned) = (None, None, true);
             level.seasoned += 1;
+            level.ramping -= u32::from(core::mem::take(&mut endpoint.ramping));
         } else {
             let steps = if by_weight { RAMP_STEPS } else { 1 };
             endpoint.ramp_at = Some(now + (config.window / steps).max(super::LEAST));
         }
     }
 
-    /// An endpoint serves no more, or cannot be reached: what it carried before says nothing about its return.
+    /// An endpoint serves no more, is out, or cannot be reached: what it carried before says nothing about its return.
     pub(super) fn unseason(&mut self, id: EndpointId) {
         let Some(endpoint) = self.endpoints.get_mut(id) else { return };
         (endpoint.ramp, endpoint.ramp_at) = (None, None);
-        let seasoned = core::mem::take(&mut endpoint.seasoned);
-        self.levels[usize::from(endpoint.priority)].seasoned -= u32::from(seasoned);
+        let level = &mut self.levels[usize::from(endpoint.priority)];
+        level.seasoned -= u32::from(core::mem::take(&mut endpoint.seasoned));
+        level.ramping -= u32::from(core::mem::take(&mut endpoint.ramping));
     }
 
     /// Brings the counts of an endpoint's level up to date, and what follows from them: who is a candidate in it, and

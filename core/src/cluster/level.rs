@@ -22,6 +22,8 @@ pub(super) struct Level {
     pub(super) available: u32,
     /// Of those that serve, the ones that have done so for a while.
     pub(super) seasoned: u32,
+    /// Of those that serve, the ones whose weight still grows.
+    pub(super) ramping: u32,
     pub(super) in_flight: u64,
     pub(super) spread: Spread,
 }
@@ -36,6 +38,7 @@ impl Level {
             barred: 0,
             available: 0,
             seasoned: 0,
+            ramping: 0,
             in_flight: 0,
             spread: Spread::Available,
         }

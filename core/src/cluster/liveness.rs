@@ -125,6 +125,7 @@ impl Cluster {
     pub fn retire(&mut self, now: Instant, conn: ConnId) -> bool {
         let Some(state) = self.conns.get_mut(conn).filter(|state| state.is_open()) else { return false };
         let before = core::mem::replace(&mut state.age, Age::Retiring);
+        state.expires = None;
         let (id, in_flight) = (state.endpoint, state.in_flight);
         if before == Age::Retiring {
             return true;

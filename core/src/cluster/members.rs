@@ -80,6 +80,7 @@ impl Cluster {
             counted: Counted::default(),
             ramp: None,
             ramp_at: None,
+            ramping: false,
             seasoned: false,
             ewma: PeakEwma::new(self.config.ewma, now),
             score: HealthScore::default(),

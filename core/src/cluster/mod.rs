@@ -378,6 +378,8 @@ impl Cluster {
             assert!(endpoint.listed.is_none_or(|at| level.listed[at] == id), "where {id} is listed");
             let dialable = self.dialable.contains(id.slot());
             assert_eq!(dialable, self.may_dial(endpoint), "whether {id} is dialable");
+            let barred = endpoint.counted.barred || !endpoint.counted.serving;
+            assert!(!barred || !endpoint.seasoned, "{id} does not serve, and is seasoned");
             let ejected = self.outliers.as_ref().is_some_and(|outliers| outliers.is_ejected(id));
             assert_eq!(endpoint.ejected, ejected, "whether {id} is ejected");
         }
@@ -394,7 +396,9 @@ impl Cluster {
             assert_eq!(level.serving, count(&|endpoint| endpoint.counted.serving), "serving at {at}");
             assert_eq!(level.out, count(&|endpoint| endpoint.counted.out), "out at {at}");
             assert_eq!(level.available, count(&|endpoint| endpoint.counted.available), "available at {at}");
+            assert_eq!(level.barred, count(&|endpoint| endpoint.counted.barred), "barred at {at}");
             assert_eq!(level.seasoned, count(&|endpoint| endpoint.seasoned), "seasoned at {at}");
+            assert_eq!(level.ramping, count(&|endpoint| endpoint.ramping), "ramping at {at}");
             let of_level = self.endpoints.iter().filter(|(_, endpoint)| endpoint.priority == at);
             let in_flight: u64 = of_level.map(|(_, endpoint)| u64::from(endpoint.in_flight)).sum();
             assert_eq!(level.in_flight, in_flight, "in flight at {at}");

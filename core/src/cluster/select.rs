@@ -205,45 +205,38 @@ impl Cluster {
             return self.pick_specially(now, priority, want);
         }
         let level = &self.levels[priority];
-        let slow_start = &self.config.slow_start;
-        let view = View { endpoints: &self.endpoints, level, slow_start, key: want.key, now };
+        let view = View { endpoints: &self.endpoints, level, key: want.key, slow_start: None, drawn: 0, now };
         let at = self.balancers[priority].pick(&mut self.rng, &view)?;
         Some(level.listed[at])
     }
 
     /// Whether there is more to a pick than the balancer's answer.
     fn is_special(&self, priority: usize, want: Want) -> bool {
-        let level = &self.levels[priority];
-        want.avoid.is_some()
+        self.levels[priority].ramping > 0
+            || want.avoid.is_some()
             || self.explainer.is_some()
-            || match self.config.strategy {
-                Strategy::RoundRobin | Strategy::Random => level.seasoned < level.serving,
-                Strategy::Prequal => true,
-                _ => false,
-            }
+            || self.config.strategy == Strategy::Prequal
     }
 
     /// Apart, so that the ordinary pick stays small.
     #[inline(never)]
     fn pick_specially(&mut self, now: Instant, priority: usize, want: Want) -> Option<EndpointId> {
-        let before = self.explainer.is_some().then(|| self.rng.clone());
+        let strategy = self.config.strategy;
         let (level, balancer) = (&self.levels[priority], &mut self.balancers[priority]);
+        let drawn = if level.ramping > 0 { self.rng.next_u32() } else { 0 };
+        let slow_start = (strategy != Strategy::ConsistentHash).then_some(self.config.slow_start);
+        let view = View { endpoints: &self.endpoints, level, key: want.key, slow_start, drawn, now };
+        let mut before = self.explainer.is_some().then(|| self.rng.clone());
         let probed = before.is_some()
             && level.listed.len() >= PREQUAL_FLEET
             && balancer.prequal().is_some_and(|prequal| prequal.probes(now) > 1);
-        let slow_start = &self.config.slow_start;
-        let view = View { endpoints: &self.endpoints, level, slow_start, key: want.key, now };
         let mut passed_on = 0;
         let mut at = balancer.pick(&mut self.rng, &view)?;
-        if matches!(self.config.strategy, Strategy::RoundRobin | Strategy::Random) {
-            // These two know no weights: a fresh endpoint passes on what its weight does not cover.
-            while passed_on < REDRAWS
-                && let Some(factor) = view.ramp(view.at(at))
-                && u64::from(self.rng.next_u32()) >= factor
-            {
-                at = balancer.pick(&mut self.rng, &view)?;
-                passed_on += 1;
-            }
+        // Those who build tables of weights have drawn by them already; the others may still have hit one that is fresh.
+        while !strategy.is_weighted() && passed_on < REDRAWS && !view.takes_part(at) {
+            before = before.map(|_| self.rng.clone());
+            at = balancer.pick(&mut self.rng, &view)?;
+            passed_on += 1;
         }
         let picked = level.listed[at];
         if self.config.strategy == Strategy::Prequal {
@@ -251,7 +244,7 @@ impl Cluster {
         }
         let id = if want.avoid == Some(picked) { self.another_than(picked)? } else { picked };
         if let Some(rng) = before {
-            let mut course = Course { rng, picked, avoided: id != picked, passed_on, probed };
+            let mut course = Course { rng, drawn, picked, avoided: id != picked, passed_on, probed };
             self.explain_pick(now, priority as u8, want, &mut course, id);
         }
         Some(id)

@@ -12,8 +12,12 @@ use crate::time::Instant;
 pub(super) struct View<'a> {
     pub(super) endpoints: &'a Table<kind::Endpoint, Endpoint>,
     pub(super) level: &'a Level,
-    pub(super) slow_start: &'a slow_start::Config,
     pub(super) key: Option<u64>,
+    /// `None`: a fresh endpoint counts like the others. A key belongs to its endpoint, fresh or not, and the bound of
+    /// `consistent_hash` is made of what is really in flight.
+    pub(super) slow_start: Option<slow_start::Config>,
+    /// Decides who of the fresh takes part in this pick.
+    pub(super) drawn: u32,
     pub(super) now: Instant,
 }
 
@@ -27,8 +31,21 @@ impl View<'_> {
         if endpoint.seasoned {
             return None;
         }
-        let factor = endpoint.ramp?.factor(*self.slow_start, self.now);
+        let factor = endpoint.ramp?.factor(self.slow_start?, self.now);
         (factor < ONE).then_some(factor.max(1))
+    }
+
+    /// A fresh endpoint takes part in as many picks as its weight allows. Were its load or its cost only counted for more,
+    /// it would never be the best of a quiet fleet, and begin with nothing instead of a little.
+    pub(super) fn takes_part(&self, at: usize) -> bool {
+        self.ramp(self.at(at)).is_none_or(|factor| u64::from(self.drawn) < factor)
+    }
+
+    /// The requests on an endpoint; on a fresh one as many as it would have at its full weight.
+    pub(super) fn load(&self, endpoint: &Endpoint) -> u32 {
+        let load = u64::from(endpoint.in_flight);
+        let load = self.ramp(endpoint).map_or(load, |factor| load.saturating_mul(ONE) / factor);
+        u32::try_from(load).unwrap_or(u32::MAX)
     }
 }
 
@@ -38,26 +55,12 @@ impl Candidates for View<'_> {
     }
 
     fn in_flight(&self, at: usize) -> u32 {
-        let endpoint = self.at(at);
-        match self.ramp(endpoint) {
-            None => endpoint.in_flight,
-            // As many as it would have at its full weight, the next one counted: half a weight, twice the load.
-            Some(factor) => {
-                let load = (u64::from(endpoint.in_flight) + 1).saturating_mul(ONE) / factor;
-                u32::try_from(load - 1).unwrap_or(u32::MAX)
-            }
-        }
+        if self.takes_part(at) { self.load(self.at(at)) } else { u32::MAX }
     }
 
     fn cost(&self, at: usize) -> u64 {
         let endpoint = self.at(at);
-        let cost = endpoint.ewma.cost(self.now, endpoint.in_flight);
-        match self.ramp(endpoint) {
-            None => cost,
-            Some(factor) => {
-                u64::try_from(u128::from(cost) * u128::from(ONE) / u128::from(factor)).unwrap_or(u64::MAX)
-            }
-        }
+        if self.takes_part(at) { endpoint.ewma.cost(self.now, self.load(endpoint)) } else { u64::MAX }
     }
 
     fn weight(&self, at: usize) -> u32 {
@@ -72,12 +75,13 @@ impl Candidates for View<'_> {
 
     fn score(&self, at: usize) -> u32 {
         let endpoint = self.at(at);
-        let score = match endpoint.score.score(endpoint.in_flight) {
-            // One that has answered would keep all calls from those that nobody has asked yet, whose score is 0.5.
-            Score::NO_DATA => 1_000,
+        match endpoint.score.score(self.load(endpoint)) {
+            _ if !self.takes_part(at) => 0,
+            // One that has answered would keep all calls from those that nobody has asked yet, whose score is 0.5. One call
+            // is enough to ask.
+            Score::NO_DATA if endpoint.in_flight == 0 => 1_000,
             score => score.as_per_mille(),
-        };
-        self.ramp(endpoint).map_or(score, |factor| scale(u64::from(score), factor) as u32)
+        }
     }
 
     fn slot(&self, at: usize) -> u32 {
