@@ -323,7 +323,6 @@ impl World {
             given.settled = true;
             self.cluster.settle(self.now, given.place, outcome[usize::from(n / 64)]);
         }
-        _ = outcome;
     }
 
     fn pass(&mut self, time: Duration) {
