@@ -228,8 +228,12 @@ impl Cluster {
 
     /// Lets the levels that take requests be dialled for them, and only those.
     pub(super) fn review_shares(&mut self) {
+        if self.levels.len() < 2 {
+            return;
+        }
+        let nobody = self.priorities.is_nobody_well();
         let shares = self.priorities.shares().iter().enumerate();
-        let taking = shares.fold(0, |taking, (level, share)| taking | u8::from(*share > 0) << level);
+        let taking = shares.fold(0, |taking, (level, share)| taking | u8::from(nobody || *share > 0) << level);
         if core::mem::replace(&mut self.taking, taking) == taking {
             return;
         }
