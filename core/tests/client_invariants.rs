@@ -6,11 +6,13 @@ mod client_support;
 use std::time::Duration;
 
 use client_support::{Dial, Rig, Toy, Wire, limit, steady};
+use plimsoll_core::cluster::EndpointOptions;
 use plimsoll_core::error::Fault;
 use plimsoll_core::id::{EndpointId, RequestId};
 use plimsoll_core::machine::{Input, Machine};
 use plimsoll_core::policy::fixed::Ratio;
 use plimsoll_core::policy::gcra::Quota;
+use plimsoll_core::policy::health_check::Level;
 use plimsoll_core::policy::{breaker, concurrency, hedge, throttle};
 use plimsoll_core::service::Uw;
 use plimsoll_core::service::client::{Config, Options};
@@ -21,7 +23,7 @@ use quickcheck::QuickCheck;
 type Op = (u8, u8, u8);
 
 /// `extras`: what is off by default, a bit each.
-fn config(shape: u8, extras: u8) -> Config {
+fn config(shape: u16, extras: u8) -> Config {
     let mut config = steady();
     if extras & 1 != 0 {
         // The least is a delay that is soon over.
@@ -35,6 +37,17 @@ fn config(shape: u8, extras: u8) -> Config {
         config.concurrency = Some(concurrency::Config { samples: limit(5), ..Default::default() });
     }
     let cluster = &mut config.cluster;
+    let features = shape / 144;
+    cluster.max_age = (features % 2 == 1).then_some(Duration::from_millis(700));
+    cluster.subset = (features / 2 % 2 == 1).then(|| limit(1 + u32::from(shape % 2)));
+    cluster.priorities.hold = Duration::from_millis(600);
+    cluster.slow_start.window = Duration::from_millis(900);
+    if let Some(outliers) = &mut cluster.outliers {
+        outliers.consecutive = limit(2);
+        outliers.sweep = Duration::from_millis(400);
+        outliers.base = Duration::from_millis(500);
+        outliers.most = Ratio::percent(60);
+    }
     cluster.in_flight = limit(1 + u32::from(shape % 4));
     cluster.max_connections = limit(1 + u32::from(shape / 4 % 3));
     cluster.min_connections = u32::from(shape / 12 % 3);
@@ -66,7 +79,7 @@ impl<W: Wire> Play<W> {
     fn step(&mut self, (what, whom, much): Op) {
         let open = self.rig.open();
         let conn = open.get(usize::from(whom) % open.len().max(1)).copied();
-        match what % 20 {
+        match what % 22 {
             0..=5 => {
                 let timeout = (much % 4 != 0).then_some(Duration::from_millis(u64::from(much) * 4));
                 let options = Options { timeout, idempotent: whom % 2 == 0, ..Options::default() };
@@ -118,13 +131,30 @@ impl<W: Wire> Play<W> {
             18 => {
                 if much % 2 == 0 && self.endpoints.len() < 4 {
                     let address = format!("users-{whom}.internal:3001");
-                    let added = self.rig.client.add_endpoint(self.rig.now, &address);
+                    let options = EndpointOptions { priority: whom % 3, weight: 1 };
+                    let added = self.rig.client.add_endpoint_with(self.rig.now, &address, options);
                     self.endpoints.extend(added);
                     self.rig.run();
                 } else if !self.endpoints.is_empty() {
                     let endpoint = self.endpoints.swap_remove(usize::from(whom) % self.endpoints.len());
                     self.rig.remove(endpoint);
                 }
+            }
+            19 => {
+                if let Some(&endpoint) = self.endpoints.get(usize::from(whom) % self.endpoints.len().max(1)) {
+                    let (client, now) = (&mut self.rig.client, self.rig.now);
+                    match much % 4 {
+                        0 => _ = client.drain_endpoint(now, endpoint),
+                        1 => _ = client.set_health(now, endpoint, Level::Unhealthy),
+                        2 => _ = client.set_health(now, endpoint, Level::Healthy),
+                        _ => _ = client.resume_endpoint(now, endpoint),
+                    }
+                    self.rig.run();
+                }
+            }
+            20 => {
+                self.rig.client.scale(self.rig.now, u32::from(much % 4));
+                self.rig.run();
             }
             _ => {
                 let dialled = self.rig.dials.get(usize::from(whom) % self.rig.dials.len().max(1));
@@ -153,6 +183,9 @@ impl<W: Wire> Play<W> {
         self.rig.drains = true;
         self.rig.window = usize::MAX;
         self.rig.dial = Dial::Succeeds;
+        for &endpoint in &self.endpoints {
+            self.rig.client.resume_endpoint(self.rig.now, endpoint);
+        }
         self.rig.run();
         for _ in 0..40 {
             for conn in self.rig.open() {
@@ -203,17 +236,17 @@ fn play<W: Wire>(wire: W, config: Config, ops: &[Op]) {
 
 #[test]
 fn over_uw_whatever_happens_every_request_ends_once_and_everything_comes_to_rest() {
-    fn check(shape: u8, extras: u8, ops: Vec<Op>, resync: bool) {
+    fn check(shape: u16, extras: u8, ops: Vec<Op>, resync: bool) {
         let mode = if resync { uw::Mode::Resync } else { uw::Mode::Strict };
         play(Uw { mode, ..Uw::default() }, config(shape, extras), &ops);
     }
-    QuickCheck::new().quickcheck(check as fn(u8, u8, Vec<Op>, bool));
+    QuickCheck::new().quickcheck(check as fn(u16, u8, Vec<Op>, bool));
 }
 
 #[test]
 fn on_a_wire_without_ids_whatever_happens_every_request_ends_once_and_everything_comes_to_rest() {
-    fn check(shape: u8, extras: u8, ops: Vec<Op>) {
+    fn check(shape: u16, extras: u8, ops: Vec<Op>) {
         play(Toy, config(shape, extras), &ops);
     }
-    QuickCheck::new().quickcheck(check as fn(u8, u8, Vec<Op>));
+    QuickCheck::new().quickcheck(check as fn(u16, u8, Vec<Op>));
 }

@@ -193,6 +193,30 @@ fn without_a_first_level_the_next_takes_everything_even_after_all_were_gone() {
 }
 
 #[test]
+fn where_no_level_is_well_the_first_one_with_anybody_panics() {
+    // Nobody in the first level at all.
+    let mut fleet = Fleet::new(config(), 0);
+    let only = fleet.add_at(1);
+    fleet.set_health(only, Level::Unhealthy);
+    assert_eq!(fleet.take().endpoint, only);
+
+    // Nobody in it that can be reached.
+    let mut fleet = self::fleet(config(), &[1, 1, 1]);
+    let [first, second, third] = fleet.endpoints[..] else { unreachable!() };
+    fleet.set_health(second, Level::Unhealthy);
+    fleet.set_health(third, Level::Unhealthy);
+    assert_eq!(fleet.take().endpoint, first);
+    fleet.cut_off(first);
+    assert_eq!(fleet.take().endpoint, second);
+
+    // On demand, all of them are dialled.
+    let mut fleet = self::fleet(Config { min_connections: 0, ..config() }, &[0, 1]);
+    fleet.set_health(fleet.endpoints[0], Level::Unhealthy);
+    fleet.wait(1, Want::default());
+    assert!(fleet.place_of(1).is_some());
+}
+
+#[test]
 fn those_who_wait_go_to_the_level_that_takes_over() {
     let narrow = || Config { in_flight: limit(1), max_connections: limit(1), ..config() };
     // However the first level goes.

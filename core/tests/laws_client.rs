@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use client_support::{Toy, Wire, limit};
+use plimsoll_core::cluster::EndpointOptions;
 use plimsoll_core::id::{EndpointId, RequestId};
+use plimsoll_core::policy::fixed::Ratio;
 use plimsoll_core::policy::{concurrency, hedge};
 use plimsoll_core::service::Uw;
 use plimsoll_core::service::client::{Client, Config, Event, Options, StateEvent};
@@ -40,7 +42,16 @@ fn small(seed: u64) -> Config {
     cluster.min_connections = (seed % 2) as u32;
     cluster.waiters = limit(3);
     cluster.breaker.recovery = Duration::from_secs(3);
-    if seed % 4 < 2 {
+    cluster.max_age = (seed / 2 % 2 == 1).then_some(Duration::from_secs(5));
+    cluster.subset = (seed / 4 % 2 == 1).then(|| limit(1));
+    cluster.slow_start.window = Duration::from_secs(4);
+    cluster.priorities.hold = Duration::from_secs(2);
+    if let Some(outliers) = &mut cluster.outliers {
+        outliers.sweep = Duration::from_secs(1);
+        outliers.consecutive = limit(2);
+        outliers.most = Ratio::percent(50);
+    }
+    if seed / 16 % 4 < 2 {
         config.hedging = Some(hedge::Config { volume: 1, ..Default::default() });
         config.concurrency = Some(concurrency::Config { minimum: limit(6), ..Default::default() });
     }
@@ -52,8 +63,11 @@ impl<W: Wire + Default> Subject for Surroundings<W> {
 
     fn new(seed: u64) -> (Self, Client<W>) {
         let mut client = Client::new(W::default(), small(seed), seed);
+        // One level, or one behind the other.
         for n in 0..2 {
-            client.add_endpoint(Instant::ZERO, &format!("users-{n}.internal:3001")).unwrap();
+            let options = EndpointOptions { priority: n * (seed / 8 % 2) as u8, weight: 1 };
+            let address = format!("users-{n}.internal:3001");
+            client.add_endpoint_with(Instant::ZERO, &address, options).unwrap();
         }
         let (heard, unanswered, asked_of) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let wire = std::marker::PhantomData;

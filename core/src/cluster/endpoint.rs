@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::id::{ConnId, EndpointId, Table, kind};
+use crate::policy::breaker;
 use crate::policy::health_check::Level as Health;
 use crate::policy::panic::Spread;
 use crate::policy::{Backoff, Breaker, HealthScore, Heartbeat, PeakEwma, Ramp};
@@ -158,9 +159,10 @@ impl Endpoint {
         self.out || self.ejected || self.health == Health::Unhealthy
     }
 
-    /// Whether it begins to serve now: it can, and has a connection.
-    pub(super) fn may_join(&self) -> bool {
-        self.serves() && !self.is_barred() && self.open > 0
+    /// Whether it begins to serve now: it has a connection, and is not on probation only.
+    pub(super) fn may_join(&self, now: Instant) -> bool {
+        let closed = self.breaker.state(now) == breaker::State::Closed;
+        self.serves() && closed && !self.is_barred() && self.open > 0
     }
 
     pub(super) fn count(&self) -> Counted {

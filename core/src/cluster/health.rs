@@ -131,9 +131,7 @@ impl Cluster {
     fn breaker_moved(&mut self, now: Instant, id: EndpointId, transition: Option<breaker::Transition>) {
         if let Some(transition) = transition {
             self.tell(StateEvent::Breaker { endpoint: id, to: transition.to });
-            if transition.to != breaker::State::HalfOpen {
-                self.join(now, id);
-            }
+            self.join(now, id);
         }
     }
 
@@ -154,7 +152,7 @@ impl Cluster {
     pub(super) fn join(&mut self, now: Instant, id: EndpointId) {
         self.unseason(id);
         let config = self.config.slow_start;
-        let Some(endpoint) = self.endpoints.get_mut(id).filter(|endpoint| endpoint.may_join()) else {
+        let Some(endpoint) = self.endpoints.get_mut(id).filter(|endpoint| endpoint.may_join(now)) else {
             return;
         };
         let level = &mut self.levels[usize::from(endpoint.priority)];
@@ -234,8 +232,13 @@ impl Cluster {
 
     /// Lets the levels that take requests be dialled for them, and only those.
     pub(super) fn review_shares(&mut self) {
+        if self.levels.len() < 2 {
+            return;
+        }
+        let nobody = self.priorities.is_nobody_well();
         let shares = self.priorities.shares().iter().enumerate();
-        let taking = shares.fold(0, |taking, (level, share)| taking | u8::from(*share > 0) << level);
+        let taking =
+            shares.fold(0, |taking, (level, share)| taking | u8::from(nobody || *share > 0) << level);
         if core::mem::replace(&mut self.taking, taking) == taking {
             return;
         }

@@ -188,10 +188,9 @@ impl Cluster {
         }
         let drawn = usize::from(self.priorities.pick(&mut self.rng));
         for level in core::iter::once(drawn).chain(0..self.levels.len()) {
-            let is_wanted = level == drawn || self.priorities.shares()[level] > 0;
-            let has_any = self.levels.get(level).is_some_and(|level| !level.listed.is_empty());
-            if is_wanted
-                && has_any
+            let takes_any = self.taking & (1 << level) != 0;
+            if takes_any
+                && self.levels.get(level).is_some_and(|level| !level.listed.is_empty())
                 && let Some(id) = self.pick_in(now, level, want)
             {
                 return Some(id);

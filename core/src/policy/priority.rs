@@ -101,11 +101,16 @@ impl Priorities {
         let level = &mut self.levels[usize::from(level).min(LEVELS - 1)];
         level.observe(capacity.min(u64::from(WHOLE)) as u32, until);
         level.known |= total > 0;
-        if self.levels.iter().all(|level| level.counted == 0) {
+        if self.is_nobody_well() {
             // Nobody serves whom the hold would spare a change.
             self.levels.iter_mut().for_each(Level::count_at_once);
         }
         self.share();
+    }
+
+    /// Whether no level counts for anything. Level 0 has the whole share then, and whoever has anybody may take it.
+    pub fn is_nobody_well(&self) -> bool {
+        self.levels.iter().all(|level| level.counted == 0)
     }
 
     /// When a level fails back.
@@ -297,8 +302,9 @@ mod tests {
     #[test]
     fn while_nobody_serves_who_is_back_counts_at_once() {
         let mut levels = with(&[0, 0]);
+        assert!(levels.is_nobody_well());
         levels.update(after(0), 1, 50, 100);
-        assert_eq!(levels.shares()[..2], [0, 1_000]);
+        assert_eq!((levels.shares()[..2].to_vec(), levels.is_nobody_well()), (alloc::vec![0, 1_000], false));
         levels.update(after(0), 0, 100, 100);
         assert_eq!(levels.shares()[..2], [0, 1_000], "now somebody serves");
         levels.update(after(1_000), 1, 0, 100);

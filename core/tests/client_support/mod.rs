@@ -380,7 +380,11 @@ impl<W: Wire> Rig<W> {
         assert!(status.waiting <= cluster.waiters.get(), "{status:?}");
         let room = u64::from(status.connections) * u64::from(cluster.in_flight.get());
         assert!(u64::from(status.in_flight) <= room, "{status:?}");
-        let most = u64::from(status.endpoints) * u64::from(cluster.max_connections.get());
+        let mut most = u64::from(status.endpoints) * u64::from(cluster.max_connections.get());
+        if cluster.max_age.is_some() {
+            // Those too old serve until their successors stand, and then finish what they have.
+            most = 2 * most + u64::from(status.in_flight);
+        }
         assert!(u64::from(status.connections + status.dialing) <= most, "{status:?}");
         let ended = self.done.len() as u64;
         let metrics = self.client.metrics();
