@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use plimsoll_core::drive::{Dialer, Dials, Runtime, Time, Timer};
 use plimsoll_core::id::ConnId;
-use plimsoll_core::policy::dial::Settings;
+use plimsoll_core::policy::dial::MemoryConfig;
 use plimsoll_core::time::Instant;
 
 use crate::support::*;
@@ -56,7 +56,8 @@ fn dialled<R: Runtime + Dialer>(
     addresses: Vec<SocketAddr>,
     silent: Option<SocketAddr>,
 ) -> io::Result<SocketAddr> {
-    let mut dials = Dials::new(Named { runtime: runtime.clone(), addresses, silent }, Settings::default());
+    let mut dials =
+        Dials::new(Named { runtime: runtime.clone(), addresses, silent }, MemoryConfig::default());
     let (tell, told) = mpsc::channel();
     runtime.spawn(async move {
         dials.start(ConnId::new(0, 0), "users.internal:80");

@@ -218,7 +218,7 @@ fn a_name_may_have_a_configuration_of_its_own_which_may_change() {
     breakers.configure(API, Config { mode, ..Config::default() }).unwrap();
     fail(&breakers, API, 1);
     assert_eq!(state(&breakers, API), State::Open);
-    fail(&breakers, "another", 4);
+    fail(&breakers, "another", 2);
 
     assert!(breakers.update_config("another", |config| config.mode = mode));
     assert_eq!(state(&breakers, "another"), State::Closed, "what was before stays");
@@ -226,8 +226,11 @@ fn a_name_may_have_a_configuration_of_its_own_which_may_change() {
     assert_eq!(state(&breakers, "another"), State::Open);
     assert!(!breakers.update_config("nobody", |_| unreachable!()));
 
-    breakers.configure("another", Config { recovery: RECOVERY * 2, ..Config::default() }).unwrap();
+    breakers.configure("another", Config { mode, recovery: RECOVERY * 2, ..Config::default() }).unwrap();
     assert_eq!(breakers.stats("another").unwrap().next_attempt, Some(RECOVERY), "it has begun");
+    breakers.reset("another");
+    fail(&breakers, "another", 1);
+    assert_eq!(breakers.stats("another").unwrap().next_attempt, Some(RECOVERY * 2));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use mio::net::TcpListener;
 use mio::{Events, Poll};
 use plimsoll_core::drive::{Clock, ReadyList, Runtime, block_on};
-use plimsoll_core::policy::dial::Settings;
+use plimsoll_core::policy::dial::MemoryConfig;
 
 use crate::names::Names;
 use crate::net::Net;
@@ -113,11 +113,11 @@ impl Loop {
     /// What clients and servers are made with that are to run on this loop.
     pub fn handle(&mut self) -> Mio {
         if let Some(handle) = self.handle.upgrade() {
-            return Mio { handle, dial: Settings::default() };
+            return Mio { handle, dial: MemoryConfig::default() };
         }
         let handle = Arc::new(Handle { shared: self.shared.clone() });
         self.handle = Arc::downgrade(&handle);
-        Mio { handle, dial: Settings::default() }
+        Mio { handle, dial: MemoryConfig::default() }
     }
 
     /// Waits until something happens, for `timeout` at most (`None`: for as long as it takes), and lets every driver
@@ -219,7 +219,7 @@ impl std::fmt::Debug for Loop {
 #[derive(Clone)]
 pub struct Mio {
     handle: Arc<Handle>,
-    dial: Settings,
+    dial: MemoryConfig,
 }
 
 struct Handle {
@@ -246,8 +246,8 @@ impl Mio {
         Ok(mio)
     }
 
-    /// Dials in another way than that of [`Settings::default`]: head starts, and how long what was learnt counts.
-    pub fn dialling(self, dial: Settings) -> Self {
+    /// Dials in another way than that of [`MemoryConfig::default`]: head starts, and how long what was learnt counts.
+    pub fn dialling(self, dial: MemoryConfig) -> Self {
         Mio { dial, ..self }
     }
 

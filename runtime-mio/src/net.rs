@@ -10,7 +10,7 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use plimsoll_core::drive::{Dialer, Dials, PollIo, Time, Timer, Transport};
 use plimsoll_core::id::ConnId;
-use plimsoll_core::policy::dial::Settings;
+use plimsoll_core::policy::dial::MemoryConfig;
 use plimsoll_core::time::Instant;
 use socket2::{SockRef, TcpKeepalive};
 
@@ -31,7 +31,7 @@ pub struct Net {
 }
 
 impl Net {
-    pub(crate) fn new(mio: Mio, dial: Settings, listener: Option<Watched<TcpListener>>) -> Self {
+    pub(crate) fn new(mio: Mio, dial: MemoryConfig, listener: Option<Watched<TcpListener>>) -> Self {
         let reactor = mio.reactor().clone();
         let timer = reactor::Timer::new(reactor.clone());
         Net { reactor, listener, dials: Dials::new(mio, dial), timer }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use plimsoll_core::drive::{Clock, Dialer, Dials, PollIo, Runtime, Time, Timer, Transport};
 use plimsoll_core::id::ConnId;
-use plimsoll_core::policy::dial::Settings;
+use plimsoll_core::policy::dial::MemoryConfig;
 use plimsoll_core::time::Instant;
 use smol::Async;
 use socket2::{SockRef, TcpKeepalive};
@@ -21,18 +21,18 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 pub struct Smol {
     clock: Clock,
-    dial: Settings,
+    dial: MemoryConfig,
 }
 
 impl Default for Smol {
     fn default() -> Self {
-        Smol { clock: Clock::start(), dial: Settings::default() }
+        Smol { clock: Clock::start(), dial: MemoryConfig::default() }
     }
 }
 
 impl Smol {
-    /// Dials in another way than that of [`Settings::default`]: head starts, and how long what was learnt counts.
-    pub fn dialling(self, dial: Settings) -> Self {
+    /// Dials in another way than that of [`MemoryConfig::default`]: head starts, and how long what was learnt counts.
+    pub fn dialling(self, dial: MemoryConfig) -> Self {
         Smol { dial, ..self }
     }
 }

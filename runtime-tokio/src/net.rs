@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use plimsoll_core::drive::{Clock, Dialer, Dials, PollIo, Runtime, Time, Timer, Transport};
 use plimsoll_core::id::ConnId;
-use plimsoll_core::policy::dial::Settings;
+use plimsoll_core::policy::dial::MemoryConfig;
 use plimsoll_core::time::Instant;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,18 +27,18 @@ const BACKLOG: i32 = 4096;
 #[derive(Clone, Copy, Debug)]
 pub struct Tokio {
     clock: Clock,
-    dial: Settings,
+    dial: MemoryConfig,
 }
 
 impl Default for Tokio {
     fn default() -> Self {
-        Tokio { clock: Clock::start(), dial: Settings::default() }
+        Tokio { clock: Clock::start(), dial: MemoryConfig::default() }
     }
 }
 
 impl Tokio {
-    /// Dials in another way than that of [`Settings::default`]: head starts, and how long what was learnt counts.
-    pub fn dialling(self, dial: Settings) -> Self {
+    /// Dials in another way than that of [`MemoryConfig::default`]: head starts, and how long what was learnt counts.
+    pub fn dialling(self, dial: MemoryConfig) -> Self {
         Tokio { dial, ..self }
     }
 }

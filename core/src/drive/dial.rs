@@ -18,7 +18,7 @@ use super::clock::sleep_for;
 use super::{ReadyList, Timer, fault_of};
 use crate::id::ConnId;
 use crate::map::Seed;
-use crate::policy::dial::{Dial, Memory, Outcome, Settings};
+use crate::policy::dial::{Dial, Memory, MemoryConfig, Outcome};
 use crate::rng::Pcg;
 use crate::time::Instant;
 
@@ -56,9 +56,9 @@ type Pending<Io> = Pin<Box<dyn Future<Output = io::Result<Io>> + Send>>;
 
 impl<D: Dialer> Dials<D> {
     /// None.
-    pub fn new(dialer: D, settings: Settings) -> Self {
+    pub fn new(dialer: D, config: MemoryConfig) -> Self {
         let seed = RandomState::new().build_hasher().finish();
-        let memory = Memory::new(settings, Seed::new(&mut Pcg::new(seed, 0)));
+        let memory = Memory::new(config, Seed::new(&mut Pcg::new(seed, 0)));
         Dials {
             dialer,
             memory: Arc::new(Mutex::new(memory)),
@@ -215,6 +215,7 @@ fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
 mod tests {
     use super::*;
     use crate::drive::Time;
+    use crate::policy::dial;
     use core::time::Duration;
 
     /// Names and addresses that exist only here. What an address does is said by its port.
@@ -232,6 +233,8 @@ mod tests {
         /// How often those that are silent were polled.
         polls: u32,
         sleepers: Vec<Waker>,
+        /// Whether the next sleep ends at once.
+        sleeps_badly: bool,
     }
 
     const CONNECTS: u16 = 1;
@@ -286,8 +289,9 @@ mod tests {
     impl Timer for World {
         async fn sleep(&self, length: Duration) {
             let end = self.now() + length;
+            let badly = core::mem::take(&mut self.state().sleeps_badly);
             poll_fn(|cx| {
-                if self.now() >= end {
+                if badly || self.now() >= end {
                     return Poll::Ready(());
                 }
                 self.state().sleepers.push(cx.waker().clone());
@@ -333,7 +337,7 @@ mod tests {
     }
 
     fn dials(world: &World) -> Dials<World> {
-        Dials::new(world.clone(), Settings::default())
+        Dials::new(world.clone(), MemoryConfig::default())
     }
 
     fn poll(dials: &mut Dials<World>) -> Option<(ConnId, Result<u16, ErrorKind>)> {
@@ -368,6 +372,28 @@ mod tests {
         world.advance(1);
         assert_eq!(poll(&mut dials), Some((conn(0), Ok(CONNECTS))));
         assert!(world.state().dropped.contains(&IS_SILENT));
+    }
+
+    #[test]
+    fn a_sleep_that_ends_early_is_begun_again() {
+        let world = World::new(&[IS_SILENT, CONNECTS]);
+        world.state().sleeps_badly = true;
+        let mut dials = dials(&world);
+        dials.start(conn(0), "a:1");
+        assert_eq!(poll(&mut dials), None);
+        world.advance(250);
+        assert_eq!(poll(&mut dials), Some((conn(0), Ok(CONNECTS))));
+    }
+
+    #[test]
+    fn a_head_start_may_be_another() {
+        let world = World::new(&[IS_SILENT, CONNECTS]);
+        let dial = dial::Config { head_start: Duration::from_millis(20) };
+        let mut dials = Dials::new(world.clone(), MemoryConfig { dial, ..MemoryConfig::default() });
+        dials.start(conn(0), "a:1");
+        assert_eq!(poll(&mut dials), None);
+        world.advance(20);
+        assert_eq!(poll(&mut dials), Some((conn(0), Ok(CONNECTS))));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What all runtime adapters share: everything between a [`Machine`](crate::machine::Machine) and an operating
 //! system that does not depend on which runtime there is.
 //!
-//! An adapter supplies a [`Transport`] (sockets, dials, a timer); an application supplies a [`Host`] (commands in,
+//! An adapter supplies a [`Transport`] (sockets, dials, a timer), for whose dials it need only say how to resolve a
+//! name and how to connect to an address ([`Dialer`]); an application supplies a [`Host`] (commands in,
 //! events out), or takes one of the ready ones. [`Driver`] is a future that brings machine, host and
 //! transport together: spawn it, and it returns when the machine has shut down.
 //!

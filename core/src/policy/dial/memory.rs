@@ -13,7 +13,7 @@ use crate::time::Instant;
 
 /// What a [`Memory`] is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct MemoryConfig {
     /// How each of its dials goes.
     pub dial: Config,
     /// How long the address that has connected is tried first. After that the resolver's order counts again, so that a
@@ -29,9 +29,9 @@ pub struct Settings {
     pub names: u32,
 }
 
-impl Default for Settings {
+impl Default for MemoryConfig {
     fn default() -> Self {
-        Settings {
+        MemoryConfig {
             dial: Config::default(),
             worked: Duration::from_secs(600),
             failed: Duration::from_secs(60),
@@ -48,11 +48,11 @@ impl Default for Settings {
 ///
 /// ```
 /// use plimsoll_core::map::Seed;
-/// use plimsoll_core::policy::dial::{Memory, Outcome, Settings};
+/// use plimsoll_core::policy::dial::{Memory, Outcome, MemoryConfig};
 /// use plimsoll_core::{rng::Pcg, time::Instant};
 ///
 /// let resolved = ["[2001:db8::1]:80", "192.0.2.1:80"].map(|text| text.parse().unwrap());
-/// let mut memory = Memory::new(Settings::default(), Seed::new(&mut Pcg::new(1, 1)));
+/// let mut memory = Memory::new(MemoryConfig::default(), Seed::new(&mut Pcg::new(1, 1)));
 /// let at = Instant::from_millis;
 ///
 /// let mut dial = memory.begin(at(0), "users.internal:80", &resolved);
@@ -67,7 +67,7 @@ impl Default for Settings {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Memory {
-    settings: Settings,
+    config: MemoryConfig,
     names: Map<String, Name>,
     /// When each slot was last dialled.
     used: Timers,
@@ -96,8 +96,8 @@ struct Worked {
 
 impl Memory {
     /// Nothing is remembered yet; the table for the names is taken now.
-    pub fn new(settings: Settings, seed: Seed) -> Self {
-        Memory { settings, names: Map::new(settings.names.max(1), seed), used: Timers::new() }
+    pub fn new(config: MemoryConfig, seed: Seed) -> Self {
+        Memory { config, names: Map::new(config.names.max(1), seed), used: Timers::new() }
     }
 
     /// Begins a dial of a name that was `resolved` to these addresses just now. Empty stands for a failure to resolve
@@ -108,7 +108,7 @@ impl Memory {
         if !resolved.is_empty() {
             self.learn(now, name, resolved);
         }
-        let mut dial = Dial::empty(self.settings.dial, now);
+        let mut dial = Dial::empty(self.config.dial, now);
         let Some(slot) = self.names.find(name) else { return dial };
         self.used.set(slot, Some(now));
         if let Some((_, known)) = self.names.get(slot).filter(|(_, known)| now < known.known_until) {
@@ -124,12 +124,12 @@ impl Memory {
         let is_over = !matches!(dial.outcome(), Outcome::Racing);
         for lane in dial.lanes() {
             match lane.state {
-                State::Won => known.connected(lane.address, now, self.settings.worked),
+                State::Won => known.connected(lane.address, now, self.config.worked),
                 // Says nothing about the address.
                 State::Failed(Fault::Exhausted) | State::Waiting => {}
                 State::Running { since } if is_over || now < since + dial.head_start => {}
                 State::Failed(_) | State::Running { .. } => {
-                    known.failed(lane.address, now + self.settings.failed);
+                    known.failed(lane.address, now + self.config.failed);
                 }
             }
         }
@@ -144,7 +144,7 @@ impl Memory {
         let slot = self.names.find(name).map_or_else(|| self.add(name), Ok);
         if let Some(known) = slot.ok().and_then(|slot| self.names.get_mut(slot)) {
             known.replace(now, resolved);
-            known.known_until = now + self.settings.known;
+            known.known_until = now + self.config.known;
         }
     }
 

@@ -38,7 +38,7 @@ use core::time::Duration;
 use crate::error::Fault;
 use crate::time::Instant;
 
-pub use self::memory::{Memory, Settings};
+pub use self::memory::{Memory, MemoryConfig};
 
 /// Addresses of one name that are tried; what a resolver says beyond that is left out.
 pub const MAX_ADDRESSES: usize = 16;

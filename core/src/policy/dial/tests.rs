@@ -246,7 +246,7 @@ quickcheck! {
 
     fn what_is_remembered_changes_the_order_and_nothing_else(hosts: Vec<(bool, u8)>, ends: Vec<u8>) -> bool {
         let found = some(&hosts);
-        let mut memory = memory(Settings::default());
+        let mut memory = memory(MemoryConfig::default());
         ends.chunks(4).zip(0u64..).all(|(ends, minute)| {
             let now = at(minute * 20_000);
             let mut dial = memory.begin(now, NAME, &found);
@@ -269,8 +269,8 @@ quickcheck! {
     }
 }
 
-fn memory(settings: Settings) -> Memory {
-    Memory::new(settings, Seed::new(&mut Pcg::new(1, 1)))
+fn memory(config: MemoryConfig) -> Memory {
+    Memory::new(config, Seed::new(&mut Pcg::new(1, 1)))
 }
 
 /// One dial in which `bad` refuse and the first of the rest connects.
@@ -290,14 +290,14 @@ fn dialled(memory: &mut Memory, now: Instant, list: &str, bad: &str) -> Vec<Sock
 
 #[test]
 fn what_worked_last_time_is_tried_first_and_what_failed_last() {
-    let mut memory = memory(Settings::default());
+    let mut memory = memory(MemoryConfig::default());
     assert_eq!(dialled(&mut memory, at(0), "6a 4a 6b 4b", "6a"), addresses("6a 4a 6b 4b"));
     assert_eq!(dialled(&mut memory, at(1_000), "6a 4a 6b 4b", ""), addresses("4a 6b 4b 6a"));
 }
 
 #[test]
 fn a_failure_is_forgotten_after_a_minute_and_a_success_after_ten() {
-    let mut memory = memory(Settings::default());
+    let mut memory = memory(MemoryConfig::default());
     dialled(&mut memory, at(0), "6a 4a 6b", "6a");
     assert_eq!(dialled(&mut memory, at(59_999), "6a 4a 6b", ""), addresses("4a 6b 6a"));
     assert_eq!(dialled(&mut memory, at(60_000), "6a 4a 6b", ""), addresses("4a 6a 6b"));
@@ -308,15 +308,26 @@ fn a_failure_is_forgotten_after_a_minute_and_a_success_after_ten() {
 
 #[test]
 fn what_worked_and_then_fails_goes_last() {
-    let mut memory = memory(Settings::default());
+    let mut memory = memory(MemoryConfig::default());
     dialled(&mut memory, at(0), "4a 4b", "");
     dialled(&mut memory, at(1), "4a 4b", "4a");
     assert_eq!(dialled(&mut memory, at(2), "4a 4b", ""), addresses("4b 4a"));
 }
 
 #[test]
+fn what_worked_and_then_fails_is_not_tried_first_even_if_nothing_else_has_worked() {
+    let mut memory = memory(MemoryConfig::default());
+    dialled(&mut memory, at(0), "4a 4b", "");
+    let mut dial = memory.begin(at(1), NAME, &addresses("4a 4b"));
+    let first = dial.tick(at(1)).unwrap();
+    dial.failed(at(1), first.number, Fault::Refused);
+    memory.settle(at(1), NAME, &dial);
+    assert_eq!(order(memory.begin(at(2), NAME, &addresses("4a 4b"))), addresses("4b 4a"));
+}
+
+#[test]
 fn what_failed_and_then_works_is_tried_first() {
-    let mut memory = memory(Settings::default());
+    let mut memory = memory(MemoryConfig::default());
     dialled(&mut memory, at(0), "4a 4b", "4a 4b");
     dialled(&mut memory, at(1), "4a 4b", "");
     assert_eq!(dialled(&mut memory, at(2), "4b 4a", ""), addresses("4a 4b"));
@@ -324,7 +335,7 @@ fn what_failed_and_then_works_is_tried_first() {
 
 #[test]
 fn a_dial_that_is_given_up_has_failed_where_nothing_was_heard_for_a_head_start() {
-    let mut memory = memory(Settings::default());
+    let mut memory = memory(MemoryConfig::default());
     let mut dial = memory.begin(at(0), NAME, &addresses("4a 4b 4c"));
     dial.tick(at(0)).unwrap();
     dial.tick(at(250)).unwrap();
@@ -334,7 +345,7 @@ fn a_dial_that_is_given_up_has_failed_where_nothing_was_heard_for_a_head_start()
 
 #[test]
 fn who_was_merely_slower_than_the_winner_has_not_failed() {
-    let mut memory = memory(Settings::default());
+    let mut memory = memory(MemoryConfig::default());
     let mut dial = memory.begin(at(0), NAME, &addresses("4a 4b 4c"));
     dial.tick(at(0)).unwrap();
     let second = dial.tick(at(250)).unwrap();
@@ -345,7 +356,7 @@ fn who_was_merely_slower_than_the_winner_has_not_failed() {
 
 #[test]
 fn being_out_of_sockets_says_nothing_about_an_address() {
-    let mut memory = memory(Settings::default());
+    let mut memory = memory(MemoryConfig::default());
     let mut dial = memory.begin(at(0), NAME, &addresses("4a 4b"));
     let first = dial.tick(at(0)).unwrap();
     dial.failed(at(0), first.number, Fault::Exhausted);
@@ -356,7 +367,7 @@ fn being_out_of_sockets_says_nothing_about_an_address() {
 /// kgateway-dev/kgateway#2576.
 #[test]
 fn a_resolver_that_stumbles_does_not_empty_the_set_and_a_name_that_is_gone_goes_at_last() {
-    let mut memory = memory(Settings::default());
+    let mut memory = memory(MemoryConfig::default());
     assert_eq!(memory.begin(at(0), NAME, &[]).outcome(), Outcome::Failed(Fault::Unresolved));
     dialled(&mut memory, at(0), "6a 4a", "6a");
     assert_eq!(order(memory.begin(at(899_999), NAME, &[])), addresses("6a 4a"));
@@ -367,7 +378,7 @@ fn a_resolver_that_stumbles_does_not_empty_the_set_and_a_name_that_is_gone_goes_
 
 #[test]
 fn the_name_that_was_dialled_longest_ago_makes_room() {
-    let mut memory = memory(Settings { names: 2, ..Settings::default() });
+    let mut memory = memory(MemoryConfig { names: 2, ..MemoryConfig::default() });
     memory.begin(at(0), "one", &addresses("4a"));
     memory.begin(at(1), "two", &addresses("4b"));
     memory.begin(at(2), "one", &[]);
