@@ -190,6 +190,19 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_look_alike_are_spread_and_their_hashes_never_change() {
+        assert_eq!(hash_key(b""), 0xaebe_53f8_5cdc_3c4c);
+        assert_eq!(hash_key(b"user-12345"), 0xd2b3_e8dc_095f_a7f2);
+        let ring = ring(0..10);
+        let mut keys_of = [0; 10];
+        for n in 0..1_000 {
+            let key = alloc::format!("user-{n}");
+            keys_of[owner(&ring, hash_key(key.as_bytes())).unwrap() as usize] += 1;
+        }
+        assert!(keys_of.iter().all(|n| (50..150).contains(n)), "{keys_of:?}");
+    }
+
+    #[test]
     fn a_newcomer_moves_one_key_in_n_and_all_of_those_to_itself() {
         for n in [2u32, 10, 50] {
             let before = ring(0..n);
