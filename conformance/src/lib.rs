@@ -20,6 +20,8 @@
 
 mod dialling;
 mod guarding;
+mod moving;
+mod protecting;
 pub mod scenarios;
 mod support;
 
@@ -49,6 +51,11 @@ macro_rules! suite {
             errors_of_handlers_are_told,
             a_server_that_shuts_down_answers_what_it_took,
             handles_that_are_dropped_close_what_they_held,
+            endpoints_come_and_go_under_load_and_no_call_is_lost,
+            an_endpoint_can_be_drained_resumed_weighed_and_declared_unhealthy,
+            a_command_about_an_endpoint_that_nobody_knows_is_refused,
+            a_call_that_is_slow_at_one_endpoint_is_answered_by_another,
+            more_calls_than_are_allowed_are_refused_with_a_reason,
             a_guarded_call_that_takes_too_long_is_given_up,
             a_guarded_call_that_is_dropped_gives_its_place_back,
             a_guarded_call_is_made_until_it_has_failed_too_often,

@@ -21,6 +21,8 @@ use crate::support::*;
 
 pub use crate::dialling::*;
 pub use crate::guarding::*;
+pub use crate::moving::*;
+pub use crate::protecting::*;
 
 fn config<R: Runtime>(server: &Server<R>) -> ServiceConfig {
     ServiceConfig::new(server.local_addr().to_string())

@@ -6,8 +6,11 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use plimsoll_core::cluster::explain::Explanation;
-use plimsoll_core::drive::client::{self, CallError, Dropped, ServiceConfig, ServiceEvent, Snapshot};
+use plimsoll_core::drive::client::{
+    self, CallError, Dropped, EndpointError, EndpointOptions, ServiceConfig, ServiceEvent, Snapshot,
+};
 use plimsoll_core::error::Misuse;
+use plimsoll_core::policy::health_check::Level;
 use plimsoll_core::service::client::Status;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -183,6 +186,72 @@ impl Service {
         self.mio.wait(self.inner.explanations())
     }
 
+    /// Adds an endpoint, and begins to connect to it.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn add_endpoint(&self, address: &str) -> Result<(), EndpointError> {
+        self.mio.wait(self.inner.add_endpoint(address))
+    }
+
+    /// Adds an endpoint of which more is known.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn add_endpoint_with(&self, address: &str, options: EndpointOptions) -> Result<(), EndpointError> {
+        self.mio.wait(self.inner.add_endpoint_with(address, options))
+    }
+
+    /// Sends no more calls to an endpoint, and forgets it. Calls that are under way there end by themselves.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn remove_endpoint(&self, address: &str) -> Result<(), EndpointError> {
+        self.mio.wait(self.inner.remove_endpoint(address))
+    }
+
+    /// Sends no more calls to an endpoint until it is resumed. Calls that are under way there end by themselves; when the
+    /// last connection has closed, [`StateEvent::Drained`](plimsoll_core::service::client::StateEvent::Drained) tells.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn drain_endpoint(&self, address: &str) -> Result<(), EndpointError> {
+        self.mio.wait(self.inner.drain_endpoint(address))
+    }
+
+    /// Sends calls to an endpoint again that was drained; one that was not stays as it is.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn resume_endpoint(&self, address: &str) -> Result<(), EndpointError> {
+        self.mio.wait(self.inner.resume_endpoint(address))
+    }
+
+    /// How many calls an endpoint gets in proportion to the others, by the strategies that go by weight: up to 1,000,000,
+    /// 0 for none.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn set_weight(&self, address: &str, weight: u32) -> Result<(), EndpointError> {
+        self.mio.wait(self.inner.set_weight(address, weight))
+    }
+
+    /// What a health check outside says of an endpoint; one that is unhealthy gets no calls while enough others do.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn set_health(&self, address: &str, level: Level) -> Result<(), EndpointError> {
+        self.mio.wait(self.inner.set_health(address, level))
+    }
+
+    /// How many connections are kept up per endpoint from now on.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub fn scale(&self, connections: u32) -> Result<(), EndpointError> {
+        self.mio.wait(self.inner.scale(connections))
+    }
+
     /// Takes no more calls, and sees those it has taken to their end; after `within` what is left ends as
     /// [`Cause::Lost`](client::Cause::Lost).
     pub fn shutdown(&self, within: Duration) -> Dropped {
@@ -208,6 +277,13 @@ impl Call<'_> {
     /// It may run more than once: it is sent again if a connection is lost that had begun to send it.
     pub fn idempotent(mut self) -> Self {
         self.inner = self.inner.idempotent();
+        self
+    }
+
+    /// What it is about (a user, a file): calls with the same key go to the same endpoint, by `consistent_hash`, of all
+    /// clients of the service alike.
+    pub fn key(mut self, key: &str) -> Self {
+        self.inner = self.inner.key(key);
         self
     }
 

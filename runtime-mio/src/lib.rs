@@ -87,7 +87,9 @@ pub use client::{Call, Client, ClientBuilder, Events, Service};
 pub use event_loop::{Loop, Mio};
 pub use net::{Net, Tcp};
 pub use plimsoll_core::drive::breakers::{BreakerEvent, BreakerStats, Broken, TooManyNames};
-pub use plimsoll_core::drive::client::{CallError, Cause, ServiceConfig, ServiceEvent, Snapshot};
+pub use plimsoll_core::drive::client::{
+    CallError, Cause, EndpointCause, EndpointError, EndpointOptions, ServiceConfig, ServiceEvent, Snapshot,
+};
 pub use plimsoll_core::drive::server::{Ctx, HandlerError};
 pub use plimsoll_core::policy::breaker;
 pub use server::{Server, ServerBuilder};

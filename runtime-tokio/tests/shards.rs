@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+use plimsoll_core::policy::balance::Strategy;
 use plimsoll_tokio::{Client, Ctx};
 use support::{config, methods, serve, within};
 
@@ -40,4 +41,47 @@ async fn the_shards_of_a_server_share_its_port() {
     }
     let snapshot = server.metrics().await;
     assert_eq!((snapshot.metrics.answered, snapshot.status.connections), (8, 8));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_about_an_endpoint_holds_for_all_shards() {
+    let (old, new) = (serve(methods()).await, serve(methods()).await);
+    let client = Client::builder().shards(3).build();
+    let config = config(&old).max_connections(3).min_connections(3);
+    let service = client.configure_service("test", config).unwrap();
+    let address = |server: &plimsoll_tokio::Server| server.local_addr().to_string();
+    within("it is added", service.add_endpoint(&address(&new))).await.unwrap();
+    within("it is removed", service.remove_endpoint(&address(&old))).await.unwrap();
+    for _ in 0..30 {
+        assert_eq!(within("an answer", service.request::<u32>("echo", &1)).await.unwrap(), 1);
+    }
+    assert_eq!((old.metrics().await.metrics.answered, new.metrics().await.metrics.answered), (0, 30));
+    within("twice as many", service.scale(2)).await.unwrap();
+    assert_eq!(service.snapshot().await.unwrap().status.endpoints, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_about_the_same_thing_go_to_the_same_server_whichever_shard_they_take() {
+    let servers = [serve(methods()).await, serve(methods()).await, serve(methods()).await];
+    let client = Client::builder().shards(2).build();
+    let mut config =
+        config(&servers[0]).strategy(Strategy::ConsistentHash).max_connections(2).min_connections(2);
+    for server in &servers[1..] {
+        config = config.endpoint(server.local_addr().to_string());
+    }
+    let service = client.configure_service("test", config).unwrap();
+    let ready = async || service.snapshot().await.unwrap().status.connections == 6;
+    while !ready().await {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..20 {
+        let call = service.call("echo").key("user-12345");
+        assert_eq!(within("an answer", call.json::<u32>(&1)).await.unwrap(), 1);
+    }
+    let mut answered = Vec::new();
+    for server in &servers {
+        answered.push(server.metrics().await.metrics.answered);
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, [0, 0, 20]);
 }

@@ -5,8 +5,10 @@ use alloc::vec::Vec;
 use core::num::{NonZeroU32, NonZeroU64};
 use core::time::Duration;
 
+use crate::cluster::EndpointOptions;
 use crate::policy::balance::Strategy;
-use crate::policy::breaker;
+use crate::policy::gcra::Quota;
+use crate::policy::{breaker, concurrency, hedge, outlier, panic, priority, slow_start, throttle};
 use crate::service::Uw;
 use crate::service::client::Config;
 
@@ -24,8 +26,9 @@ use crate::service::client::Config;
 /// ```
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {
-    /// Addresses, as `host:port`, with brackets around an IPv6 address.
-    pub endpoints: Vec<String>,
+    /// Addresses, as `host:port`, with brackets around an IPv6 address. One that is named twice counts once, as it was
+    /// named first.
+    pub endpoints: Vec<(String, EndpointOptions)>,
     /// All there is to say about pools, timeouts, breakers and queues.
     pub client: Config,
     /// Limits of the wire, and what to do about garbage.
@@ -36,15 +39,20 @@ impl ServiceConfig {
     /// A service at one address: `host:port`.
     pub fn new(address: impl Into<String>) -> Self {
         ServiceConfig {
-            endpoints: [address.into()].into(),
+            endpoints: [(address.into(), EndpointOptions::default())].into(),
             client: Config::default(),
             protocol: Uw::default(),
         }
     }
 
     /// Another address that serves.
-    pub fn endpoint(mut self, address: impl Into<String>) -> Self {
-        self.endpoints.push(address.into());
+    pub fn endpoint(self, address: impl Into<String>) -> Self {
+        self.endpoint_with(address, EndpointOptions::default())
+    }
+
+    /// Another address that serves, with its weight and its priority level.
+    pub fn endpoint_with(mut self, address: impl Into<String>, options: EndpointOptions) -> Self {
+        self.endpoints.push((address.into(), options));
         self
     }
 
@@ -102,6 +110,67 @@ impl ServiceConfig {
         self
     }
 
+    /// At what age a connection is replaced by a new one, a tenth more or less by chance; never by default.
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.client.cluster.max_age = Some(age);
+        self
+    }
+
+    /// How many endpoints of each priority level are used at all, for large fleets; 0 counts as 1, all by default. Each
+    /// shard chooses its own.
+    pub fn subset(mut self, endpoints: u32) -> Self {
+        self.client.cluster.subset = Some(at_least_one(endpoints));
+        self
+    }
+
+    /// When an endpoint is left out because it serves worse than the others; `None` never does.
+    pub fn outliers(mut self, outliers: impl Into<Option<outlier::Config>>) -> Self {
+        self.client.cluster.outliers = outliers.into();
+        self
+    }
+
+    /// What to do when too few endpoints are left to carry the load.
+    pub fn panic(mut self, panic: panic::Config) -> Self {
+        self.client.cluster.panic = panic;
+        self
+    }
+
+    /// How the share of a fresh endpoint grows.
+    pub fn slow_start(mut self, slow_start: slow_start::Config) -> Self {
+        self.client.cluster.slow_start = slow_start;
+        self
+    }
+
+    /// How priority levels fail over and back.
+    pub fn priorities(mut self, priorities: priority::Config) -> Self {
+        self.client.cluster.priorities = priorities;
+        self
+    }
+
+    /// Refuses calls here when the service refuses too many; off by default.
+    pub fn throttle(mut self, throttle: throttle::Config) -> Self {
+        self.client.throttle = Some(throttle);
+        self
+    }
+
+    /// Finds out how many calls the service can take at once, and refuses more; off by default.
+    pub fn adaptive_concurrency(mut self, concurrency: concurrency::Config) -> Self {
+        self.client.concurrency = Some(concurrency);
+        self
+    }
+
+    /// How often calls may be made; as often as one likes by default.
+    pub fn rate_limit(mut self, quota: Quota) -> Self {
+        self.client.rate_limit = Some(quota);
+        self
+    }
+
+    /// Sends an idempotent call that is slow to another endpoint as well, and takes the first answer; off by default.
+    pub fn hedging(mut self, hedging: hedge::Config) -> Self {
+        self.client.hedging = Some(hedging);
+        self
+    }
+
     /// How many shards make sense: each needs a connection of its own.
     pub(super) fn shards(&self, wanted: usize) -> usize {
         wanted.clamp(1, self.client.cluster.max_connections.get() as usize)
@@ -118,6 +187,13 @@ impl ServiceConfig {
         config.cluster.waiters = limit(config.cluster.waiters);
         let bytes = config.cluster.waiting_bytes.get() / u64::from(of);
         config.cluster.waiting_bytes = NonZeroU64::new(bytes).unwrap_or(NonZeroU64::MIN);
+        config.retry_budget.per_second = part(config.retry_budget.per_second);
+        config.rate_limit = config.rate_limit.map(|quota| quota.share(at, of));
+        config.concurrency = config.concurrency.map(|concurrency| concurrency::Config {
+            minimum: limit(concurrency.minimum),
+            maximum: part(concurrency.maximum),
+            ..concurrency
+        });
         config.receive_budget = limit(config.receive_budget);
         config.outcomes = limit(config.outcomes);
         config
@@ -140,6 +216,14 @@ mod tests {
         assert_eq!(shares.iter().map(|share| share.max_connections.get()).sum::<u32>(), 7);
         assert_eq!(shares.iter().map(|share| share.min_connections).sum::<u32>(), 2);
         assert_eq!(shares.iter().map(|share| share.waiters.get()).sum::<u32>(), 10);
+        let quota = Quota::new(NonZeroU32::new(9).unwrap(), Duration::from_secs(1));
+        let guarded = config.clone().rate_limit(quota).adaptive_concurrency(concurrency::Config::default());
+        let shares: Vec<_> = (0..3).map(|at| guarded.share(at, 3)).collect();
+        assert_eq!(shares.iter().map(|share| share.retry_budget.per_second).sum::<u32>(), 10);
+        assert!(shares.iter().all(|share| share.rate_limit == Some(quota.share(0, 3))));
+        let concurrency = |share: &Config| share.concurrency.expect("it is on");
+        assert_eq!(shares.iter().map(|share| concurrency(share).minimum.get()).sum::<u32>(), 3);
+        assert_eq!(shares.iter().map(|share| concurrency(share).maximum).sum::<u32>(), 1_000);
         assert_eq!(config.shards(16), 7, "no shard without a connection");
     }
 }

@@ -7,11 +7,13 @@ use core::num::NonZeroU32;
 use core::task::Waker;
 use core::time::Duration;
 
+use super::endpoints::{Change, EndpointCause, Endpoints};
 use super::error::Cause;
 use super::events::{Hub, ServiceEvent};
+use crate::cluster::EndpointOptions;
 use crate::cluster::explain::Explanation;
 use crate::drive::{Host, Inbox, Key};
-use crate::id::{EndpointId, RequestId};
+use crate::id::RequestId;
 use crate::machine::Machine;
 use crate::service::client::{Client, Event, Metrics, Options, Outcome, StateEvent, Status};
 use crate::service::{Uw, UwRequest};
@@ -25,6 +27,22 @@ pub(super) enum Command {
         content_len: usize,
         timeout: Option<Duration>,
         idempotent: bool,
+        /// The hash of what it is about.
+        about: Option<u64>,
+    },
+    AddEndpoint {
+        key: Key,
+        address: Arc<str>,
+        options: EndpointOptions,
+    },
+    ChangeEndpoint {
+        key: Key,
+        address: Arc<str>,
+        change: Change,
+    },
+    Scale {
+        key: Key,
+        connections: u32,
     },
     Cancel(Key),
     Snapshot(Key),
@@ -39,6 +57,7 @@ pub(super) enum Command {
 
 pub(super) enum Answer {
     Call(Result<Vec<u8>, Cause>),
+    Endpoint(Result<(), EndpointCause>),
     Snapshot(Box<Snapshot>),
     Explanations(Vec<Explanation>),
     Shutdown(Dropped),
@@ -73,7 +92,7 @@ pub(super) struct ServiceHost {
     pub(super) inbox: Inbox<Command, Answer>,
     pub(super) service: Arc<str>,
     pub(super) shard: usize,
-    pub(super) endpoints: Vec<(EndpointId, Arc<str>)>,
+    pub(super) endpoints: Endpoints,
     pub(super) hub: Arc<Hub>,
     commands: Vec<Command>,
     answers: Vec<(Key, Answer)>,
@@ -89,7 +108,7 @@ impl ServiceHost {
         inbox: Inbox<Command, Answer>,
         service: Arc<str>,
         shard: usize,
-        endpoints: Vec<(EndpointId, Arc<str>)>,
+        endpoints: Endpoints,
         hub: Arc<Hub>,
     ) -> Self {
         ServiceHost {
@@ -109,14 +128,26 @@ impl ServiceHost {
 
     fn command(&mut self, now: Instant, machine: &mut Client<Uw>, command: Command) {
         match command {
-            Command::Call { key, bytes, content_len, timeout, idempotent } => {
-                let options = Options { timeout, idempotent, key: None, tag: key.to_tag() };
+            Command::Call { key, bytes, content_len, timeout, idempotent, about } => {
+                let options = Options { timeout, idempotent, key: about, tag: key.to_tag() };
                 self.call(now, machine, key, bytes, content_len, options);
             }
             Command::Cancel(key) => {
                 if let Some(call) = self.take_call(key) {
                     machine.cancel(now, call.id);
                 }
+            }
+            Command::AddEndpoint { key, address, options } => {
+                let result = self.endpoints.add(now, machine, &address, options);
+                self.answers.push((key, Answer::Endpoint(result)));
+            }
+            Command::ChangeEndpoint { key, address, change } => {
+                let result = self.endpoints.change(now, machine, &address, change);
+                self.answers.push((key, Answer::Endpoint(result)));
+            }
+            Command::Scale { key, connections } => {
+                machine.scale(now, connections);
+                self.answers.push((key, Answer::Endpoint(Ok(()))));
             }
             Command::Snapshot(key) => {
                 let metrics = machine.metrics().clone();
@@ -182,13 +213,11 @@ impl ServiceHost {
     }
 
     fn state(&self, event: StateEvent) {
-        let endpoint = event.endpoint();
-        let address =
-            |&(id, ref address): &(EndpointId, Arc<str>)| (Some(id) == endpoint).then(|| address.clone());
+        let endpoint = event.endpoint().and_then(|id| self.endpoints.address(id));
         self.hub.publish(|| ServiceEvent {
             service: self.service.clone(),
             shard: self.shard,
-            endpoint: self.endpoints.iter().find_map(address),
+            endpoint: endpoint.cloned(),
             event,
         });
     }

@@ -1,6 +1,7 @@
 //! A client of many services, for async code: what an adapter makes usable by naming its runtime.
 
 mod config;
+mod endpoints;
 mod error;
 mod events;
 mod host;
@@ -16,6 +17,7 @@ use std::hash::RandomState;
 use std::sync::{Mutex, PoisonError, RwLock};
 
 pub use config::ServiceConfig;
+pub use endpoints::{EndpointCause, EndpointError};
 pub use error::{CallError, Cause};
 pub use events::{Events, ServiceEvent};
 pub use host::{Dropped, Snapshot};
@@ -23,6 +25,8 @@ pub use service::{Call, Service};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+pub use crate::cluster::EndpointOptions;
 
 use super::Runtime;
 use crate::error::Misuse;
@@ -127,7 +131,13 @@ impl<R: Runtime> Client<R> {
 
     /// A call of `method` of `service`, of which more can be said before it is sent: options, or raw bytes.
     pub fn call<'a>(&self, service: &'a str, method: &'a str) -> Call<'a> {
-        Call { service: self.service(service).ok_or(service), method, timeout: None, idempotent: false }
+        Call {
+            service: self.service(service).ok_or(service),
+            method,
+            timeout: None,
+            idempotent: false,
+            about: None,
+        }
     }
 
     /// What was counted of a service, and how it stands.

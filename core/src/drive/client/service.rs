@@ -12,12 +12,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::config::ServiceConfig;
+use super::endpoints::{EndpointCause, Endpoints};
 use super::error::{CallError, Cause};
 use super::events::Hub;
 use super::host::{Answer, Command, Dropped, ServiceHost, Snapshot};
 use crate::cluster::explain::Explanation;
 use crate::drive::{Driver, Key, Mailbox, NotSent, Runtime, mailbox};
 use crate::error::{Misuse, Rejected};
+use crate::policy::balance::consistent_hash::hash_key;
 use crate::rng::Pcg;
 use crate::service::client::Client;
 use crate::time::Instant;
@@ -28,12 +30,12 @@ const CALLS: NonZeroU32 = NonZeroU32::new(65_536).expect("not zero");
 /// Calls one service. Cheap to clone; the service's drivers end when the client and all clones are gone.
 #[derive(Clone)]
 pub struct Service {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     name: Arc<str>,
-    shards: Vec<Mailbox<Command, Answer>>,
+    pub(super) shards: Vec<Mailbox<Command, Answer>>,
     /// Of the shard that takes the next call.
     next: AtomicUsize,
 }
@@ -53,9 +55,12 @@ impl Service {
         let mut mailboxes = Vec::new();
         for at in 0..shards {
             let mut machine = Client::new(config.protocol, config.share(at, shards), rng.next_u64());
-            let mut endpoints = Vec::new();
-            for address in &config.endpoints {
-                endpoints.push((machine.add_endpoint(Instant::ZERO, address)?, Arc::from(address.as_str())));
+            let mut endpoints = Endpoints::default();
+            for (address, options) in &config.endpoints {
+                let added = endpoints.add(Instant::ZERO, &mut machine, address, *options);
+                if let Err(EndpointCause::Misuse(misuse)) = added {
+                    return Err(misuse);
+                }
             }
             let (handle, inbox) = mailbox(CALLS);
             let host = ServiceHost::new(inbox, name.clone(), at, endpoints, hub.clone());
@@ -85,7 +90,7 @@ impl Service {
 
     /// A call of `method`, of which more can be said before it is sent.
     pub fn call<'a>(&'a self, method: &'a str) -> Call<'a> {
-        Call { service: Ok(self.clone()), method, timeout: None, idempotent: false }
+        Call { service: Ok(self.clone()), method, timeout: None, idempotent: false, about: None }
     }
 
     /// What was counted and how things stand, of all shards together.
@@ -204,6 +209,7 @@ pub struct Call<'a> {
     pub(super) method: &'a str,
     pub(super) timeout: Option<Duration>,
     pub(super) idempotent: bool,
+    pub(super) about: Option<u64>,
 }
 
 impl Call<'_> {
@@ -216,6 +222,13 @@ impl Call<'_> {
     /// It may run more than once: it is sent again if a connection is lost that had begun to send it.
     pub fn idempotent(mut self) -> Self {
         self.idempotent = true;
+        self
+    }
+
+    /// What it is about (a user, a file): calls with the same key go to the same endpoint, by `consistent_hash`, of all
+    /// clients of the service alike. Its hash is [`hash_key`].
+    pub fn key(mut self, key: &str) -> Self {
+        self.about = Some(hash_key(key.as_bytes()));
         self
     }
 
@@ -241,11 +254,12 @@ impl Call<'_> {
             1 => &shards[0],
             n => &shards[service.shared.next.fetch_add(1, Ordering::Relaxed) % n],
         };
-        let (timeout, idempotent, content_len) = (self.timeout, self.idempotent, content.len());
+        let Call { timeout, idempotent, about, .. } = self;
+        let content_len = content.len();
         let mut bytes = content;
         bytes.extend_from_slice(self.method.as_bytes());
         let key = shard
-            .send(|key| Command::Call { key, bytes, content_len, timeout, idempotent })
+            .send(|key| Command::Call { key, bytes, content_len, timeout, idempotent, about })
             .map_err(|error| self.error(refused(error)))?;
         match shard.answer(key, Command::Cancel).await {
             Some(Answer::Call(result)) => result.map_err(|cause| self.error(cause)),

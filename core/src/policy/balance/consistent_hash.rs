@@ -46,6 +46,13 @@ impl Default for Config {
     }
 }
 
+/// The hash of a key that is text or bytes: FNV-1a of 64 bits (Fowler, Noll, Vo), scattered by the finalizer of
+/// SplitMix64, since the ring wants all bits to differ. It is the same on every platform and will stay so.
+pub fn hash_key(key: &[u8]) -> u64 {
+    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    mix(0, key.iter().fold(0xcbf2_9ce4_8422_2325, fnv))
+}
+
 /// What the bound is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
@@ -180,6 +187,19 @@ mod tests {
                 within
             })
         }
+    }
+
+    #[test]
+    fn keys_that_look_alike_are_spread_and_their_hashes_never_change() {
+        assert_eq!(hash_key(b""), 0xaebe_53f8_5cdc_3c4c);
+        assert_eq!(hash_key(b"user-12345"), 0xd2b3_e8dc_095f_a7f2);
+        let ring = ring(0..10);
+        let mut keys_of = [0; 10];
+        for n in 0..1_000 {
+            let key = alloc::format!("user-{n}");
+            keys_of[owner(&ring, hash_key(key.as_bytes())).unwrap() as usize] += 1;
+        }
+        assert!(keys_of.iter().all(|n| (50..150).contains(n)), "{keys_of:?}");
     }
 
     #[test]

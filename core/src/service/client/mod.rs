@@ -77,7 +77,9 @@ use crate::service::Protocol;
 use crate::time::Instant;
 use answers::Next;
 use ending::Ended;
-use requests::{Line, Requests, State};
+#[cfg(feature = "testing")]
+use requests::State;
+use requests::{Line, Requests};
 
 /// Frames and send chunks that are kept for reuse, at most.
 const SPARE_FRAMES: usize = 200;
