@@ -4,10 +4,10 @@ mod client_support;
 
 use client_support::{Done, Rig, Wire, limit, steady};
 use plimsoll_core::error::ProtocolError;
-use plimsoll_core::machine::Machine;
+use plimsoll_core::machine::{Action, Machine};
 use plimsoll_core::policy::breaker;
 use plimsoll_core::service::Uw;
-use plimsoll_core::service::client::CloseCause;
+use plimsoll_core::service::client::{CloseCause, Event};
 use plimsoll_core::wire::uw::Mode;
 
 #[test]
@@ -194,4 +194,32 @@ fn a_long_answer_gathers_whole_while_another_connection_is_served() {
     done.sort_by_key(|done| format!("{done:?}").len());
     assert_eq!(done, [Done::Answer("short".into()), Done::Answer(long)]);
     assert!(!rig.client.has_event());
+}
+
+#[test]
+fn what_a_look_at_an_answer_has_left_to_do_is_due_at_once() {
+    let mut config = steady();
+    config.cluster.in_flight = limit(2);
+    config.cluster.max_connections = limit(1);
+    let (mut rig, conn) = Rig::<Uw>::connected(config);
+    let ids = [(); 4].map(|()| rig.request());
+    let frames = rig.frames(conn);
+    rig.drains = false;
+    let answers = [&frames[0], &frames[1]].map(|frame| Uw::answer(frame, "{}")).concat();
+    rig.feed(conn, &answers);
+    // Behind the answer that is lent stands another. Its place is free, and one waits for it.
+    assert!(matches!(rig.client.event(), Some(Event::Outcome { id, .. }) if id == ids[0]));
+    assert_eq!(rig.client.deadline(), Some(rig.now));
+    assert_eq!(rig.client.poll(), Some(Action::Flush(conn)));
+    rig.peers.get_mut(&conn).unwrap().flush = true;
+    assert!(rig.client.event().is_some());
+    rig.run();
+    assert!(rig.client.deadline() > Some(rig.now));
+
+    // Or garbage, and the connection is to be closed.
+    let last = rig.frames(conn).pop().unwrap();
+    rig.feed(conn, &[Uw::answer(&last, "{}"), b"garbage".to_vec()].concat());
+    assert!(rig.client.event().is_some());
+    assert_eq!(rig.client.deadline(), Some(rig.now));
+    assert_eq!(rig.client.poll(), Some(Action::Close(conn)));
 }

@@ -267,6 +267,16 @@ mod tests {
         assert_eq!(hedging.delay(), None, "after an hour of silence nothing is known");
     }
 
+    #[test]
+    fn what_is_known_reaches_back_into_the_period_before_and_no_further() {
+        let mut hedging = after([50; 100]);
+        let (period, slow) = (Config::default().period, Duration::from_millis(50));
+        hedging.record(START + period, slow);
+        assert!(hedging.delay() >= Some(slow), "the period before counts");
+        hedging.record(START + 2 * period, slow);
+        assert_eq!(hedging.delay(), None, "two calls are left");
+    }
+
     quickcheck! {
         fn one_call_in_twenty_is_slow(latencies: Vec<u16>) -> bool {
             let latencies: Vec<u64> = latencies.into_iter().map(|ms| u64::from(ms) + 2).cycle().take(164).collect();

@@ -620,6 +620,47 @@ mod tests {
         assert_eq!(bench.outliers.room(0), 1, "there are still ten");
     }
 
+    #[test]
+    fn whoever_leaves_lowers_the_cap() {
+        let mut bench = Bench::new(20, Config::default());
+        bench.outliers.remove(id(19));
+        (0..2).for_each(|slot| bench.answers(slot, 0, 5));
+        assert_eq!(bench.outliers.ejected(), 1, "two of nineteen would be too many");
+    }
+
+    #[test]
+    fn a_sweep_is_worth_while_if_there_are_results_or_somebody_was_out() {
+        let mut bench = Bench::new(10, Config::default());
+        assert!(!bench.outliers.has_news());
+        bench.outliers.succeeded(id(1));
+        assert!(bench.outliers.has_news());
+        bench.sweep();
+        assert!(!bench.outliers.has_news());
+        bench.answers(0, 0, 5);
+        // Out for three sweeps, and one more without a fault.
+        let sweeps = (0..10).take_while(|_| bench.outliers.has_news() && bench.sweep().len() < 10).count();
+        assert_eq!(sweeps, 4);
+
+        bench.answers(0, 0, 5);
+        bench.outliers.remove(id(9));
+        assert!(bench.outliers.has_news(), "one is to come back, though of nine none may go");
+        let mut few = Bench::new(9, Config::default());
+        few.answers(0, 0, 5);
+        assert!(!few.outliers.has_news(), "of nine none may go");
+    }
+
+    #[test]
+    fn at_the_bound_exactly_it_stays() {
+        // Of five of which four are equal, the other lies two deviations below the mean.
+        for (thousandths, out) in [(2_000, 0), (1_999, 1)] {
+            let deviations = Ratio::per_mille(thousandths);
+            let mut bench = Bench::new(5, Config { deviations, consecutive: NonZeroU32::MAX, ..half() });
+            (0..4).for_each(|slot| bench.answers(slot, 100, 0));
+            bench.answers(4, 50, 50);
+            assert_eq!(bench.ejected().len(), out, "{thousandths}");
+        }
+    }
+
     quickcheck! {
         fn the_cap_holds_over_any_history(steps: Vec<(u8, u8, u8)>, hosts: u8, most: u8) -> bool {
             let hosts = u32::from(hosts) % 40;

@@ -302,13 +302,15 @@ mod tests {
                 && !phi.is_alive(end)
         }
 
-        fn running_sums_are_those_of_the_ring(values: alloc::vec::Vec<u32>, limit: u8) -> bool {
-            let mut intervals = Intervals::new(u16::from(limit).max(1));
-            values.iter().all(|&value| {
-                intervals.push(value);
-                let sum: u64 = intervals.ring.iter().map(|&v| u64::from(v)).sum();
-                let squares: u128 = intervals.ring.iter().map(|&v| u128::from(v) * u128::from(v)).sum();
-                (sum, squares) == (intervals.sum, intervals.squares) && intervals.ring.len() <= intervals.limit
+        fn running_sums_are_those_of_the_last(values: alloc::vec::Vec<u32>, limit: u8) -> bool {
+            let limit = usize::from(limit % 16) + 1;
+            let mut intervals = Intervals::new(limit as u16);
+            (0..values.len()).all(|at| {
+                intervals.push(values[at]);
+                let last = &values[(at + 1).saturating_sub(limit)..=at];
+                let sum: u64 = last.iter().map(|&v| u64::from(v)).sum();
+                let squares: u128 = last.iter().map(|&v| u128::from(v) * u128::from(v)).sum();
+                (sum, squares) == (intervals.sum, intervals.squares) && intervals.ring.len() == last.len()
             })
         }
     }
