@@ -5,6 +5,7 @@ use std::io;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use plimsoll_core::cluster::EndpointStatus;
 use plimsoll_core::cluster::explain::Explanation;
 use plimsoll_core::drive::client::{
     self, CallError, Dropped, EndpointError, EndpointOptions, ServiceConfig, ServiceEvent, Snapshot,
@@ -170,6 +171,14 @@ impl Service {
     /// Counts from nothing again.
     pub fn reset_metrics(&self) {
         self.inner.reset_metrics();
+    }
+
+    /// How each endpoint stands, by address.
+    ///
+    /// # Errors
+    /// [`Cause::Closed`](client::Cause::Closed) after a shutdown.
+    pub fn endpoints(&self) -> Result<Vec<EndpointStatus<'static>>, CallError> {
+        self.mio.wait(self.inner.endpoints())
     }
 
     /// Has every pick, wait, refusal, ejection and trip explained from now on, and keeps so many of the latest; `None`

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 
 use plimsoll_core::cluster::explain::Decision;
 use serde_json::{Value, json};
-use support::{config, connect, methods, serve, within};
+use support::{config, connect, methods, serve, until, within};
 
 #[tokio::test]
 async fn the_latest_decisions_are_told_with_their_reasons_until_it_is_turned_off() {
@@ -27,4 +27,29 @@ async fn the_latest_decisions_are_told_with_their_reasons_until_it_is_turned_off
     }
     service.set_explain(None);
     assert_eq!(service.explanations().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn every_endpoint_says_how_it_stands() {
+    let server = serve(methods()).await;
+    let dead = dead_address().await;
+    let (_client, service) = connect(config(&server).endpoint(dead.clone()));
+    let answer: Value = within("echo", service.request("echo", &json!(1))).await.unwrap();
+    assert_eq!(answer, json!(1));
+    let stands = || async {
+        let endpoints = service.endpoints().await.unwrap();
+        let reachable = |address: &str| {
+            endpoints.iter().find(|endpoint| endpoint.address == address).map(|endpoint| endpoint.reachable)
+        };
+        let alive = server.local_addr().to_string();
+        (reachable(&alive), reachable(&dead)) == (Some(true), Some(false))
+    };
+    until("the dead one is known to be dead", stands).await;
+    assert_eq!(service.endpoints().await.unwrap().len(), 2);
+}
+
+/// An address where nobody listens any more.
+async fn dead_address() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().to_string()
 }

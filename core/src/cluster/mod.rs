@@ -233,7 +233,7 @@ impl Cluster {
     pub fn endpoint_status(&self, now: Instant) -> impl Iterator<Item = EndpointStatus<'_>> {
         self.endpoints.iter().map(move |(id, endpoint)| EndpointStatus {
             id,
-            address: &endpoint.address,
+            address: endpoint.address.as_str().into(),
             priority: endpoint.priority,
             weight: endpoint.weight,
             duty: endpoint.duty,

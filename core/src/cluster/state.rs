@@ -1,5 +1,7 @@
 //! What a cluster tells of itself.
 
+use alloc::borrow::Cow;
+
 use thiserror::Error;
 
 use super::Duty;
@@ -171,12 +173,12 @@ pub struct Status {
 }
 
 /// How one endpoint stands now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointStatus<'a> {
     /// Which one.
     pub id: EndpointId,
     /// Its address.
-    pub address: &'a str,
+    pub address: Cow<'a, str>,
     /// Its priority level.
     pub priority: u8,
     /// Its weight.
@@ -199,4 +201,11 @@ pub struct EndpointStatus<'a> {
     pub score_per_mille: u32,
     /// What a request took lately, on average.
     pub round_trip: Duration,
+}
+
+impl EndpointStatus<'_> {
+    /// With an address of its own.
+    pub fn into_owned(self) -> EndpointStatus<'static> {
+        EndpointStatus { address: Cow::Owned(self.address.into_owned()), ..self }
+    }
 }

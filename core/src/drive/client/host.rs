@@ -11,6 +11,7 @@ use super::endpoints::{Change, EndpointCause, Endpoints};
 use super::error::Cause;
 use super::events::{Hub, ServiceEvent};
 use crate::cluster::EndpointOptions;
+use crate::cluster::EndpointStatus;
 use crate::cluster::explain::Explanation;
 use crate::drive::{Host, Inbox, Key};
 use crate::id::RequestId;
@@ -49,6 +50,7 @@ pub(super) enum Command {
     ResetMetrics,
     SetExplain(Option<NonZeroU32>),
     Explanations(Key),
+    Endpoints(Key),
     Shutdown {
         key: Key,
         within: Duration,
@@ -60,6 +62,7 @@ pub(super) enum Answer {
     Endpoint(Result<(), EndpointCause>),
     Snapshot(Box<Snapshot>),
     Explanations(Vec<Explanation>),
+    Endpoints(Vec<EndpointStatus<'static>>),
     Shutdown(Dropped),
 }
 
@@ -157,6 +160,10 @@ impl ServiceHost {
             }
             Command::ResetMetrics => machine.reset_metrics(),
             Command::SetExplain(kept) => machine.set_explain(kept),
+            Command::Endpoints(key) => {
+                let endpoints = machine.endpoint_status().map(EndpointStatus::into_owned).collect();
+                self.answers.push((key, Answer::Endpoints(endpoints)));
+            }
             Command::Explanations(key) => {
                 let explanations = machine.explanations().cloned().collect();
                 self.answers.push((key, Answer::Explanations(explanations)));

@@ -5,6 +5,7 @@ mod endpoints;
 mod error;
 mod events;
 mod host;
+mod insight;
 mod service;
 
 use alloc::collections::BTreeMap;

@@ -16,7 +16,6 @@ use super::endpoints::{EndpointCause, Endpoints};
 use super::error::{CallError, Cause};
 use super::events::Hub;
 use super::host::{Answer, Command, Dropped, ServiceHost, Snapshot};
-use crate::cluster::explain::Explanation;
 use crate::drive::{Driver, Key, Mailbox, NotSent, Runtime, mailbox};
 use crate::error::{Misuse, Rejected};
 use crate::policy::balance::consistent_hash::hash_key;
@@ -120,33 +119,6 @@ impl Service {
         }
     }
 
-    /// Has every pick, wait, refusal, ejection and trip explained from now on, and keeps so many of the latest, of each
-    /// shard; `None` explains nothing more.
-    pub fn set_explain(&self, kept: Option<NonZeroU32>) {
-        for shard in &self.shared.shards {
-            if let Ok(key) = shard.send_control(|_| Command::SetExplain(kept)) {
-                shard.abandon(key, || Command::Cancel(key));
-            }
-        }
-    }
-
-    /// The latest decisions that were explained, the oldest first; of several shards, one after the other.
-    ///
-    /// # Errors
-    /// [`Cause::Closed`] after a shutdown.
-    pub async fn explanations(&self) -> Result<Vec<Explanation>, CallError> {
-        let mut all = Vec::new();
-        for shard in &self.shared.shards {
-            let key =
-                shard.send_control(Command::Explanations).map_err(|error| self.error("", refused(error)))?;
-            let Some(Answer::Explanations(part)) = shard.answer(key, Command::Cancel).await else {
-                return Err(self.error("", Cause::Closed));
-            };
-            all.extend(part);
-        }
-        Ok(all)
-    }
-
     /// Takes no more calls, sees those it has taken to their end, and ends the drivers; after `within` what is left
     /// ends as [`Cause::Lost`].
     pub async fn shutdown(&self, within: Duration) -> Dropped {
@@ -171,7 +143,7 @@ impl Service {
         dropped
     }
 
-    fn error(&self, method: &str, cause: Cause) -> CallError {
+    pub(super) fn error(&self, method: &str, cause: Cause) -> CallError {
         CallError { service: Box::from(self.name()), method: Box::from(method), cause }
     }
 }
@@ -192,7 +164,7 @@ impl Snapshot {
     }
 }
 
-fn refused(error: NotSent) -> Cause {
+pub(super) fn refused(error: NotSent) -> Cause {
     match error {
         NotSent::Full => Cause::Rejected(Rejected::Overloaded),
         NotSent::Closed => Cause::Closed,
