@@ -5,6 +5,7 @@ mod client_support;
 use client_support::{ADDRESS, Dial, Rig, steady};
 use plimsoll_core::error::{Misuse, Rejected};
 use plimsoll_core::policy::balance::Strategy;
+use plimsoll_core::policy::breaker::Mode;
 use plimsoll_core::service::Uw;
 use plimsoll_core::service::client::{CloseCause, Options, RequestError};
 
@@ -104,4 +105,33 @@ fn an_endpoint_that_is_removed_before_its_dial_began_leaves_nothing_to_do() {
     let added = rig.client.add_endpoint(rig.now, ADDRESS).unwrap();
     assert!(rig.client.remove_endpoint(rig.now, added));
     assert_eq!(plimsoll_core::machine::Machine::poll(&mut rig.client), None);
+}
+
+#[test]
+fn a_request_that_was_lost_is_repeated_at_another_endpoint() {
+    for strategy in Strategy::ALL {
+        let mut config = steady();
+        config.cluster.strategy = strategy;
+        // Nobody here answers a ping.
+        config.cluster.heartbeat.interval = std::time::Duration::from_secs(3_600);
+        config.cluster.breaker.mode = Mode::Count { failures: client_support::limit(1_000) };
+        let mut rig = Rig::<Uw>::new(config);
+        for n in 0..3 {
+            rig.add(&format!("users-{n}.internal:3001"));
+        }
+        for key in 0..20 {
+            let options = Options { key: Some(key << 59), idempotent: true, ..Options::default() };
+            let id = rig.request_with(options);
+            let busy = |rig: &Rig<Uw>| rig.open().into_iter().find(|conn| !rig.peers[conn].frames.is_empty());
+            let first = busy(&rig).expect("a connection that has it");
+            let target = rig.peers[&first].target.clone();
+            rig.drop_conn(first);
+            let second = busy(&rig).expect("a connection that has it now");
+            assert_ne!(rig.peers[&second].target, target, "{strategy}");
+            rig.answer_all(second);
+            rig.assert_answered(id, "{}");
+            // As long as the reconnect delay at most.
+            rig.pass_ms(31_000);
+        }
+    }
 }

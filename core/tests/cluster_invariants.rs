@@ -286,8 +286,8 @@ impl World {
     }
 
     fn request(&mut self, key: u8, avoid: u8, waits: bool) {
-        let avoid = (avoid % 2 == 0).then(|| pick(&self.endpoints, avoid / 2)).flatten();
-        let want = Want { key: (key % 2 == 0).then_some(u64::from(key) << 56), avoid };
+        let avoid = avoid.is_multiple_of(2).then(|| pick(&self.endpoints, avoid / 2)).flatten();
+        let want = Want { key: key.is_multiple_of(2).then_some(u64::from(key) << 56), avoid };
         match self.cluster.checkout(self.now, want) {
             Ok(place) => {
                 assert!(self.waiting.is_empty(), "those who wait go first");
@@ -316,13 +316,12 @@ impl World {
     }
 
     fn settle(&mut self, n: u8, outcome: u8) {
-        let outcomes = [Outcome::Success, Outcome::Failure, Outcome::Ignored];
-        let outcome = outcomes[usize::from(outcome) % outcomes.len()];
+        let outcomes = [Outcome::Success, Outcome::Failure, Outcome::Ignored, Outcome::Failure];
         let all = self.given.len() + self.lost.len();
         let given = self.given.iter_mut().chain(&mut self.lost).nth(usize::from(n) % all.max(1));
         if let Some(given) = given.filter(|given| !given.settled) {
             given.settled = true;
-            self.cluster.settle(self.now, given.place, outcome);
+            self.cluster.settle(self.now, given.place, outcomes[usize::from(outcome % 4)]);
         }
     }
 

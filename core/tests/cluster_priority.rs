@@ -217,6 +217,18 @@ fn where_no_level_is_well_the_first_one_with_anybody_panics() {
 }
 
 #[test]
+fn a_level_that_panics_and_asks_nobody_passes_its_whole_share_on() {
+    let mode = plimsoll_core::policy::panic::Mode::None;
+    let panic = plimsoll_core::policy::panic::Config { mode, ..Default::default() };
+    let mut fleet = fleet(Config { panic, ..config() }, &[5, 5, 1]);
+    // Two of five are too few, though they could carry 56 % of all.
+    for at in [0, 1, 2, 5, 6, 7] {
+        fleet.set_health(fleet.endpoints[at], Level::Unhealthy);
+    }
+    assert_eq!(by_level(&mut fleet), [0, 0, 1_000]);
+}
+
+#[test]
 fn those_who_wait_go_to_the_level_that_takes_over() {
     let narrow = || Config { in_flight: limit(1), max_connections: limit(1), ..config() };
     // However the first level goes.

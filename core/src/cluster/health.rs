@@ -4,6 +4,7 @@ use super::{Cluster, Place, StateEvent};
 use crate::id::EndpointId;
 use crate::policy::breaker::{self, Outcome};
 use crate::policy::health_check::Level as Health;
+use crate::policy::panic::Spread;
 use crate::policy::{Ramp, outlier};
 use crate::time::Instant;
 
@@ -226,7 +227,9 @@ impl Cluster {
     pub(super) fn weigh_level(&mut self, now: Instant, priority: u8) {
         let level = &self.levels[usize::from(priority)];
         if self.levels.len() > 1 {
-            self.priorities.update(now, priority, level.available, level.serving);
+            // One that panics and asks nobody carries nothing, however many of its endpoints are well.
+            let available = if level.spread == Spread::None { 0 } else { level.available };
+            self.priorities.update(now, priority, available, level.serving);
         }
     }
 
