@@ -124,7 +124,9 @@ pub fn an_endpoint_can_be_drained_resumed_weighed_and_declared_unhealthy(runtime
 
 pub fn a_command_about_an_endpoint_that_nobody_knows_is_refused(runtime: impl Runtime) {
     let server = serve(&runtime);
-    let (client, service) = connect(&runtime, in_turns(address(&server)));
+    let (client, service) = connect(&runtime, in_turns(address(&server)).endpoint(address(&server)));
+    let endpoints = || within("the metrics", service.snapshot()).unwrap().status.endpoints;
+    assert_eq!(endpoints(), 1, "one that is named twice counts once");
     let cause = |result: Result<(), plimsoll_core::drive::client::EndpointError>| result.unwrap_err().cause;
     let nobody = "nobody.internal:1";
     let unknown = within("an error", service.remove_endpoint(nobody)).unwrap_err();

@@ -17,12 +17,17 @@ use crate::service::client::Config;
 ///
 /// ```
 /// use core::time::Duration;
-/// use plimsoll_core::drive::client::ServiceConfig;
+/// use plimsoll_core::drive::client::{EndpointOptions, ServiceConfig};
+/// use plimsoll_core::policy::{concurrency, hedge};
 ///
 /// let users = ServiceConfig::new("users-1.internal:3001")
 ///     .endpoint("users-2.internal:3001")
+///     // Far away: only when the other two are too weak.
+///     .endpoint_with("users-3.internal:3001", EndpointOptions { priority: 1, ..Default::default() })
 ///     .max_connections(4)
-///     .timeout(Duration::from_secs(2));
+///     .timeout(Duration::from_secs(2))
+///     .adaptive_concurrency(concurrency::Config::default())
+///     .hedging(hedge::Config::default());
 /// ```
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {

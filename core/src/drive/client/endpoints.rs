@@ -232,3 +232,50 @@ impl Service {
         result.map_err(failed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machine;
+    use crate::service::client::Config;
+
+    const NOW: Instant = Instant::from_millis(1);
+
+    fn id(machine: &Client<Uw>) -> EndpointId {
+        machine.endpoints().last().expect("an endpoint").0
+    }
+
+    #[test]
+    fn one_that_was_removed_has_a_name_until_another_has_its_slot() {
+        let mut machine = Client::new(Uw::default(), Config::default(), 1);
+        let mut endpoints = Endpoints::default();
+        let options = EndpointOptions::default();
+        endpoints.add(NOW, &mut machine, "users-a.internal:3001", options).unwrap();
+        let first = id(&machine);
+        endpoints.change(NOW, &mut machine, "users-a.internal:3001", Change::Remove).unwrap();
+        while machine.poll().is_some() {}
+        assert_eq!(endpoints.address(first).map(|name| &**name), Some("users-a.internal:3001"));
+        endpoints.add(NOW, &mut machine, "users-b.internal:3001", options).unwrap();
+        let second = id(&machine);
+        assert_eq!((second.index(), second == first), (first.index(), false));
+        assert_eq!(endpoints.address(first), None);
+        assert_eq!(endpoints.address(second).map(|name| &**name), Some("users-b.internal:3001"));
+    }
+
+    #[test]
+    fn the_same_address_can_come_back_while_its_last_connections_end() {
+        let mut machine = Client::new(Uw::default(), Config::default(), 1);
+        let mut endpoints = Endpoints::default();
+        let (address, options) = ("users-a.internal:3001", EndpointOptions::default());
+        for _ in 0..3 {
+            endpoints.add(NOW, &mut machine, address, options).unwrap();
+            assert_eq!(endpoints.add(NOW, &mut machine, address, options), Err(EndpointCause::Known));
+            endpoints.change(NOW, &mut machine, address, Change::Drain).unwrap();
+            endpoints.change(NOW, &mut machine, address, Change::Resume).unwrap();
+            endpoints.change(NOW, &mut machine, address, Change::Resume).unwrap();
+            endpoints.change(NOW, &mut machine, address, Change::Remove).unwrap();
+            let unknown = endpoints.change(NOW, &mut machine, address, Change::Weight(1));
+            assert_eq!(unknown, Err(EndpointCause::Unknown));
+        }
+    }
+}
