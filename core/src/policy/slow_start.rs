@@ -149,6 +149,17 @@ mod tests {
     }
 
     #[test]
+    fn a_straight_line_is_exact_and_begins_at_the_floor() {
+        let config = Config { floor: Ratio::per_mille(0), ..Config::default() };
+        let window = Config::default().window.as_millis() as u64;
+        for ms in (0..window).step_by(997) {
+            assert_eq!(ramp(config).factor(config, after(ms)), (ms << 32) / window);
+        }
+        let curved = Config { aggression: Ratio::per_mille(2_000), ..config };
+        assert_eq!(ramp(curved).factor(curved, START), 0);
+    }
+
+    #[test]
     fn it_ramps_only_beside_as_many_that_are_seasoned() {
         let config = Config::default();
         let fresh = |seasoned, total| Ramp::join(config, START, seasoned, total).factor(config, START) < ONE;

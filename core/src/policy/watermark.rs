@@ -120,6 +120,13 @@ mod tests {
     }
 
     #[test]
+    fn a_band_says_what_it_is_and_is_none_without_room_between() {
+        let band = Band::new(5, 10).unwrap();
+        assert_eq!((band.low(), band.high()), (5, 10));
+        assert!(Band::new(5, 5).is_none() && Band::new(6, 5).is_none());
+    }
+
+    #[test]
     fn either_high_mark_turns_it_on() {
         assert_eq!(queue().add(10, 0), Some(Change::On));
         assert_eq!(queue().add(0, 100), Some(Change::On));
