@@ -115,10 +115,13 @@ fn a_request_that_was_lost_is_repeated_at_another_endpoint() {
         // Nobody here answers a ping.
         config.cluster.heartbeat.interval = std::time::Duration::from_secs(3_600);
         config.cluster.breaker.mode = Mode::Count { failures: client_support::limit(1_000) };
+        // The one that has failed could take it, on its other connection.
+        config.cluster.min_connections = 2;
         let mut rig = Rig::<Uw>::new(config);
         for n in 0..3 {
             rig.add(&format!("users-{n}.internal:3001"));
         }
+        rig.pass_ms(1_000);
         for key in 0..20 {
             let options = Options { key: Some(key << 59), idempotent: true, ..Options::default() };
             let id = rig.request_with(options);

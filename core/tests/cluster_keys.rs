@@ -4,7 +4,7 @@ mod cluster_support;
 
 use std::collections::BTreeMap;
 
-use cluster_support::{Dial, Fleet, calm, limit};
+use cluster_support::{Fleet, calm, limit};
 use plimsoll_core::cluster::{Config, Want};
 use plimsoll_core::id::EndpointId;
 use plimsoll_core::policy::balance::Strategy;
@@ -99,35 +99,27 @@ fn a_hot_key_overflows_to_others_and_stays_within_the_bound() {
 
 #[test]
 fn those_who_wait_keep_their_keys() {
-    let mut fleet = Fleet::new(config(), 0);
-    for _ in 0..4 {
-        fleet.add_that(Dial::Hangs, 0);
-    }
-    for key in 0..20 {
-        fleet.wait(key, by(u64::from(key) << 58));
-    }
-    // All stand before the first is asked: nobody listens to the first alone.
-    let dialled: Vec<_> = fleet.dialled.iter().map(|(_, _, conn)| *conn).collect();
-    let mut other = Fleet::new(config(), 4);
-    assert_eq!(dialled.len(), 4);
-    // The first one that stands takes what waits, up to the bound, which is no bound for one alone.
-    fleet.connect(dialled[0]);
-    assert_eq!(fleet.assigned.len(), 20);
-
-    // With all of them full, each request that waits goes home when there is room again.
     let narrow = Config { in_flight: limit(1), max_connections: limit(1), ..config() };
-    let mut fleet = Fleet::new(narrow, 4);
-    let places: Vec<_> = (0..4).map(|_| fleet.take()).collect();
-    let keys: Vec<u64> = (0..64).map(|key| key << 58).collect();
-    let homes: BTreeMap<u64, EndpointId> = keys.iter().map(|key| (*key, owner(&mut other, *key))).collect();
-    assert_eq!(fleet.endpoints, other.endpoints, "named alike");
-    let key_of = |id: EndpointId| *keys.iter().find(|key| homes[key] == id).unwrap();
-    for (waiter, place) in (0..).zip(&places) {
-        fleet.wait(waiter, by(key_of(place.endpoint)));
+    let fleet = || {
+        let mut fleet = Fleet::new(narrow, 1);
+        (0..4).for_each(|_| _ = fleet.add_at(1));
+        fleet
+    };
+    let mut other = fleet();
+    other.set_health(other.endpoints[0], Level::Unhealthy);
+    let homes: BTreeMap<EndpointId, u64> =
+        owners(&mut other).into_iter().map(|(key, owner)| (owner, key)).collect();
+    assert_eq!(homes.len(), 4);
+
+    // They wait for the first level, and then the second one, all of it idle, takes over.
+    let mut fleet = fleet();
+    fleet.take();
+    for (waiter, key) in (0..).zip(homes.values()) {
+        fleet.wait(waiter, by(*key));
     }
-    for (waiter, place) in (0..).zip(&places) {
-        fleet.give_back(*place, Outcome::Success);
-        assert_eq!(fleet.place_of(waiter).unwrap().endpoint, place.endpoint);
+    fleet.set_health(fleet.endpoints[0], Level::Unhealthy);
+    for (waiter, home) in (0..).zip(homes.keys()) {
+        assert_eq!(fleet.place_of(waiter).unwrap().endpoint, *home);
     }
 }
 

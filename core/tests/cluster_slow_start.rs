@@ -125,6 +125,19 @@ fn after_an_outage_of_all_nobody_is_held_back() {
 }
 
 #[test]
+fn one_that_is_back_begins_slowly_beside_those_that_serve_however_many_are_out() {
+    let mut fleet = seasoned(config());
+    for at in 0..6 {
+        fleet.set_health(fleet.endpoints[at], Level::Unhealthy);
+    }
+    let back = fleet.endpoints[0];
+    fleet.set_health(back, Level::Healthy);
+    // Of five that serve, each has twice the share of one of ten.
+    let low = share(&mut fleet, back, 1);
+    assert!((50..500).contains(&low), "{low}");
+}
+
+#[test]
 fn what_comes_and_goes_beside_it_does_not_end_its_window() {
     let weighted = Config { strategy: Strategy::WeightedRandom, ..calm() };
     let mut fleet = seasoned(weighted);
