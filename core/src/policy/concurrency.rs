@@ -365,6 +365,8 @@ mod tests {
         service.limit.window.is_limiting = true;
         assert_eq!(service.limit.adapted(Some(u64::MAX)), 50 + 10);
         assert_eq!(service.limit.adapted(Some(1)), 202 + 10);
+        service.limit.window.drops = 1;
+        assert_eq!(service.limit.adapted(Some(1)), 90, "a tenth less after a drop");
     }
 
     #[test]
