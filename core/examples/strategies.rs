@@ -70,24 +70,27 @@ fn main() -> core::fmt::Result {
     Ok(())
 }
 
-/// Goodput, and the p99 of all ends in milliseconds, by strategy and fault.
+/// Goodput, and the p99 of all ends in milliseconds, by strategy and fault; and the longest way back after any of them.
 fn summary(out: &mut String, rows: &[[Report; FAULTS.len()]]) -> core::fmt::Result {
     write!(out, "| goodput, p99 in ms |")?;
     FAULTS.iter().try_for_each(|(name, _)| write!(out, " {name} |"))?;
-    writeln!(out, "\n|---|{}", "--:|".repeat(FAULTS.len()))?;
+    writeln!(out, " well again, back after |\n|---|{}", "--:|".repeat(FAULTS.len() + 1))?;
     for (strategy, reports) in Strategy::ALL.iter().zip(rows) {
         write!(out, "| `{strategy}` |")?;
         for report in reports {
             let goodput = percent(report.good, report.offered);
             write!(out, " {goodput}, {} |", report.p99_of_all.as_millis())?;
         }
-        writeln!(out)?;
+        // Never is later than any time.
+        let slowest = reports.iter().max_by_key(|report| report.back_after.unwrap_or(Duration::MAX));
+        let slowest = slowest.map(back_after).unwrap_or_default();
+        writeln!(out, " {slowest} |")?;
     }
     Ok(())
 }
 
 fn row(out: &mut String, strategy: Strategy, report: &Report) -> core::fmt::Result {
-    let back = report.back_after.map_or_else(|| "> 90 s".into(), |after| format!("{} s", after.as_secs()));
+    let back = back_after(report);
     writeln!(
         out,
         "| `{strategy}` | {} | {} | {} | {} | {} | {back} | {} | {} | {} | {} |",
@@ -101,6 +104,11 @@ fn row(out: &mut String, strategy: Strategy, report: &Report) -> core::fmt::Resu
         report.lost,
         report.refused,
     )
+}
+
+/// How long after its recovery the server had its share again.
+fn back_after(report: &Report) -> String {
+    report.back_after.map_or_else(|| "> 90 s".into(), |after| format!("{} s", after.as_secs()))
 }
 
 fn percent(part: u64, whole: u64) -> String {
