@@ -5,10 +5,12 @@
 //! ```
 
 use core::fmt::Write;
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use plimsoll_core::policy::Ratio;
 use plimsoll_core::policy::balance::Strategy;
+use plimsoll_core::policy::breaker::Mode;
 use plimsoll_core::testing::fleet::trial::{Report, Trial};
 use plimsoll_core::testing::fleet::{Condition, Config};
 
@@ -21,10 +23,20 @@ const FAULTS: [(&str, Condition); 6] = [
     ("requests cut off", Condition::Deaf),
 ];
 
-fn trial(strategy: Strategy, condition: Condition) -> Trial {
-    let mut config = Config { clients: clients(), ..Config::default() };
+/// What else looks after the endpoints, beside the strategy.
+const GUARDS: [(&str, bool); 2] = [
+    ("With the circuit breaker and outlier ejection, as by default", true),
+    ("By the strategy alone", false),
+];
+
+fn trial(strategy: Strategy, condition: Condition, guarded: bool) -> Trial {
+    let mut config = Config { clients: 8, ..Config::default() };
     config.client.cluster.strategy = strategy;
     config.client.timeout = Duration::from_secs(1);
+    if !guarded {
+        config.client.cluster.outliers = None;
+        config.client.cluster.breaker.mode = Mode::Count { failures: NonZeroU32::MAX };
+    }
     Trial {
         config,
         per_second: 1_300,
@@ -35,33 +47,50 @@ fn trial(strategy: Strategy, condition: Condition) -> Trial {
     }
 }
 
-fn clients() -> u32 {
-    std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1)
+fn main() -> core::fmt::Result {
+    for (title, guarded) in GUARDS {
+        let (mut short, mut long) = (String::new(), String::new());
+        let rows = Strategy::ALL
+            .map(|strategy| FAULTS.map(|(_, condition)| trial(strategy, condition, guarded).run()));
+        summary(&mut short, &rows)?;
+        for (n, (name, _)) in FAULTS.iter().enumerate() {
+            writeln!(long, "### {name}\n")?;
+            writeln!(
+                long,
+                "| strategy | goodput | p50 | p99 | p99 of all ends | to the bad one | back after | errors \
+                 | timeouts | lost | refused |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+            )?;
+            for (strategy, reports) in Strategy::ALL.iter().zip(&rows) {
+                row(&mut long, *strategy, &reports[n])?;
+            }
+            writeln!(long)?;
+        }
+        print!("## {title}\n\n{short}\n{long}");
+    }
+    Ok(())
 }
 
-fn main() -> core::fmt::Result {
-    let mut out = String::new();
-    for (name, condition) in FAULTS {
-        writeln!(out, "### {name}\n")?;
-        writeln!(
-            out,
-            "| strategy | goodput | p50 | p99 | p99 of all | share of the bad one | back after | errors | timeouts | lost | refused |"
-        )?;
-        writeln!(out, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
-        for strategy in Strategy::ALL {
-            let report = trial(strategy, condition).run();
-            assert_eq!((report.unended, report.doubled), (0, 0), "{report:?}");
-            row(&mut out, strategy, &report)?;
+/// Goodput, and the p99 of all ends in milliseconds, by strategy and fault; and the longest way back after any of them.
+fn summary(out: &mut String, rows: &[[Report; FAULTS.len()]]) -> core::fmt::Result {
+    write!(out, "| goodput, p99 in ms |")?;
+    FAULTS.iter().try_for_each(|(name, _)| write!(out, " {name} |"))?;
+    writeln!(out, " well again, back after |\n|---|{}", "--:|".repeat(FAULTS.len() + 1))?;
+    for (strategy, reports) in Strategy::ALL.iter().zip(rows) {
+        write!(out, "| `{strategy}` |")?;
+        for report in reports {
+            let goodput = percent(report.good, report.offered);
+            write!(out, " {goodput}, {} |", report.p99_of_all.as_millis())?;
         }
-        writeln!(out)?;
-        print!("{out}");
-        out.clear();
+        // Never is later than any time.
+        let slowest = reports.iter().max_by_key(|report| report.back_after.unwrap_or(Duration::MAX));
+        let slowest = slowest.map(back_after).unwrap_or_default();
+        writeln!(out, " {slowest} |")?;
     }
     Ok(())
 }
 
 fn row(out: &mut String, strategy: Strategy, report: &Report) -> core::fmt::Result {
-    let back = report.back_after.map_or_else(|| "> 90 s".into(), |after| format!("{} s", after.as_secs()));
+    let back = back_after(report);
     writeln!(
         out,
         "| `{strategy}` | {} | {} | {} | {} | {} | {back} | {} | {} | {} | {} |",
@@ -75,6 +104,11 @@ fn row(out: &mut String, strategy: Strategy, report: &Report) -> core::fmt::Resu
         report.lost,
         report.refused,
     )
+}
+
+/// How long after its recovery the server had its share again.
+fn back_after(report: &Report) -> String {
+    report.back_after.map_or_else(|| "> 90 s".into(), |after| format!("{} s", after.as_secs()))
 }
 
 fn percent(part: u64, whole: u64) -> String {

@@ -247,14 +247,14 @@ impl Fleet {
         if node < clients { Ok(node) } else { Err(node - clients) }
     }
 
-    /// A call comes: one of the clients is asked.
+    /// A call comes: one of the clients is asked, with a key that no other call has.
     fn call(&mut self) {
         let client = self.rng.below(self.clients.len() as u32);
         let tag = self.calls.len() as u64;
         self.calls.push(Call { arrived: self.now, end: None, server: None, sent: 0, ends: 0 });
         let content = format!("{tag}");
         let request = UwRequest { method: "work", content: content.as_bytes() };
-        let options = Options { tag, ..Options::default() };
+        let options = Options { tag, key: Some(self.rng.next_u64()), ..Options::default() };
         if self.clients[client as usize].request(self.now, &request, options).is_err() {
             end(&mut self.calls, self.now, tag, End::Refused);
         }
