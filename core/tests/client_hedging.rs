@@ -261,3 +261,21 @@ fn a_request_with_two_copies_ends_as_not_sent_only_if_neither_was() {
     assert_eq!(pair.copies(), 0);
     pair.check_rest();
 }
+
+#[test]
+fn the_balancer_learns_of_the_copy_that_was_too_slow() {
+    let mut pair = Pair::<Uw>::new(hedging());
+    let (_, conns) = pair.slow();
+    let round_trip = |pair: &Pair<Uw>, at: usize| {
+        let of = |status: &plimsoll_core::cluster::EndpointStatus<'_>| status.id == pair.endpoints[at];
+        pair.rig.client.endpoint_status().find(of).unwrap().round_trip
+    };
+    let slow = pair.conns.iter().position(|conn| *conn == conns[0]).unwrap();
+    let before = round_trip(&pair, slow);
+    pair.rig.pass_ms(400);
+    pair.rig.answer_all(conns[1]);
+    let after = round_trip(&pair, slow);
+    // A tenth of the 410 ms that it has taken so far, beside nine of what it took before.
+    assert_eq!(after.as_millis(), (before * 9 / 10 + Duration::from_millis(41)).as_millis());
+    pair.check_rest();
+}

@@ -216,7 +216,7 @@ impl World {
                 }
             }
             Op::SetWeight(n, weight) => {
-                _ = endpoint(n).map(|id| self.cluster.set_weight(id, u32::from(weight)));
+                _ = endpoint(n).map(|id| self.cluster.set_weight(now, id, u32::from(weight)));
             }
             Op::SetHealth(n, health) => {
                 let health = [Level::Healthy, Level::Degraded, Level::Unhealthy][usize::from(health % 3)];

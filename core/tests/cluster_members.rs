@@ -76,7 +76,7 @@ fn no_pick_hits_an_endpoint_that_was_removed_or_takes_another_for_it() {
             fleet.remove(id);
             gone.insert(id);
             let (weight, heavy) = (1_000, fleet.endpoints[7]);
-            assert!(fleet.cluster.set_weight(heavy, weight));
+            assert!(fleet.cluster.set_weight(fleet.now, heavy, weight));
             let shares = fleet.calls(400, |_| 1);
             assert!(shares.keys().all(|id| !gone.contains(id)), "{strategy}: {shares:?}");
             if matches!(strategy, Strategy::WeightedRandom | Strategy::WeightedRoundRobin) {

@@ -293,7 +293,7 @@ fn a_level_that_nobody_dials_on_demand_fails_back_all_the_same() {
 fn a_level_whose_endpoints_have_no_weight_passes_its_calls_on() {
     let mut fleet = fleet(Config { strategy: Strategy::WeightedRandom, ..config() }, &[2, 1]);
     let [first, second, third] = fleet.endpoints[..] else { unreachable!() };
-    fleet.cluster.set_weight(second, 0);
+    fleet.cluster.set_weight(fleet.now, second, 0);
     fleet.set_health(first, Level::Unhealthy);
     let shares: BTreeMap<_, _> = fleet.calls(100, |_| 0);
     assert_eq!(shares.into_keys().collect::<Vec<_>>(), [third]);

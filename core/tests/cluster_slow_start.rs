@@ -148,7 +148,7 @@ fn what_comes_and_goes_beside_it_does_not_end_its_window() {
     fleet.pass_secs(5);
     let other = fleet.add();
     fleet.remove(fleet.endpoints[0]);
-    fleet.cluster.set_weight(other, 1);
+    fleet.cluster.set_weight(fleet.now, other, 1);
     fleet.drain(fleet.endpoints[1]);
     fleet.resume(fleet.endpoints[1]);
     fleet.pass_secs(5);

@@ -2,6 +2,8 @@
 
 mod cluster_support;
 
+use std::time::Duration;
+
 use cluster_support::Fleet;
 use plimsoll_core::cluster::Place;
 use plimsoll_core::id::EndpointId;
@@ -12,8 +14,8 @@ use plimsoll_core::policy::breaker::Outcome;
 fn calls_follow_the_weights() {
     let mut fleet = Fleet::of(Strategy::WeightedRoundRobin, 3);
     let [heavy, light, none] = fleet.endpoints[..] else { unreachable!() };
-    fleet.cluster.set_weight(heavy, 5);
-    fleet.cluster.set_weight(none, 0);
+    fleet.cluster.set_weight(fleet.now, heavy, 5);
+    fleet.cluster.set_weight(fleet.now, none, 0);
     let shares = fleet.calls(600, |_| 1);
     assert!(shares[&heavy].abs_diff(500) <= 1 && shares[&light].abs_diff(100) <= 1, "{shares:?}");
     assert_eq!(shares.get(&none), None);
@@ -24,7 +26,7 @@ fn the_weights_stay_with_their_endpoints_when_one_before_them_goes() {
     for strategy in [Strategy::WeightedRoundRobin, Strategy::WeightedRandom] {
         let mut fleet = Fleet::of(strategy, 4);
         let [first, second, third, heavy] = fleet.endpoints[..] else { unreachable!() };
-        fleet.cluster.set_weight(heavy, 8);
+        fleet.cluster.set_weight(fleet.now, heavy, 8);
         fleet.calls(100, |_| 1);
         assert!(fleet.remove(first));
         let shares = fleet.calls(10_000, |_| 1);
@@ -72,4 +74,25 @@ fn a_slow_endpoint_gets_little_by_peak_ewma() {
     let shares = fleet.calls(10_000, |endpoint| if endpoint == slow { 500 } else { 10 });
     assert!(shares[&slow] < 200, "{shares:?}");
     assert_eq!(shares.len(), 10, "everyone gets some");
+}
+
+#[test]
+fn by_health_one_that_was_bad_is_asked_again_after_a_while_and_found_to_be_well() {
+    let mut fleet = Fleet::of(Strategy::HealthBased, 3);
+    let bad = fleet.endpoints[1];
+    let mut outcomes = |fleet: &mut Fleet, calls: u32, is_bad: bool| {
+        let mut asked = 0;
+        for _ in 0..calls {
+            let place = fleet.take();
+            let fails = is_bad && place.endpoint == bad;
+            asked += u32::from(place.endpoint == bad);
+            fleet.pass(Duration::from_millis(10));
+            fleet.give_back(place, if fails { Outcome::Failure } else { Outcome::Success });
+        }
+        asked
+    };
+    assert!(outcomes(&mut fleet, 300, true) < 10);
+    assert_eq!(outcomes(&mut fleet, 1_000, false), 0, "what it has shown counts against it");
+    // Thirty seconds after its last answer that is forgotten, and the first good answer is all there is of it.
+    assert!(outcomes(&mut fleet, 3_000, false) > 300);
 }

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::id::{ConnId, EndpointId, Table, kind};
 use crate::policy::breaker;
@@ -9,6 +10,10 @@ use crate::policy::health_check::Level as Health;
 use crate::policy::panic::Spread;
 use crate::policy::{Backoff, Breaker, HealthScore, Heartbeat, PeakEwma, Ramp};
 use crate::time::Instant;
+
+/// What an endpoint has shown counts for so long after its last answer: the seed's interval of health checks. One that
+/// has served badly would otherwise never be asked again by its score, and so never show that it is well.
+const REMEMBERED: Duration = Duration::from_secs(30);
 
 /// An address that serves.
 #[derive(Clone, Debug)]
@@ -133,6 +138,11 @@ pub(super) type Conns = Table<kind::Conn, Conn>;
 impl Endpoint {
     pub(super) fn serves(&self) -> bool {
         self.duty == Duty::Serving
+    }
+
+    /// Whether its health score is too old to say anything.
+    pub(super) fn is_forgotten(&self, now: Instant) -> bool {
+        now.since(self.ewma.observed()) >= REMEMBERED
     }
 
     /// The requests that its connections still have room for.

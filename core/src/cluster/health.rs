@@ -5,7 +5,7 @@ use crate::id::EndpointId;
 use crate::policy::breaker::{self, Outcome};
 use crate::policy::health_check::Level as Health;
 use crate::policy::panic::Spread;
-use crate::policy::{Ramp, outlier};
+use crate::policy::{HealthScore, Ramp, outlier};
 use crate::time::Instant;
 
 /// While a weight grows, tables that are built from weights are built anew so often.
@@ -18,6 +18,9 @@ impl Cluster {
         let before = self.breaker_before(now, place.endpoint);
         let Some(endpoint) = self.endpoints.get_mut(place.endpoint) else { return };
         let rtt = now.since(place.since);
+        if outcome != Outcome::Ignored && endpoint.is_forgotten(now) {
+            endpoint.score = HealthScore::default();
+        }
         match outcome {
             Outcome::Success => {
                 endpoint.ewma.succeeded(now, rtt);
@@ -41,6 +44,18 @@ impl Cluster {
         if moved {
             self.review(now, place.endpoint);
             self.hand_off(now);
+        }
+    }
+
+    /// Another endpoint was faster with the same request, which is given up here: it would have taken at least so long.
+    pub fn outrun(&mut self, now: Instant, place: Place) {
+        let Some(endpoint) = self.endpoints.get_mut(place.endpoint) else { return };
+        let so_far = now.since(place.since);
+        if so_far > endpoint.ewma.estimate(now) {
+            endpoint.ewma.succeeded(now, so_far);
+        }
+        if so_far > endpoint.score.round_trip() {
+            endpoint.score.record(so_far, true);
         }
     }
 

@@ -8,6 +8,7 @@ use super::level::Level;
 use super::{CloseCause, Cluster, StateEvent};
 use crate::error::Misuse;
 use crate::id::EndpointId;
+use crate::policy::balance::consistent_hash::hash_key;
 use crate::policy::health_check::Level as Health;
 use crate::policy::{Backoff, Balancer, Breaker, HealthScore, PeakEwma, breaker, priority};
 use crate::rng::Pcg;
@@ -58,7 +59,7 @@ impl Cluster {
         let breaker_seed = Pcg::new(self.rng.next_u64(), 2);
         let id = self.endpoints.insert(Endpoint {
             address: address.to_string(),
-            name: name(address),
+            name: hash_key(address.as_bytes()),
             priority,
             duty: Duty::Spare,
             drained: false,
@@ -131,10 +132,11 @@ impl Cluster {
 
     /// How many requests an endpoint gets in proportion to the others, by the strategies that go by weight: 1 at first,
     /// up to 1,000,000, 0 for none. `false` if there is no such endpoint.
-    pub fn set_weight(&mut self, id: EndpointId, weight: u32) -> bool {
+    pub fn set_weight(&mut self, now: Instant, id: EndpointId, weight: u32) -> bool {
         let Some(endpoint) = self.endpoints.get_mut(id) else { return false };
         endpoint.weight = weight.min(MAX_WEIGHT);
         self.levels[usize::from(endpoint.priority)].version += 1;
+        self.hand_off(now);
         true
     }
 
@@ -276,11 +278,4 @@ fn check_address(address: &str) -> Result<(), Misuse> {
         return Err(Misuse::BadAddress);
     }
     Ok(())
-}
-
-/// A hash of the address that is the same at every client, in every run: FNV-1a (Fowler, Noll, Vo), 64 bits.
-fn name(address: &str) -> u64 {
-    address.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }

@@ -79,7 +79,9 @@ impl Candidates for View<'_> {
             _ if !self.takes_part(at) => 0,
             // One that has answered would keep all calls from those that nobody has asked yet, whose score is 0.5. One call
             // is enough to ask.
-            Score::NO_DATA if endpoint.in_flight == 0 => 1_000,
+            score if score == Score::NO_DATA || endpoint.is_forgotten(self.now) => {
+                if endpoint.in_flight == 0 { 1_000 } else { Score::NO_DATA.as_per_mille() }
+            }
             score => score.as_per_mille(),
         }
     }

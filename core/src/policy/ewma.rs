@@ -86,6 +86,11 @@ impl PeakEwma {
         self.observe(now, nanos(rtt).max(self.penalty));
     }
 
+    /// When a call last said something.
+    pub fn observed(&self) -> Instant {
+        self.observed
+    }
+
     /// The round trip to expect: never rises while nothing is observed.
     pub fn estimate(&self, now: Instant) -> Duration {
         Duration::from_nanos(self.nanos(now))

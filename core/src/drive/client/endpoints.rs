@@ -114,7 +114,7 @@ impl Endpoints {
                 machine.remove_endpoint(now, id)
             }
             Change::Drain => machine.drain_endpoint(now, id),
-            Change::Weight(weight) => machine.set_weight(id, weight),
+            Change::Weight(weight) => machine.set_weight(now, id, weight),
             Change::Health(level) => machine.set_health(now, id, level),
         };
         if found { Ok(()) } else { Err(EndpointCause::Unknown) }

@@ -131,10 +131,12 @@ impl<P: Protocol> Client<P> {
         self.requests.leave(&mut self.links[slot as usize].line, request);
         self.cluster.settle(self.now, place, outcome);
         if owner == request {
+            self.outrun(self.requests.copy_of(request));
             self.drop_copy(self.now, request, breaker::Outcome::Ignored);
         } else {
             self.metrics.hedges_won += 1;
             self.requests.unpair(owner);
+            self.outrun(Some(owner));
             self.drop_loser(self.now, owner, breaker::Outcome::Ignored);
         }
         self.forget(request);

@@ -80,6 +80,15 @@ impl<P: Protocol> Client<P> {
         self.drop_loser(now, copy, outcome)
     }
 
+    /// A copy was slower than the other: without this, hedging would hide from the balancer who is slow.
+    pub(super) fn outrun(&mut self, loser: Option<u32>) {
+        if let Some(slot) = loser
+            && let State::Placed(place) = self.requests.get(slot).state
+        {
+            self.cluster.outrun(self.now, place);
+        }
+    }
+
     /// Takes back what its other copy has overtaken, and forgets it; whether any byte of it had left.
     pub(super) fn drop_loser(&mut self, now: Instant, slot: u32, outcome: breaker::Outcome) -> bool {
         let left = match self.requests.get(slot).state {

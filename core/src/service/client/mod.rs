@@ -198,8 +198,8 @@ impl<P: Protocol> Client<P> {
     }
 
     /// See [`Cluster::set_weight`].
-    pub fn set_weight(&mut self, endpoint: EndpointId, weight: u32) -> bool {
-        self.cluster.set_weight(endpoint, weight)
+    pub fn set_weight(&mut self, now: Instant, endpoint: EndpointId, weight: u32) -> bool {
+        self.with_cluster(now, |cluster, now| cluster.set_weight(now, endpoint, weight))
     }
 
     /// See [`Cluster::remove_endpoint`].
