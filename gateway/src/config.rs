@@ -359,7 +359,7 @@ impl Layers<'_> {
     }
 
     /// A value that only the file can set.
-    fn from_file<T: Setting>(&mut self, key: &'static str, file: Option<Spanned<T>>, default: T) -> T {
+    fn only_file<T: Setting>(&mut self, key: &'static str, file: Option<Spanned<T>>, default: T) -> T {
         self.file_or(key, file, (default, Origin::Default))
     }
 

@@ -44,11 +44,8 @@ pub(crate) struct Project {
 impl Project {
     /// Each address as `host:port`, and what is said of it.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (String, EndpointOptions)> {
-        let options = |endpoint: &Endpoint| EndpointOptions {
-            weight: endpoint.weight,
-            priority: endpoint.priority,
-            ..EndpointOptions::default()
-        };
+        let options =
+            |endpoint: &Endpoint| EndpointOptions { weight: endpoint.weight, priority: endpoint.priority };
         self.endpoints.iter().map(move |endpoint| (endpoint.address.host_port().into(), options(endpoint)))
     }
 }
@@ -97,7 +94,7 @@ impl Layers<'_> {
             file.address.take(),
         )?;
         let strategy = self.strategy(profile, file.strategy.take())?;
-        let explain = self.from_file("explain", file.explain.take(), 64);
+        let explain = self.only_file("explain", file.explain.take(), 64);
         let request_timeout =
             self.span("request_timeout", "PROJECT_REQUEST_TIMEOUT", file.request_timeout.take(), 15)?;
         let pool = self.pool(file)?;
@@ -144,16 +141,16 @@ impl Layers<'_> {
             connect_timeout: connect_timeout.get(),
             max_connections: count(max_connections),
             min_connections,
-            in_flight: self.from_file("in_flight", file.in_flight, default.in_flight),
-            grow_at: self.from_file("grow_at", file.grow_at, default.grow_at),
-            burst: self.from_file("burst", file.burst, default.burst),
+            in_flight: self.only_file("in_flight", file.in_flight, default.in_flight),
+            grow_at: self.only_file("grow_at", file.grow_at, default.grow_at),
+            burst: self.only_file("burst", file.burst, default.burst),
             idle_close: self.length("idle_close", file.idle_close, default.idle_close),
             max_age: self.maybe("max_age", file.max_age).map(Span::get),
             subset: self.maybe("subset", file.subset),
             dial_stagger: self.length("dial_stagger", file.dial_stagger, default.dial_stagger),
             backoff: self.backoff(file.reconnect_delay, file.max_reconnect_delay)?,
             heartbeat: self.heartbeat(file.health_check_interval, file.health_check_timeout)?,
-            waiters: self.from_file("waiting_requests", file.waiting_requests, default.waiters),
+            waiters: self.only_file("waiting_requests", file.waiting_requests, default.waiters),
             waiting_bytes: self.size("waiting_bytes", file.waiting_bytes, default.waiting_bytes),
             ..default
         };
@@ -207,8 +204,8 @@ impl Layers<'_> {
             self.title("[[services.project.endpoints]]");
             let (address, origin) = self.placed(address);
             let address = self.show("address", address, origin);
-            let weight = self.from_file("weight", weight, 1);
-            let priority = self.from_file("priority", priority, 0);
+            let weight = self.only_file("weight", weight, 1);
+            let priority = self.only_file("priority", priority, 0);
             if usize::from(priority) >= priority::LEVELS {
                 let message =
                     format!("priorities go from 0, which is asked first, to {}", priority::LEVELS - 1);
@@ -248,13 +245,13 @@ impl Layers<'_> {
             }
             BreakerMode::Rate => breaker::Mode::Rate {
                 consecutive: failures,
-                success: self.from_file("success_rate", file.success_rate, Ratio::percent(80).into()).get(),
-                volume: self.from_file("volume", file.volume, count(20)),
+                success: self.only_file("success_rate", file.success_rate, Ratio::percent(80).into()).get(),
+                volume: self.only_file("volume", file.volume, count(20)),
             },
         };
         let recovery = self.length("recovery_timeout", file.recovery_timeout, RECOVERY);
         let multiplier =
-            self.from_file("recovery_multiplier", file.recovery_multiplier, default.multiplier.into()).get();
+            self.only_file("recovery_multiplier", file.recovery_multiplier, default.multiplier.into()).get();
         if multiplier < Ratio::ONE {
             return Err(self.wrong("recovery_multiplier", "must be at least 1, which is no growth"));
         }
@@ -268,7 +265,7 @@ impl Layers<'_> {
             recovery,
             multiplier,
             recovery_cap,
-            success_threshold: self.from_file("success_threshold", file.success_threshold, PROBES),
+            success_threshold: self.only_file("success_threshold", file.success_threshold, PROBES),
             lease: request_timeout.get(),
         })
     }
@@ -276,18 +273,18 @@ impl Layers<'_> {
     fn outliers(&mut self, file: OutliersTable) -> Option<outlier::Config> {
         let default = outlier::Config::default();
         self.table("services.project.outliers");
-        let enabled = self.from_file("enabled", file.enabled, true);
+        let enabled = self.only_file("enabled", file.enabled, true);
         let config = outlier::Config {
-            consecutive: self.from_file("consecutive", file.consecutive, default.consecutive),
+            consecutive: self.only_file("consecutive", file.consecutive, default.consecutive),
             sweep: self.length("sweep", file.sweep, default.sweep),
-            deviations: self.from_file("deviations", file.deviations, default.deviations.into()).get(),
-            success_hosts: self.from_file("success_hosts", file.success_hosts, default.success_hosts),
-            success_volume: self.from_file("success_volume", file.success_volume, default.success_volume),
-            failures: self.from_file("failures", file.failures, default.failures.into()).get(),
-            failure_volume: self.from_file("failure_volume", file.failure_volume, default.failure_volume),
+            deviations: self.only_file("deviations", file.deviations, default.deviations.into()).get(),
+            success_hosts: self.only_file("success_hosts", file.success_hosts, default.success_hosts),
+            success_volume: self.only_file("success_volume", file.success_volume, default.success_volume),
+            failures: self.only_file("failures", file.failures, default.failures.into()).get(),
+            failure_volume: self.only_file("failure_volume", file.failure_volume, default.failure_volume),
             base: self.length("base", file.base, default.base),
             longest: self.length("longest", file.longest, default.longest),
-            most: self.from_file("most", file.most, default.most.into()).get(),
+            most: self.only_file("most", file.most, default.most.into()).get(),
         };
         enabled.then_some(config)
     }
@@ -296,8 +293,8 @@ impl Layers<'_> {
         let default = panic::Config::default();
         self.table("services.project.panic");
         panic::Config {
-            threshold: self.from_file("threshold", file.threshold, default.threshold.into()).get(),
-            mode: self.from_file("mode", file.mode, PanicMode(default.mode)).0,
+            threshold: self.only_file("threshold", file.threshold, default.threshold.into()).get(),
+            mode: self.only_file("mode", file.mode, PanicMode(default.mode)).0,
         }
     }
 
@@ -305,7 +302,7 @@ impl Layers<'_> {
         let default = priority::Config::default();
         self.table("services.project.priorities");
         let overprovision =
-            self.from_file("overprovision", file.overprovision, default.overprovision.into()).get();
+            self.only_file("overprovision", file.overprovision, default.overprovision.into()).get();
         if overprovision < Ratio::ONE {
             return Err(self.wrong("overprovision", "must be at least 1, which leaves no room"));
         }
@@ -315,13 +312,13 @@ impl Layers<'_> {
     fn slow_start(&mut self, file: SlowStartTable) -> Result<slow_start::Config, ConfigError> {
         let default = slow_start::Config::default();
         self.table("services.project.slow_start");
-        let enabled = self.from_file("enabled", file.enabled, true);
+        let enabled = self.only_file("enabled", file.enabled, true);
         let window = self.length("window", file.window, default.window);
-        let aggression = self.from_file("aggression", file.aggression, default.aggression.into()).get();
+        let aggression = self.only_file("aggression", file.aggression, default.aggression.into()).get();
         if aggression == Ratio::per_mille(0) {
             return Err(self.wrong("aggression", "must be above 0; 1 is a straight line"));
         }
-        let floor = self.from_file("floor", file.floor, default.floor.into()).get();
+        let floor = self.only_file("floor", file.floor, default.floor.into()).get();
         Ok(slow_start::Config { window: if enabled { window } else { Duration::ZERO }, aggression, floor })
     }
 
@@ -336,11 +333,11 @@ impl Layers<'_> {
     }
 
     fn length(&mut self, key: &'static str, file: Key<Span>, default: Duration) -> Duration {
-        self.from_file(key, file, Span::of(default)).get()
+        self.only_file(key, file, Span::of(default)).get()
     }
 
     fn size(&mut self, key: &'static str, file: Key<Size>, default: NonZeroU64) -> NonZeroU64 {
-        let size = self.from_file(key, file, Size::bytes(default.get()));
+        let size = self.only_file(key, file, Size::bytes(default.get()));
         NonZeroU64::new(size.get()).unwrap_or(default)
     }
 
