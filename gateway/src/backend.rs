@@ -5,20 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use plimsoll_core::cluster::{CloseCause, StateEvent};
+use plimsoll_core::cluster::explain::Explanation;
+use plimsoll_core::cluster::{CloseCause, Duty, EndpointOptions, EndpointStatus, StateEvent};
 use plimsoll_core::error::{Misuse, Rejected};
-use plimsoll_core::policy::breaker;
 use plimsoll_tokio::{Cause, Client, Events, Service, ServiceConfig, ServiceEvent, Snapshot};
 
 use crate::config::Project;
 
 pub(crate) const PROJECT_SERVICE: &str = "project-service";
-
-/// A lost connection is dialled again within so long. Until that dial fails, requests wait for it.
-const RECONNECT_DELAY: Duration = Duration::from_millis(100);
-/// A service that stays away is dialled after so long at most: what has come back is used soon, and one dial in a while
-/// costs nobody anything.
-const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(5);
 
 /// How a request to a service can fail.
 #[derive(Debug, thiserror::Error)]
@@ -59,11 +53,15 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// Begins to connect to the project service at `address` (`host:port`).
-    pub(crate) fn start(address: &str, config: &Project) -> Result<Backend, Misuse> {
+    /// Begins to connect to the project service at these addresses (`host:port`).
+    pub(crate) fn start(
+        endpoints: Vec<(String, EndpointOptions)>,
+        config: &Project,
+    ) -> Result<Backend, Misuse> {
         let client = Client::builder().build();
         let events = client.events();
-        let project = client.configure_service(PROJECT_SERVICE, service_config(address, config))?;
+        let project = client.configure_service(PROJECT_SERVICE, service_config(endpoints, config))?;
+        project.set_explain(NonZeroU32::new(config.explain));
         let away = Away::default();
         tokio::spawn(watch(events, project.clone(), away.clone()));
         Ok(Backend { client, project, away })
@@ -93,28 +91,25 @@ impl Backend {
         self.project.snapshot().await.unwrap_or_default()
     }
 
+    /// How each endpoint of the project service stands.
+    pub(crate) async fn endpoints(&self) -> Vec<EndpointStatus<'static>> {
+        self.project.endpoints().await.unwrap_or_default()
+    }
+
+    /// Why the last decisions about the project service were as they were.
+    pub(crate) async fn explanations(&self) -> Vec<Explanation> {
+        self.project.explanations().await.unwrap_or_default()
+    }
+
     pub(crate) async fn shutdown(&self, within: Duration) {
         self.client.shutdown(within).await;
     }
 }
 
-fn service_config(address: &str, project: &Project) -> ServiceConfig {
-    const PROBES: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
-    let timeout = project.request_timeout.get();
-    let mut config = ServiceConfig::new(address)
-        .max_connections(project.max_connections)
-        .min_connections(project.min_connections)
-        .timeout(timeout)
-        .reconnect_delay(RECONNECT_DELAY)
-        // Opens after five failures in a row, the default.
-        .breaker(breaker::Config {
-            recovery: Duration::from_secs(45),
-            success_threshold: PROBES,
-            lease: timeout,
-            ..breaker::Config::default()
-        });
-    config.client.cluster.connect_timeout = project.connect_timeout.get();
-    config.client.cluster.backoff.cap = MAX_RECONNECT_DELAY;
+fn service_config(endpoints: Vec<(String, EndpointOptions)>, project: &Project) -> ServiceConfig {
+    let mut config = ServiceConfig::new("").timeout(project.request_timeout.get());
+    config.endpoints = endpoints;
+    config.client.cluster = project.cluster;
     config
 }
 
@@ -160,9 +155,14 @@ async fn watch(mut events: Events, project: Service, away: Away) {
             StateEvent::Missed(_) => away.get(),
             _ => continue,
         };
-        let stands = cause.is_none() || project.snapshot().await.is_ok_and(|now| now.status.connections > 0);
+        let stands = cause.is_none() || project.endpoints().await.is_ok_and(|all| all.iter().any(may_serve));
         away.set(cause.filter(|_| !stands));
     }
+}
+
+/// A request need not be refused at once: there is a connection, or a dial that has not failed yet.
+fn may_serve(endpoint: &EndpointStatus<'_>) -> bool {
+    endpoint.connections > 0 || (endpoint.reachable && endpoint.duty == Duty::Serving)
 }
 
 fn log(ServiceEvent { service, endpoint, event, .. }: &ServiceEvent) {

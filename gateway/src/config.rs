@@ -3,6 +3,8 @@
 //! `plimsoll check` can show it.
 
 mod file;
+mod service;
+mod shares;
 mod units;
 mod values;
 
@@ -15,8 +17,9 @@ use std::str::FromStr;
 use toml::Spanned;
 
 use file::{File, Place, Source};
+pub(crate) use service::Project;
 pub(crate) use units::{Size, Span};
-pub(crate) use values::{LogLevel, UwAddress};
+pub(crate) use values::{LogLevel, MetricsPrefix, UwAddress, UwAddresses};
 use values::{Shown, shown};
 
 /// The file that is read if it exists and no other is named.
@@ -28,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) server: Server,
     pub(crate) tls: Tls,
     pub(crate) project: Project,
+    pub(crate) metrics_prefix: MetricsPrefix,
     pub(crate) log_level: LogLevel,
     shown: String,
 }
@@ -61,17 +65,6 @@ pub(crate) struct Tls {
     pub(crate) handshake_timeout: Span,
 }
 
-/// The project service and the pool of connections to it.
-#[derive(Clone, Debug)]
-pub(crate) struct Project {
-    /// None means the embedded service.
-    pub(crate) address: Option<UwAddress>,
-    pub(crate) max_connections: u32,
-    pub(crate) min_connections: u32,
-    pub(crate) connect_timeout: Span,
-    pub(crate) request_timeout: Span,
-}
-
 /// What can be said on the command line.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Flags {
@@ -96,9 +89,10 @@ pub(crate) struct Flags {
     /// Largest request body, such as 10MB [env: MAX_REQUEST_BODY_SIZE]
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_body_size: Option<Size>,
-    /// A project service elsewhere, in place of the embedded one [env: PROJECT_SERVICE_UW]
+    /// A project service elsewhere, in place of the embedded one; several addresses with commas between them [env:
+    /// PROJECT_SERVICE_UW]
     #[arg(long, value_name = "uw://HOST:PORT")]
-    pub(crate) project_service: Option<UwAddress>,
+    pub(crate) project_service: Option<UwAddresses>,
     /// error, warn, info, debug or trace [env: LOG_LEVEL]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<LogLevel>,
@@ -149,6 +143,8 @@ enum Origin {
     Env(&'static str),
     File(Place),
     Default,
+    /// Another default than without `discovery.enabled`.
+    Discovery,
 }
 
 impl Display for Origin {
@@ -158,6 +154,7 @@ impl Display for Origin {
             Origin::Env(name) => write!(f, "environment {name}"),
             Origin::File(place) => place.fmt(f),
             Origin::Default => f.write_str("default"),
+            Origin::Discovery => f.write_str("default with discovery.enabled"),
         }
     }
 }
@@ -165,7 +162,8 @@ impl Display for Origin {
 struct Layers<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     source: &'a Source,
-    origins: BTreeMap<&'static str, Origin>,
+    /// Of the table that is being read: where each value came from, and how it reads.
+    origins: BTreeMap<&'static str, (Origin, String)>,
     shown: String,
 }
 
@@ -173,10 +171,15 @@ impl Layers<'_> {
     fn build(&mut self, flags: Flags, file: File) -> Result<Config, ConfigError> {
         let server = self.server(&flags, file.server)?;
         let tls = self.tls(&flags, file.tls)?;
-        let project = self.project(&flags, file.services.project)?;
+        let profile = self.discovery(file.discovery)?;
+        let project = self.project(profile, &flags, file.services.project)?;
+        self.table("metrics");
+        let metrics_prefix =
+            self.take("prefix", None, "METRICS_PREFIX", file.metrics.prefix, MetricsPrefix::default())?;
         self.table("log");
         let log_level = self.take("level", flags.log_level, "LOG_LEVEL", file.log.level, LogLevel::Info)?;
-        Ok(Config { server, tls, project, log_level, shown: std::mem::take(&mut self.shown) })
+        let shown = std::mem::take(&mut self.shown);
+        Ok(Config { server, tls, project, metrics_prefix, log_level, shown })
     }
 
     fn server(&mut self, flags: &Flags, file: file::ServerTable) -> Result<Server, ConfigError> {
@@ -281,51 +284,14 @@ impl Layers<'_> {
         Ok(Tls { enabled, cert_dir: cert_dir.0, files, handshake_timeout })
     }
 
-    fn project(&mut self, flags: &Flags, file: file::ProjectTable) -> Result<Project, ConfigError> {
-        self.table("services.project");
-        let project = Project {
-            address: self.optional(
-                "address",
-                flags.project_service.clone(),
-                "PROJECT_SERVICE_UW",
-                file.address,
-            )?,
-            max_connections: self.count(
-                "max_connections",
-                "PROJECT_MAX_CONNECTIONS",
-                file.max_connections,
-                15,
-            )?,
-            min_connections: self.count(
-                "min_connections",
-                "PROJECT_MIN_CONNECTIONS",
-                file.min_connections,
-                1,
-            )?,
-            connect_timeout: self.span(
-                "connect_timeout",
-                "PROJECT_CONNECTION_TIMEOUT",
-                file.connect_timeout,
-                5,
-            )?,
-            request_timeout: self.span(
-                "request_timeout",
-                "PROJECT_REQUEST_TIMEOUT",
-                file.request_timeout,
-                15,
-            )?,
-        };
-        if project.min_connections > project.max_connections {
-            let message = format!("is above max_connections ({})", project.max_connections);
-            return Err(self.wrong("min_connections", &message));
-        }
-        Ok(project)
+    fn table(&mut self, name: &str) {
+        self.title(&format!("[{name}]"));
     }
 
-    fn table(&mut self, name: &'static str) {
+    fn title(&mut self, title: &str) {
         self.origins.clear();
         let gap = if self.shown.is_empty() { "" } else { "\n" };
-        self.shown += &format!("{gap}[{name}]\n");
+        self.shown += &format!("{gap}{title}\n");
     }
 
     fn count(
@@ -383,34 +349,92 @@ impl Layers<'_> {
             return Ok(Some((value, Origin::Flag)));
         }
         if let Some(text) = (self.env)(env).filter(|text| !text.is_empty()) {
-            let value =
-                text.parse().map_err(|error| ConfigError(format!("environment {env}={text}: {error}")))?;
+            let value = text.parse().map_err(|error: T::Err| {
+                let message = T::ALLOWED.map_or(error.to_string(), |allowed| format!("must be {allowed}"));
+                ConfigError(format!("environment {env}={text}: {message}"))
+            })?;
             return Ok(Some((value, Origin::Env(env))));
         }
-        Ok(file.map(|spanned| {
-            let place = self.source.place(spanned.span().start);
-            (spanned.into_inner(), Origin::File(place))
-        }))
+        Ok(file.map(|spanned| self.placed(spanned)))
+    }
+
+    /// A value that only the file can set.
+    fn only_file<T: Setting>(&mut self, key: &'static str, file: Option<Spanned<T>>, default: T) -> T {
+        self.file_or(key, file, (default, Origin::Default))
+    }
+
+    fn file_or<T: Setting>(
+        &mut self,
+        key: &'static str,
+        file: Option<Spanned<T>>,
+        default: (T, Origin),
+    ) -> T {
+        let (value, origin) = file.map_or(default, |spanned| self.placed(spanned));
+        self.show(key, value, origin)
+    }
+
+    /// A value that only the file can set, and that has no default.
+    fn maybe<T: Setting>(&mut self, key: &'static str, file: Option<Spanned<T>>) -> Option<T> {
+        let (value, origin) = self.placed(file?);
+        Some(self.show(key, value, origin))
+    }
+
+    fn placed<T>(&self, spanned: Spanned<T>) -> (T, Origin) {
+        let place = self.source.place(spanned.span().start);
+        (spanned.into_inner(), Origin::File(place))
     }
 
     fn show<T: Setting>(&mut self, key: &'static str, value: T, origin: Origin) -> T {
         let text = value.to_string();
-        let bare = text == "true" || text == "false" || text.parse::<u64>().is_ok();
-        let text = if bare { text } else { toml::Value::String(text).to_string() };
+        let text = if T::IS_BARE { text } else { toml::Value::String(text).to_string() };
         self.shown += &format!("{:<48}# {origin}\n", format!("{key} = {text}"));
-        self.origins.insert(key, origin);
+        self.origins.insert(key, (origin, text));
         value
     }
 
+    /// A value that was shown, and that another one speaks against.
     fn wrong(&self, key: &'static str, message: &str) -> ConfigError {
-        let origin = self.origins.get(key).unwrap_or(&Origin::Default);
-        ConfigError(format!("{origin}: {key}: {message}"))
+        match self.origins.get(key) {
+            Some((origin, text)) => ConfigError(format!("{origin}: {key} = {text}: {message}")),
+            None => ConfigError(format!("{key}: {message}")),
+        }
     }
 }
 
 /// What a value must be able to do to come from any layer and be shown again.
-trait Setting: FromStr<Err: Display> + Display {}
-impl<T: FromStr<Err: Display> + Display> Setting for T {}
+trait Setting: FromStr<Err: Display> + Display {
+    /// In a file it stands without quotes.
+    const IS_BARE: bool = false;
+    /// What it may be, if its parser's error does not say so.
+    const ALLOWED: Option<&'static str> = None;
+}
+
+impl Setting for bool {
+    const IS_BARE: bool = true;
+    const ALLOWED: Option<&'static str> = Some("true or false");
+}
+
+impl Setting for u8 {
+    const IS_BARE: bool = true;
+    const ALLOWED: Option<&'static str> = Some("a whole number from 0 to 255");
+}
+
+impl Setting for u16 {
+    const IS_BARE: bool = true;
+    const ALLOWED: Option<&'static str> = Some("a whole number from 0 to 65535");
+}
+
+impl Setting for u32 {
+    const IS_BARE: bool = true;
+    const ALLOWED: Option<&'static str> = Some("a whole number from 0 to 4294967295");
+}
+
+impl Setting for NonZeroU32 {
+    const IS_BARE: bool = true;
+    const ALLOWED: Option<&'static str> = Some("a whole number from 1 to 4294967295");
+}
+
+impl Setting for String {}
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use http::header::ACCEPT;
 use http::{HeaderMap, StatusCode};
+use plimsoll_core::cluster::EndpointStatus;
 use plimsoll_core::metrics::Histogram;
+use plimsoll_core::policy::health_check::Level;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -18,6 +20,7 @@ use crate::backend::PROJECT_SERVICE;
 use crate::metrics::{CLASSES, ConnEnd, Route, Snapshot};
 use crate::reply::Reply;
 use crate::routes::Routes;
+use crate::services;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -31,11 +34,17 @@ enum Format {
 
 /// All counters in the format that `Accept` asks for.
 pub(crate) async fn reply(routes: &Routes, headers: &HeaderMap) -> Reply {
-    let all = All { edge: routes.metrics.snapshot(), project: routes.backend.pool().await };
+    let all = All {
+        edge: routes.metrics.snapshot(),
+        project: routes.backend.pool().await,
+        endpoints: routes.backend.endpoints().await,
+        is_embedded: routes.services.is_embedded,
+    };
+    let prefix = routes.metrics_prefix.stem();
     match format(headers) {
         Format::Json => Reply::of(StatusCode::OK, &all.json()),
-        Format::OpenMetrics => Reply::new(StatusCode::OK, OPENMETRICS, openmetrics(all)),
-        Format::Prometheus => Reply::new(StatusCode::OK, PROMETHEUS, classic(&openmetrics(all))),
+        Format::OpenMetrics => Reply::new(StatusCode::OK, OPENMETRICS, openmetrics(prefix, all)),
+        Format::Prometheus => Reply::new(StatusCode::OK, PROMETHEUS, classic(&openmetrics(prefix, all))),
     }
 }
 
@@ -64,6 +73,9 @@ fn format(headers: &HeaderMap) -> Format {
 struct All {
     edge: Snapshot,
     project: plimsoll_tokio::Snapshot,
+    endpoints: Vec<EndpointStatus<'static>>,
+    /// The service runs in this process, for as long as the gateway does.
+    is_embedded: bool,
 }
 
 impl All {
@@ -130,8 +142,8 @@ fn millis(duration: Option<Duration>) -> f64 {
     duration.unwrap_or_default().as_secs_f64() * 1_000.0
 }
 
-fn openmetrics(all: All) -> String {
-    let mut registry = Registry::with_prefix("plimsoll");
+fn openmetrics(prefix: &str, all: All) -> String {
+    let mut registry = Registry::with_prefix(prefix);
     registry.register_collector(Box::new(all));
     let mut text = String::new();
     // Writing to a string cannot fail.
@@ -166,7 +178,8 @@ const SERVICE: [(&str, &str); 1] = [("service", PROJECT_SERVICE)];
 impl Collector for All {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         self.encode_edge(&mut encoder)?;
-        self.encode_service(&mut encoder)
+        self.encode_service(&mut encoder)?;
+        self.encode_endpoints(&mut encoder)
     }
 }
 
@@ -202,14 +215,48 @@ impl All {
         for end in ConnEnd::ALL {
             counter(family.encode_family(&[("how", end.name())])?, edge.ended[end as usize])?;
         }
-        encoder
-            .encode_descriptor(
-                "uptime",
-                "Since the gateway started",
-                Some(&Unit::Seconds),
-                MetricType::Gauge,
-            )?
-            .encode_gauge(&edge.uptime.as_secs_f64())
+        let help = "Since it started, as far as this process knows";
+        let mut family =
+            encoder.encode_descriptor("uptime", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        family.encode_family(&[("service", "api-gateway")])?.encode_gauge(&edge.uptime.as_secs_f64())?;
+        if self.is_embedded {
+            family.encode_family(&SERVICE)?.encode_gauge(&edge.uptime.as_secs_f64())?;
+        }
+        Ok(())
+    }
+
+    /// What is told of each endpoint, and of the service as a whole where that differs from its sums.
+    fn encode_endpoints(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let help = "0 closed, 1 open, 2 half-open: of the endpoint that lets most through";
+        let state = services::circuit(&self.endpoints);
+        let mut family = encoder.encode_descriptor("circuit_breaker_state", help, None, MetricType::Gauge)?;
+        family.encode_family(&SERVICE)?.encode_gauge(&(state as i64))?;
+        let help = "What a request took lately, on average over the endpoints that are used";
+        let mut family =
+            encoder.encode_descriptor("service_response_time_ms", help, None, MetricType::Gauge)?;
+        family.encode_family(&SERVICE)?.encode_gauge(&services::response_time_ms(&self.endpoints))?;
+        type Read = fn(&EndpointStatus<'_>) -> f64;
+        let gauges: [(&str, &str, Read); 5] = [
+            ("endpoint_health", "1 healthy, 0.5 degraded, 0 unhealthy", |e| match services::level(e) {
+                Level::Healthy => 1.0,
+                Level::Degraded => 0.5,
+                Level::Unhealthy => 0.0,
+            }),
+            ("endpoint_circuit_breaker_state", "0 closed, 1 open, 2 half-open", |e| {
+                f64::from(e.breaker as u8)
+            }),
+            ("endpoint_connections", "Connections that stand", |e| e.connections.into()),
+            ("endpoint_in_flight", "Requests on a connection", |e| e.in_flight.into()),
+            ("endpoint_score", "How well it serves, from 0 to 1", |e| f64::from(e.score_per_mille) / 1_000.0),
+        ];
+        for (name, help, read) in gauges {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for endpoint in &self.endpoints {
+                let labels = [("service", PROJECT_SERVICE), ("endpoint", &endpoint.address)];
+                family.encode_family(&labels)?.encode_gauge(&read(endpoint))?;
+            }
+        }
+        Ok(())
     }
 
     fn encode_service(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
@@ -294,7 +341,12 @@ mod tests {
         let metrics = crate::metrics::Metrics::default();
         metrics.answered(Route::Health, StatusCode::OK, Duration::from_millis(3));
         metrics.answered(Route::Health, StatusCode::OK, Duration::from_secs(60));
-        All { edge: metrics.snapshot(), project: plimsoll_tokio::Snapshot::default() }
+        All {
+            edge: metrics.snapshot(),
+            project: plimsoll_tokio::Snapshot::default(),
+            endpoints: Vec::new(),
+            is_embedded: true,
+        }
     }
 
     #[test]
@@ -318,7 +370,7 @@ mod tests {
 
     #[test]
     fn openmetrics_text_has_families_units_and_an_end() {
-        let text = openmetrics(all());
+        let text = openmetrics("plimsoll", all());
         for line in [
             "# TYPE plimsoll_http_requests counter",
             "plimsoll_http_requests_total{route=\"/health\",status=\"2xx\"} 2",
@@ -336,7 +388,7 @@ mod tests {
 
     #[test]
     fn classic_text_names_counters_as_their_samples() {
-        let text = classic(&openmetrics(all()));
+        let text = classic(&openmetrics("plimsoll", all()));
         assert!(text.contains("# TYPE plimsoll_http_requests_total counter\n"), "{text}");
         assert!(text.contains("# TYPE plimsoll_http_requests_active gauge\n"), "{text}");
         assert!(!text.contains("# EOF") && !text.contains("# UNIT"), "{text}");

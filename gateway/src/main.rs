@@ -18,6 +18,7 @@ mod reply;
 mod routes;
 mod run;
 mod serve;
+mod services;
 mod tls;
 
 use std::error::Error;

@@ -14,13 +14,26 @@ pub(crate) enum Route {
     Project,
     Health,
     Metrics,
+    Services,
+    ServicesHealth,
+    ServicesStats,
+    ServicesExplain,
     /// Any path that is no route, and requests refused before they are routed.
     Unknown,
 }
 
 impl Route {
-    pub(crate) const ALL: [Route; 5] =
-        [Route::Projects, Route::Project, Route::Health, Route::Metrics, Route::Unknown];
+    pub(crate) const ALL: [Route; 9] = [
+        Route::Projects,
+        Route::Project,
+        Route::Health,
+        Route::Metrics,
+        Route::Services,
+        Route::ServicesHealth,
+        Route::ServicesStats,
+        Route::ServicesExplain,
+        Route::Unknown,
+    ];
 
     pub(crate) fn pattern(self) -> &'static str {
         match self {
@@ -28,6 +41,10 @@ impl Route {
             Route::Project => "/api/projects/:id",
             Route::Health => "/health",
             Route::Metrics => "/metrics",
+            Route::Services => "/services",
+            Route::ServicesHealth => "/services/health",
+            Route::ServicesStats => "/services/stats",
+            Route::ServicesExplain => "/services/explain",
             Route::Unknown => "unknown",
         }
     }

@@ -15,10 +15,11 @@ use tokio::time::Instant;
 
 use crate::backend::{Backend, BackendError, Call};
 use crate::body::Limits;
-use crate::config::Config;
+use crate::config::{Config, MetricsPrefix};
 use crate::metrics::{Metrics, Route};
 use crate::projects::{LIMIT_REACHED, NOT_FOUND, VALIDATION_FAILED};
 use crate::reply::{Problem, Reply};
+use crate::services::Services;
 use crate::{exposition, health};
 
 /// An id in a path, after its escapes are resolved, has at most so many bytes.
@@ -28,7 +29,9 @@ const MAX_ID: usize = 128;
 pub(crate) struct Routes {
     pub(crate) backend: Backend,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics_prefix: MetricsPrefix,
     pub(crate) limits: Limits,
+    pub(crate) services: Services,
     project_timeout: Duration,
 }
 
@@ -37,7 +40,9 @@ impl Routes {
         Routes {
             backend,
             metrics: Arc::default(),
+            metrics_prefix: config.metrics_prefix.clone(),
             limits: Limits::new(&config.server),
+            services: Services::new(&config.project),
             project_timeout: config.project.request_timeout.get(),
         }
     }
@@ -60,7 +65,19 @@ impl Routes {
             (Route::Metrics, &Method::GET | &Method::HEAD) => {
                 Ok(exposition::reply(self, &head.headers).await)
             }
-            (Route::Health | Route::Metrics, _) => Err(not_allowed(head, "GET, HEAD")),
+            (Route::Services, &Method::GET | &Method::HEAD) => Ok(self.services.list(self).await),
+            (Route::ServicesHealth, &Method::GET | &Method::HEAD) => Ok(self.services.health(self).await),
+            (Route::ServicesStats, &Method::GET | &Method::HEAD) => Ok(self.services.stats(self).await),
+            (Route::ServicesExplain, &Method::GET | &Method::HEAD) => Ok(self.services.explain(self).await),
+            (
+                Route::Health
+                | Route::Metrics
+                | Route::Services
+                | Route::ServicesHealth
+                | Route::ServicesStats
+                | Route::ServicesExplain,
+                _,
+            ) => Err(not_allowed(head, "GET, HEAD")),
             (Route::Unknown, _) => {
                 let message = format!("there is nothing at {}", head.uri.path());
                 Err(Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", message))
@@ -156,6 +173,10 @@ pub(crate) fn route(path: &str) -> Route {
         "/api/projects" => Route::Projects,
         "/health" => Route::Health,
         "/metrics" => Route::Metrics,
+        "/services" => Route::Services,
+        "/services/health" => Route::ServicesHealth,
+        "/services/stats" => Route::ServicesStats,
+        "/services/explain" => Route::ServicesExplain,
         _ if raw_project_id(path).is_some() => Route::Project,
         _ => Route::Unknown,
     }
@@ -242,6 +263,9 @@ mod tests {
             ("/api", Route::Unknown),
             ("/health", Route::Health),
             ("/healthy", Route::Unknown),
+            ("/services", Route::Services),
+            ("/services/health", Route::ServicesHealth),
+            ("/services/", Route::Unknown),
             ("/", Route::Unknown),
             ("*", Route::Unknown),
         ] {

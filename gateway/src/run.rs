@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use plimsoll_core::cluster::EndpointOptions;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -30,15 +31,14 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>
         None
     };
     let listeners = edge::listen(&config.server).await?;
-    let (embedded, address) = match &config.project.address {
-        Some(address) => (None, address.host_port().to_string()),
-        None => {
-            let server = projects::serve().await?;
-            let address = server.local_addr().to_string();
-            (Some(server), address)
-        }
+    let (embedded, endpoints) = if config.project.endpoints.is_empty() {
+        let server = projects::serve().await?;
+        let address = server.local_addr().to_string();
+        (Some(server), vec![(address, EndpointOptions::default())])
+    } else {
+        (None, config.project.addresses().collect())
     };
-    let backend = Backend::start(&address, &config.project)?;
+    let backend = Backend::start(endpoints, &config.project)?;
     let routes = Routes::new(&config, backend.clone());
     let edge = Edge::new(&config, tls, Front::new(&config.server, routes));
     anstream::print!("{}", welcome(&config, &listeners));
@@ -128,6 +128,10 @@ fn welcome(config: &Config, listeners: &[TcpListener]) -> String {
         format!("{curl} {base}/health"),
         format!("{curl} {base}/metrics"),
         format!("{curl} -H 'accept: text/plain' {base}/metrics"),
+        format!("{curl} {base}/services"),
+        format!("{curl} {base}/services/health"),
+        format!("{curl} {base}/services/stats"),
+        format!("{curl} {base}/services/explain"),
         format!("{curl} {base}/api/projects"),
         format!("{curl} {json} -d '{{\"name\":\"Harbour\"}}' {base}/api/projects"),
         format!("{curl} -X PUT {json} -d '{{\"name\":\"Quay\"}}' {base}/api/projects/1"),

@@ -25,8 +25,12 @@ fn every_printed_line_works_over_tls() {
     assert!(answers[0].contains(r#""status":"healthy""#), "{}", answers[0]);
     assert!(answers[1].contains(r#""requests_processed":1"#), "{}", answers[1]);
     assert!(answers[2].contains("plimsoll_http_requests_total{"), "{}", answers[2]);
-    assert!(answers[3].starts_with(r#"{"projects":[{"id":"1""#), "{}", answers[3]);
-    assert!(answers[4].contains("Harbour") && answers[5].contains("Quay"), "{answers:?}");
+    assert!(answers[3].contains(r#""totalServices":1"#), "{}", answers[3]);
+    assert!(answers[4].contains(r#""overall":"healthy""#), "{}", answers[4]);
+    assert!(answers[5].contains(r#""strategy":"p2c_ewma""#), "{}", answers[5]);
+    assert!(answers[6].contains("a request goes to 127.0.0.1:"), "{}", answers[6]);
+    assert!(answers[7].starts_with(r#"{"projects":[{"id":"1""#), "{}", answers[7]);
+    assert!(answers[8].contains("Harbour") && answers[9].contains("Quay"), "{answers:?}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn an_error_in_the_file_names_its_line_and_column() {
     let syntax = wrong(&[], "[server\n");
     assert!(syntax.starts_with("p.toml:1:"), "{syntax}");
     let crossed = wrong(&[], "[services.project]\nmax_connections = 2\nmin_connections = 3\n");
-    assert_eq!(crossed, "p.toml:3:19: min_connections: is above max_connections (2)");
+    assert_eq!(crossed, "p.toml:3:19: min_connections = 3: is above max_connections (2)");
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn an_error_in_the_environment_names_the_variable() {
     let error = wrong(&[("SERVER_PORT", "http")], "");
     assert!(error.starts_with("environment SERVER_PORT=http: "), "{error}");
     let crossed = wrong(&[("TLS_CERT_FILE", "a.pem")], "");
-    assert_eq!(crossed, "environment TLS_CERT_FILE: cert_file: needs key_file beside it");
+    assert_eq!(crossed, "environment TLS_CERT_FILE: cert_file = \"a.pem\": needs key_file beside it");
     assert!(wrong(&[("HTTP2_ENABLED", "false")], "").contains("nothing but HTTP/2"));
 }
 
@@ -84,4 +84,179 @@ fn addresses_of_services_are_read_strictly() {
     ] {
         assert!(bad.parse::<UwAddress>().is_err(), "{bad}");
     }
+}
+
+const EVERYTHING: &str = r#"
+[services.project]
+strategy = "random"
+in_flight = 7
+grow_at = 3
+burst = 4
+idle_close = "1m"
+max_age = "10m"
+subset = 5
+dial_stagger = "6ms"
+reconnect_delay = "200ms"
+max_reconnect_delay = "2s"
+health_check_interval = "11s"
+health_check_timeout = "3s"
+waiting_requests = 9
+waiting_bytes = "1MB"
+[[services.project.endpoints]]
+address = "uw://a.internal:1"
+weight = 3
+[[services.project.endpoints]]
+address = "uw://b.internal:1"
+priority = 1
+[services.project.breaker]
+mode = "count"
+failure_threshold = 8
+monitoring_period = "2m"
+recovery_timeout = "7s"
+recovery_multiplier = 1.5
+recovery_cap = "70s"
+success_threshold = 2
+[services.project.outliers]
+consecutive = 6
+deviations = 2.5
+most = "33.3%"
+[services.project.panic]
+threshold = "25%"
+mode = "none"
+[services.project.priorities]
+overprovision = 1.2
+hold = "4s"
+[services.project.slow_start]
+window = "9s"
+floor = "20%"
+aggression = 2
+[services.project.latency]
+decay = "5s"
+"#;
+
+#[test]
+fn every_option_of_the_cluster_can_be_said_in_the_file() {
+    let cluster = resolve(Flags::default(), &[], EVERYTHING).unwrap().project.cluster;
+    let text = format!("{cluster:?}");
+    for part in [
+        "strategy: Random",
+        "in_flight: 7",
+        "grow_at: 3",
+        "burst: 4",
+        "idle_close: 60s",
+        "max_age: Some(600s)",
+        "subset: Some(5)",
+        "dial_stagger: 6ms",
+        "base: 200ms",
+        "cap: 2s",
+        "interval: 11s, timeout: 3s",
+        "waiters: 9",
+        "waiting_bytes: 1048576",
+        "Count { failures: 8 }, period: 120s, recovery: 7s, multiplier: Ratio(1500), recovery_cap: 70s, \
+         success_threshold: 2",
+        "consecutive: 6",
+        "deviations: Ratio(2500)",
+        "most: Ratio(333)",
+        "panic: Config { threshold: Ratio(250), mode: None }",
+        "overprovision: Ratio(1200), hold: 4s",
+        "window: 9s, aggression: Ratio(2000), floor: Ratio(200)",
+        "decay: 5s",
+    ] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+    let off =
+        "[services.project.outliers]\nenabled = false\n[services.project.slow_start]\nenabled = false\n";
+    let cluster = resolve(Flags::default(), &[], off).unwrap().project.cluster;
+    assert!(cluster.outliers.is_none() && cluster.slow_start.window.is_zero());
+}
+
+#[test]
+fn several_endpoints_come_from_the_file_or_from_one_variable() {
+    let addresses = |env: &[(&str, &str)]| {
+        let config = resolve(Flags::default(), env, EVERYTHING).unwrap();
+        let all = config.project.addresses().map(|(address, o)| (address, o.weight, o.priority));
+        (all.collect::<Vec<_>>(), config.to_string())
+    };
+    let (from_file, _) = addresses(&[]);
+    assert_eq!(from_file, [("a.internal:1".into(), 3, 0), ("b.internal:1".into(), 1, 1)]);
+    let (from_env, shown) = addresses(&[("PROJECT_SERVICE_UW", "uw://c.internal:1, uw://d.internal:2")]);
+    assert_eq!(from_env, [("c.internal:1".into(), 1, 0), ("d.internal:2".into(), 1, 0)]);
+    assert!(shown.contains("# services.project.endpoints in the file is not used"), "{shown}");
+}
+
+#[test]
+fn the_inherited_variables_are_obeyed() {
+    let env = [
+        ("LOAD_BALANCING_STRATEGY", "least_connections"),
+        ("HEALTH_CHECK_INTERVAL", "1500"),
+        ("CIRCUIT_BREAKER_THRESHOLD", "9"),
+    ];
+    let cluster = resolve(Flags::default(), &env, "").unwrap().project.cluster;
+    assert_eq!(cluster.strategy.name(), "least_connections");
+    assert_eq!(cluster.heartbeat.interval.as_millis(), 1_500);
+    assert!(format!("{:?}", cluster.breaker.mode).contains("consecutive: 9"), "{:?}", cluster.breaker.mode);
+}
+
+#[test]
+fn discovery_changes_the_defaults_and_says_so() {
+    let plain = resolve(Flags::default(), &[], "").unwrap();
+    assert_eq!(plain.project.cluster.strategy.name(), "p2c_ewma");
+    let on = resolve(Flags::default(), &[("SERVICE_DISCOVERY_ENABLED", "true")], "").unwrap();
+    assert_eq!(on.project.cluster.strategy.name(), "health_based");
+    assert_eq!(format!("{:?}", on.project.cluster.breaker.mode), "Count { failures: 5 }");
+    assert_eq!(on.to_string().matches("# default with discovery.enabled").count(), 2, "{on}");
+    let both = [("SERVICE_DISCOVERY_ENABLED", "true"), ("LOAD_BALANCING_STRATEGY", "random")];
+    assert_eq!(resolve(Flags::default(), &both, "").unwrap().project.cluster.strategy.name(), "random");
+}
+
+#[test]
+fn an_error_names_the_key_the_value_and_what_is_allowed() {
+    let all = "round_robin, least_connections, weighted_round_robin, random, weighted_random, health_based, \
+               p2c_ewma, consistent_hash, prequal";
+    let strategy = wrong(&[("LOAD_BALANCING_STRATEGY", "fastest")], "");
+    assert!(strategy.starts_with("environment LOAD_BALANCING_STRATEGY=fastest: "), "{strategy}");
+    assert!(strategy.contains(all), "{strategy}");
+    let strategy = wrong(&[], "[services.project]\nstrategy = \"fastest\"\n");
+    assert!(
+        strategy.starts_with("p.toml:2:12: strategy: \"fastest\"") && strategy.contains(all),
+        "{strategy}"
+    );
+    for (env, value, allowed) in [
+        ("HEALTH_CHECK_INTERVAL", "0", "30000"),
+        ("CIRCUIT_BREAKER_THRESHOLD", "0", "from 1 to"),
+        ("SERVICE_DISCOVERY_ENABLED", "yes", "true or false"),
+        ("METRICS_PREFIX", "9x_", "plimsoll_"),
+    ] {
+        let error = wrong(&[(env, value)], "");
+        assert!(
+            error.starts_with(&format!("environment {env}={value}: ")) && error.contains(allowed),
+            "{error}"
+        );
+    }
+    for (file, message) in [
+        ("[services.project.priorities]\noverprovision = 0.9\n", "overprovision = 0.9: must be at least 1"),
+        ("[services.project.breaker]\nmode = \"count\"\nvolume = 3\n", "p.toml:3:10: volume: means nothing"),
+        ("[services.project.panic]\nthreshold = \"50\"\n", "threshold: `50` is not a share"),
+        ("[[services.project.endpoints]]\naddress = \"uw://a:1\"\npriority = 8\n", "priority = 8: "),
+        (
+            "[services.project]\naddress = \"uw://a:1\"\n[[services.project.endpoints]]\naddress = \"uw://b:1\"\n",
+            "p.toml:4:11: name addresses by `address` or by `endpoints`",
+        ),
+    ] {
+        let error = wrong(&[], file);
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn the_whole_file_reads_back_as_it_is_shown() {
+    let bare = |config: &Config| {
+        let lines = config.to_string();
+        lines.lines().map(|l| l.split("  #").next().unwrap().trim().to_string()).collect::<Vec<_>>()
+    };
+    let first = resolve(Flags::default(), &[("METRICS_PREFIX", "ellie_")], EVERYTHING).unwrap();
+    let second = resolve(Flags::default(), &[], &first.to_string()).unwrap();
+    assert_eq!(bare(&first), bare(&second));
+    assert_eq!(format!("{:?}", first.project.cluster), format!("{:?}", second.project.cluster));
+    assert_eq!((first.project.endpoints, second.metrics_prefix.stem()), (second.project.endpoints, "ellie"));
 }

@@ -4,7 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+
+use super::Setting;
 
 /// A number of bytes above zero: `4096`, `"64KiB"`, `"10MB"`. Units are powers of 1,024 in either spelling, as in
 /// the settings this gateway inherits (10MB = 10,485,760).
@@ -84,6 +87,11 @@ impl Span {
         Span(n * 1_000)
     }
 
+    /// To the millisecond, within what a span may be.
+    pub(crate) fn of(duration: Duration) -> Span {
+        Span(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).clamp(1, DAY_MS))
+    }
+
     pub(crate) fn get(self) -> Duration {
         Duration::from_millis(self.0)
     }
@@ -121,6 +129,33 @@ impl<'de> Deserialize<'de> for Span {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
+
+/// A span that may also be given as a bare number of milliseconds, as in the settings this gateway inherits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Interval(pub(crate) Span);
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Interval, String> {
+        let is_bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let span = if is_bare { format!("{text}ms").parse() } else { text.parse() };
+        span.map(Interval).map_err(|_: String| {
+            format!("`{text}` is not a length of time from 1ms to 24h; write it in milliseconds (30000), or like 30s")
+        })
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Setting for Size {}
+impl Setting for Span {}
+impl Setting for Interval {}
 
 fn split_unit(text: &str) -> (&str, &str) {
     let text = text.trim();
@@ -164,6 +199,16 @@ mod tests {
         }
         for text in ["0s", "30", "25h", "s", "1.5s", ""] {
             assert!(text.parse::<Span>().unwrap_err().contains("30s"), "{text}");
+        }
+        for text in ["0", "86400001", "-1", "", "1.5", "99999999999999999999"] {
+            assert!(text.parse::<Interval>().unwrap_err().contains("30000"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_interval_without_a_unit_is_in_milliseconds() {
+        for text in ["30000", "30s", "30000ms"] {
+            assert_eq!(text.parse(), Ok(Interval(Span::seconds(30))), "{text}");
         }
     }
 }

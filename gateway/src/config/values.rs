@@ -1,11 +1,15 @@
-//! Values with a form of their own: addresses of services, log levels, paths.
+//! Values with a form of their own: addresses of services, names out of a list, paths.
 
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use plimsoll_core::policy::balance::{Strategy, UnknownStrategy};
+use plimsoll_core::policy::panic;
 use serde::Deserialize;
 use toml::Spanned;
+
+use super::Setting;
 
 /// `uw://HOST:PORT`, kept as `HOST:PORT` (an IPv6 address in brackets).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -57,6 +61,71 @@ impl Display for UwAddress {
     }
 }
 
+/// One or more services at different addresses, with commas between them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct UwAddresses(pub(crate) Vec<UwAddress>);
+
+impl FromStr for UwAddresses {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<UwAddresses, String> {
+        text.split(',').map(|address| address.trim().parse()).collect::<Result<_, _>>().map(UwAddresses)
+    }
+}
+
+impl TryFrom<String> for UwAddresses {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<UwAddresses, String> {
+        text.parse()
+    }
+}
+
+impl Display for UwAddresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, address) in self.0.iter().enumerate() {
+            write!(f, "{}{address}", if n == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+/// A type that is written as one word out of a list.
+macro_rules! words {
+    ($name:ident: $($word:literal => $value:expr),+ $(,)?) => {
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<$name, String> {
+                match text {
+                    $($word => Ok($value),)+
+                    _ => Err(format!("`{text}` is not one of {}", [$($word),+].join(", "))),
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<$name, String> {
+                text.parse()
+            }
+        }
+
+        impl Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                $(if *self == $value {
+                    return f.write_str($word);
+                })+
+                Ok(())
+            }
+        }
+
+        impl Setting for $name {}
+    };
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) enum LogLevel {
@@ -67,39 +136,108 @@ pub(crate) enum LogLevel {
     Trace,
 }
 
-const LOG_LEVELS: [(&str, LogLevel); 5] = [
-    ("error", LogLevel::Error),
-    ("warn", LogLevel::Warn),
-    ("info", LogLevel::Info),
-    ("debug", LogLevel::Debug),
-    ("trace", LogLevel::Trace),
-];
+words!(LogLevel:
+    "error" => LogLevel::Error,
+    "warn" => LogLevel::Warn,
+    "info" => LogLevel::Info,
+    "debug" => LogLevel::Debug,
+    "trace" => LogLevel::Trace,
+);
 
-impl FromStr for LogLevel {
+/// What a circuit breaker counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) enum BreakerMode {
+    /// Failures in a row, and the share of successes.
+    Rate,
+    /// Failures within the period.
+    Count,
+}
+
+words!(BreakerMode: "rate" => BreakerMode::Rate, "count" => BreakerMode::Count);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct PanicMode(pub(super) panic::Mode);
+
+words!(PanicMode: "all" => PanicMode(panic::Mode::All), "none" => PanicMode(panic::Mode::None));
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct StrategyName(pub(super) Strategy);
+
+impl FromStr for StrategyName {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<LogLevel, String> {
-        let found = LOG_LEVELS.iter().find(|(name, _)| *name == text);
-        found
-            .map(|&(_, level)| level)
-            .ok_or_else(|| format!("`{text}` is not one of error, warn, info, debug, trace"))
+    fn from_str(text: &str) -> Result<StrategyName, String> {
+        text.parse().map(StrategyName).map_err(|error: UnknownStrategy| error.to_string())
     }
 }
 
-impl TryFrom<String> for LogLevel {
+impl TryFrom<String> for StrategyName {
     type Error = String;
 
-    fn try_from(text: String) -> Result<LogLevel, String> {
+    fn try_from(text: String) -> Result<StrategyName, String> {
         text.parse()
     }
 }
 
-impl Display for LogLevel {
+impl Display for StrategyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = LOG_LEVELS.iter().find(|(_, level)| level == self).map_or("info", |(name, _)| name);
-        f.write_str(name)
+        self.0.fmt(f)
     }
 }
+
+/// What the names of all metrics begin with: letters, digits and underlines, the last of them an underline.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct MetricsPrefix(String);
+
+impl MetricsPrefix {
+    /// Without the underline.
+    pub(crate) fn stem(&self) -> &str {
+        self.0.trim_end_matches('_')
+    }
+}
+
+impl Default for MetricsPrefix {
+    fn default() -> MetricsPrefix {
+        MetricsPrefix("plimsoll_".into())
+    }
+}
+
+impl FromStr for MetricsPrefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<MetricsPrefix, String> {
+        let stem = text.strip_suffix('_').unwrap_or_default();
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let is_name = stem.starts_with(|c: char| c.is_ascii_alphabetic()) && stem.chars().all(plain);
+        (is_name && !stem.ends_with('_')).then(|| MetricsPrefix(text.into())).ok_or_else(|| {
+            format!("`{text}` is not a prefix of letters, digits and underlines that ends with one, such as plimsoll_")
+        })
+    }
+}
+
+impl TryFrom<String> for MetricsPrefix {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<MetricsPrefix, String> {
+        text.parse()
+    }
+}
+
+impl Display for MetricsPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Setting for UwAddress {}
+impl Setting for UwAddresses {}
+impl Setting for StrategyName {}
+impl Setting for MetricsPrefix {}
+impl Setting for Shown {}
 
 /// A path that can be shown.
 #[derive(Clone, Debug)]
