@@ -80,7 +80,7 @@ fn a_slow_endpoint_gets_little_by_peak_ewma() {
 fn by_health_one_that_was_bad_is_asked_again_after_a_while_and_found_to_be_well() {
     let mut fleet = Fleet::of(Strategy::HealthBased, 3);
     let bad = fleet.endpoints[1];
-    let mut outcomes = |fleet: &mut Fleet, calls: u32, is_bad: bool| {
+    let outcomes = |fleet: &mut Fleet, calls: u32, is_bad: bool| {
         let mut asked = 0;
         for _ in 0..calls {
             let place = fleet.take();
