@@ -201,6 +201,31 @@ mod tests {
             let reading = nanos(reading);
             reading >= exact && reading <= exact + exact.max(1_024) / 8
         }
+
+        fn merged_histograms_are_as_one_that_was_told_of_all(values: Vec<(bool, u64)>) -> bool {
+            let (mut parts, mut whole) = ([Histogram::default(), Histogram::default()], Histogram::default());
+            for (part, nanos) in values {
+                parts[usize::from(part)].record(Duration::from_nanos(nanos));
+                whole.record(Duration::from_nanos(nanos));
+            }
+            let [mut merged, other] = parts;
+            merged.merge(&other);
+            std::format!("{merged:?}") == std::format!("{whole:?}")
+        }
+
+        fn merged_rates_are_as_one_that_was_told_of_all(gaps: Vec<(bool, u16)>, later: u16) -> bool {
+            let (mut parts, mut whole) = ([Rate::default(), Rate::default()], Rate::default());
+            let mut now = Instant::ZERO;
+            for (part, gap) in gaps {
+                now = now + Duration::from_millis(u64::from(gap) % 400);
+                parts[usize::from(part)].record(now);
+                whole.record(now);
+            }
+            let later = now + Duration::from_millis(u64::from(later) % 2_000);
+            let [mut merged, other] = parts;
+            merged.merge(&other);
+            merged.per_second(later) == whole.per_second(later)
+        }
     }
 
     #[test]
