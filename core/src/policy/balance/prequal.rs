@@ -352,6 +352,7 @@ mod tests {
     #[test]
     fn a_probe_is_good_for_a_second() {
         let mut prequal = pool(&[(1, 30), (1, 10)]);
+        assert_eq!((prequal.probes(START + ms(1_000)), prequal.probes(START + ms(1_001))), (2, 0));
         assert_eq!(prequal.clone().pick(START + ms(1_000), &mut Pcg::new(1, 1), 100, |_| Some(77)), Some(77));
         pick(&mut prequal, START + ms(1_001));
         assert_eq!(prequal.len, 0);
