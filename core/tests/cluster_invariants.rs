@@ -300,7 +300,7 @@ impl World {
             Err(Unplaced::Full) if waits => {
                 self.next_key += 1;
                 let free = (0..).find(|key| !self.waiting.contains(key)).unwrap();
-                if self.cluster.wait(free, 100, want) {
+                if self.cluster.wait(self.now, free, 100, want) {
                     self.waiting.insert(free);
                 } else {
                     assert_eq!(self.waiting.len(), 4, "the queue is full");

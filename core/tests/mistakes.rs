@@ -118,6 +118,16 @@ fn a_wake_up_lost_between_no_idle_connection_and_enqueue() {
             assert_eq!(caller.frames().len(), 3, "cut at {cut}, asked at step {step}");
         }
     }
+
+    // An owner of a cluster may do anything between the two.
+    let config = Config { in_flight: limit(1), max_connections: limit(1), ..plain() };
+    let mut fleet = Fleet::new(config, 1);
+    let place = fleet.take();
+    assert_eq!(fleet.checkout(Want::default()), Err(Unplaced::Full));
+    fleet.give_back(place, Outcome::Success);
+    assert!(fleet.cluster.wait(fleet.now, 1, 100, Want::default()));
+    fleet.run();
+    assert!(fleet.place_of(1).is_some());
 }
 
 /// A client with one connection that carries two requests at a time, call by call.

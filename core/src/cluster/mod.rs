@@ -16,7 +16,7 @@
 //! // One connection is kept up: it is to be dialled.
 //! let Some(Action::Dial(conn)) = cluster.poll() else { panic!() };
 //! assert_eq!(cluster.checkout(now, Want::default()), Err(Unplaced::Full));
-//! assert!(cluster.wait(1, 100, Want::default()));
+//! assert!(cluster.wait(now, 1, 100, Want::default()));
 //!
 //! // It stands, and takes the request that waits.
 //! cluster.connected(now, conn);

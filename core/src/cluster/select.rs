@@ -85,9 +85,14 @@ impl Cluster {
         serving.all(nobody).then_some(Rejected::Unhealthy)
     }
 
-    /// Lets a request of `size` bytes wait under `key` (small and dense, such as a slot). `false`: the queue is full.
-    pub fn wait(&mut self, key: u32, size: u32, want: Want) -> bool {
-        self.waiters.push(key, size, want)
+    /// Lets a request of `size` bytes wait under `key` (small and dense, such as a slot). A place that has come free since
+    /// its checkout is found at once. `false`: the queue is full.
+    pub fn wait(&mut self, now: Instant, key: u32, size: u32, want: Want) -> bool {
+        let taken = self.waiters.push(key, size, want);
+        if taken {
+            self.hand_off(now);
+        }
+        taken
     }
 
     /// A request waits no longer. `false` if it did not wait.

@@ -192,7 +192,7 @@ impl Fleet {
     #[track_caller]
     pub fn wait(&mut self, key: u32, want: Want) {
         assert_eq!(self.cluster.checkout(self.now, want), Err(Unplaced::Full));
-        assert!(self.cluster.wait(key, 100, want));
+        assert!(self.cluster.wait(self.now, key, 100, want));
         self.run();
     }
 

@@ -250,7 +250,7 @@ impl<P: Protocol> Client<P> {
         let want = self.requests.get(slot).want;
         match self.cluster.checkout(self.now, want) {
             Ok(place) => self.put(place, slot),
-            Err(Unplaced::Full) if self.cluster.wait(slot, size, want) => {}
+            Err(Unplaced::Full) if self.cluster.wait(self.now, slot, size, want) => {}
             Err(_) => {
                 let sent = self.requests.get(slot).sent;
                 self.finish(slot, How::Lost { sent });

@@ -138,7 +138,7 @@ impl<P: Protocol> Client<P> {
         let size = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         self.requests.get_mut(slot).frame = frame;
         encoded?;
-        if self.cluster.wait(slot, size, want) { Ok(()) } else { Err(Rejected::Overloaded.into()) }
+        if self.cluster.wait(self.now, slot, size, want) { Ok(()) } else { Err(Rejected::Overloaded.into()) }
     }
 
     /// Puts a kept frame on the connection of its place.
