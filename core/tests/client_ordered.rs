@@ -2,9 +2,10 @@
 
 mod client_support;
 
-use client_support::{Done, Frame, Rig, Toy, limit, steady};
+use client_support::{Dial, Done, Frame, Rig, Toy, limit, steady};
 use plimsoll_core::error::ProtocolError;
-use plimsoll_core::service::client::CloseCause;
+use plimsoll_core::machine::Machine;
+use plimsoll_core::service::client::{CloseCause, Event, StateEvent};
 
 fn rig() -> (Rig<Toy>, plimsoll_core::id::ConnId) {
     Rig::connected(steady())
@@ -117,4 +118,29 @@ fn a_removed_endpoint_stays_until_its_tombstones_have_passed() {
     rig.feed(conn, b"ok a\n");
     assert!(!rig.peers[&conn].open);
     assert_eq!(rig.client.status(), Default::default());
+}
+
+#[test]
+fn an_end_that_an_answer_to_nobody_brings_is_promised_with_the_answer_before_it() {
+    let mut config = steady();
+    config.cluster.in_flight = limit(2);
+    config.cluster.max_connections = limit(1);
+    let (mut rig, conn) = Rig::<Toy>::connected(config);
+    rig.dial = Dial::Hangs;
+    rig.add("users-b.internal:3001");
+    let (answered, late, _, _) = (rig.request(), rig.request_within(10), rig.request(), rig.request());
+    rig.pass_ms(10);
+    rig.assert_done(late, Done::Timeout { sent: true });
+    rig.shutdown_within(1_000);
+    rig.drains = false;
+    rig.feed(conn, b"ok 0\nok 1\n");
+    // Behind the answer that is lent stands one that nobody waits for. Its place goes to the last that waits, so that nobody
+    // needs the other dial.
+    assert!(matches!(rig.client.event(), Some(Event::Outcome { id, .. }) if id == answered));
+    assert!(rig.client.has_event());
+    let end = rig.client.event();
+    assert!(
+        matches!(end, Some(Event::State(StateEvent::Closed { cause: CloseCause::Shutdown, .. }))),
+        "{end:?}"
+    );
 }

@@ -174,6 +174,9 @@ impl<P: Protocol> Client<P> {
         let next = self.next.take()?;
         let lent = self.receiver.consume(next.slot, next.len);
         self.look_ahead();
+        if self.draining.is_some() {
+            self.cluster.close_drained(self.now);
+        }
         Some((next, lent))
     }
 }
