@@ -51,6 +51,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Unplaced`]: it may wait, or is rejected.
+    #[inline]
     pub fn checkout(&mut self, now: Instant, want: Want) -> Result<Place, Unplaced> {
         if self.waiters.is_empty()
             && let Some(place) = self.place(now, want)
@@ -154,6 +155,7 @@ impl Cluster {
     }
 
     /// Chooses an endpoint, asks its breaker, and takes a place on one of its connections.
+    #[inline]
     fn place(&mut self, now: Instant, want: Want) -> Option<Place> {
         // Each round places the request or takes an endpoint off its list.
         loop {

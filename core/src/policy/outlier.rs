@@ -210,6 +210,7 @@ impl Outliers {
     }
 
     /// An endpoint has served.
+    #[inline]
     pub fn succeeded(&mut self, endpoint: EndpointId) {
         if let Some(host) = self.host(endpoint) {
             host.successes = host.successes.saturating_add(1);

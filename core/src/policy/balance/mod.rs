@@ -190,6 +190,7 @@ impl Balancer {
     }
 
     /// The position of the next one; `None` if there is no candidate, or none of them has any weight.
+    #[inline]
     pub fn pick(&mut self, rng: &mut Pcg, candidates: &impl Candidates) -> Option<usize> {
         let len = candidates.len();
         match &mut self.state {

@@ -14,6 +14,7 @@ use super::bounded;
 use crate::rng::Pcg;
 
 /// A position below `len`, the cheaper of two, either of them where both cost the same; `None` if there is none.
+#[inline]
 pub fn pick(rng: &mut Pcg, len: usize, cost: impl Fn(usize) -> u64) -> Option<usize> {
     let (one, other) = pair(rng, len)?;
     Some(if one != other && cost(other) < cost(one) { other } else { one })
@@ -21,6 +22,7 @@ pub fn pick(rng: &mut Pcg, len: usize, cost: impl Fn(usize) -> u64) -> Option<us
 
 /// Two different positions below `len`, every ordered pair with equal chance; the same one twice, and nothing drawn, if
 /// there is only one; `None` if there is none.
+#[inline]
 pub fn pair(rng: &mut Pcg, len: usize) -> Option<(usize, usize)> {
     match bounded(len) {
         0 => None,

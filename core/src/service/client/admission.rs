@@ -78,11 +78,17 @@ impl Admission {
         self.concurrency.as_ref()
     }
 
+    /// Whether there is any guard.
+    pub(super) fn is_on(&self) -> bool {
+        self.is_on
+    }
+
     /// Asks all guards for one request. `None`: there is none to ask, and nothing to settle.
     pub(super) fn admit(&mut self, now: Instant) -> Result<Option<Leave>, Rejected> {
-        if !self.is_on {
-            return Ok(None);
-        }
+        if self.is_on { self.ask(now).map(Some) } else { Ok(None) }
+    }
+
+    fn ask(&mut self, now: Instant) -> Result<Leave, Rejected> {
         if let Some((quota, rate)) = &mut self.rate {
             rate.admit(now, *quota)
                 .map_err(|limited| Rejected::RateLimited { retry_after: limited.retry_after() })?;
@@ -102,7 +108,7 @@ impl Admission {
             self.give_back_rate();
             return Err(Rejected::Throttled { per_mille: throttled.per_mille });
         }
-        Ok(Some(Leave { permit }))
+        Ok(Leave { permit })
     }
 
     /// The request was not taken after all, for a reason that is none of theirs.

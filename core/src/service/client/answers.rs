@@ -124,20 +124,16 @@ impl<P: Protocol> Client<P> {
             hedging.record(self.now, self.now.since(place.since));
         }
         let owner = self.requests.owner(request);
-        let leave = self.requests.get_mut(owner).leave.take();
-        self.admission.settle(self.now, leave, fate);
+        if self.admission.is_on() {
+            let leave = self.requests.take_leave(owner);
+            self.admission.settle(self.now, leave, fate);
+        }
         let found = (self.requests.id(owner), self.requests.get(owner).tag);
         self.metrics.latency.record(self.now.since(self.requests.get(owner).taken));
         self.requests.leave(&mut self.links[slot as usize].line, request);
         self.cluster.settle(self.now, place, outcome);
-        if owner == request {
-            self.outrun(self.requests.copy_of(request));
-            self.drop_copy(self.now, request, breaker::Outcome::Ignored);
-        } else {
-            self.metrics.hedges_won += 1;
-            self.requests.unpair(owner);
-            self.outrun(Some(owner));
-            self.drop_loser(self.now, owner, breaker::Outcome::Ignored);
+        if self.hedging.is_some() {
+            self.end_race(request, owner);
         }
         self.forget(request);
         self.cluster.release(self.now, conn);

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::admission::Fate;
 use super::requests::State;
 use super::{Client, CloseCause, Outcome};
-use crate::cluster::{Place, Unplaced};
+use crate::cluster::{Place, Unplaced, Want};
 use crate::error::ProtocolError;
 use crate::id::{ConnId, RequestId};
 use crate::machine::Action;
@@ -148,7 +148,7 @@ impl<P: Protocol> Client<P> {
             How::Cancelled => failures.cancelled += 1,
         }
         let fate = if matches!(how, How::Timeout { sent: true }) { Fate::Overloaded } else { Fate::Unknown };
-        let leave = self.requests.get_mut(slot).leave.take();
+        let leave = self.requests.take_leave(slot);
         self.admission.settle(self.now, leave, fate);
         self.metrics.failed += 1;
         self.outcomes.push_back(Ended { id: self.requests.id(slot), tag: self.requests.get(slot).tag, how });
@@ -231,7 +231,8 @@ impl<P: Protocol> Client<P> {
         if !closing && safe && tries && self.budget.withdraw(self.now) {
             let id = self.requests.renew(slot);
             self.protocol.set_id(&mut self.requests.get_mut(slot).frame, id);
-            self.requests.get_mut(slot).want.avoid = cause.is_error().then_some(place.endpoint);
+            let avoid = cause.is_error().then_some(place.endpoint);
+            self.requests.set_want(slot, Want { avoid, ..self.requests.want(slot) });
             self.metrics.retries += 1;
             self.again.push(slot);
             return at_fault;
@@ -247,7 +248,7 @@ impl<P: Protocol> Client<P> {
     /// Finds another place for a request whose frame is kept.
     pub(super) fn try_again(&mut self, slot: u32) {
         let size = u32::try_from(self.requests.get(slot).frame.len()).unwrap_or(u32::MAX);
-        let want = self.requests.get(slot).want;
+        let want = self.requests.want(slot);
         match self.cluster.checkout(self.now, want) {
             Ok(place) => self.put(place, slot),
             Err(Unplaced::Full) if self.cluster.wait(self.now, slot, size, want) => {}

@@ -40,7 +40,8 @@ impl<P: Protocol> Client<P> {
         if request.attempts >= self.config.attempts.get() || self.cluster.endpoints().nth(1).is_none() {
             return;
         }
-        let (hedges, want) = (request.hedges, Want { avoid: Some(first.endpoint), ..request.want });
+        let hedges = u32::from(request.hedges);
+        let want = Want { avoid: Some(first.endpoint), ..self.requests.want(slot) };
         // Whoever waits for a place goes first, and what finds no other endpoint with room is not worth waiting for.
         let Ok(second) = self.cluster.checkout(now, want) else { return };
         let has_other_endpoint = second.endpoint != first.endpoint;
@@ -80,8 +81,21 @@ impl<P: Protocol> Client<P> {
         self.drop_loser(now, copy, outcome)
     }
 
+    /// A copy of the request that `owner` stands for was answered, the only one or the faster of two.
+    pub(super) fn end_race(&mut self, winner: u32, owner: u32) {
+        if owner == winner {
+            self.outrun(self.requests.copy_of(winner));
+            self.drop_copy(self.now, winner, breaker::Outcome::Ignored);
+        } else {
+            self.metrics.hedges_won += 1;
+            self.requests.unpair(owner);
+            self.outrun(Some(owner));
+            self.drop_loser(self.now, owner, breaker::Outcome::Ignored);
+        }
+    }
+
     /// A copy was slower than the other: without this, hedging would hide from the balancer who is slow.
-    pub(super) fn outrun(&mut self, loser: Option<u32>) {
+    fn outrun(&mut self, loser: Option<u32>) {
         if let Some(slot) = loser
             && let State::Placed(place) = self.requests.get(slot).state
         {
@@ -90,7 +104,7 @@ impl<P: Protocol> Client<P> {
     }
 
     /// Takes back what its other copy has overtaken, and forgets it; whether any byte of it had left.
-    pub(super) fn drop_loser(&mut self, now: Instant, slot: u32, outcome: breaker::Outcome) -> bool {
+    fn drop_loser(&mut self, now: Instant, slot: u32, outcome: breaker::Outcome) -> bool {
         let left = match self.requests.get(slot).state {
             State::Placed(place) => self.take_off(now, slot, place, outcome),
             State::Free | State::Waiting | State::Carried | State::Ghost { .. } => false,

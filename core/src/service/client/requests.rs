@@ -46,18 +46,25 @@ pub(super) struct Request {
     pub(super) taken: Instant,
     pub(super) attempts: u8,
     pub(super) idempotent: bool,
-    pub(super) want: Want,
     /// How often a second copy was sent.
-    pub(super) hedges: u32,
+    pub(super) hedges: u8,
     /// Of a request, its second copy; of a second copy, its request.
     partner: u32,
     is_copy: bool,
     /// Whether any byte of an earlier attempt has left.
     pub(super) sent: bool,
-    /// What it owes to the guards that let it in.
-    pub(super) leave: Option<Leave>,
+    /// There is more to say of it in the table of extras.
+    has_extra: bool,
     /// The encoded frame: while it waits, and until the end if it is idempotent.
     pub(super) frame: Vec<u8>,
+}
+
+/// What few requests have: apart, so that the others stay small enough for two lines of a cache.
+#[derive(Clone, Debug, Default)]
+struct Extra {
+    want: Want,
+    /// What it owes to the guards that let it in.
+    leave: Option<Leave>,
 }
 
 /// The requests on one connection, in the order of their frames.
@@ -83,6 +90,8 @@ impl Line {
 #[derive(Clone, Debug)]
 pub(super) struct Requests {
     slots: Vec<Request>,
+    /// By slot, up to the highest that ever had one.
+    extras: Vec<Extra>,
     free: Vec<u32>,
     pub(super) deadlines: Deadlines,
     /// When each of those that may have a second copy has waited for long.
@@ -93,7 +102,7 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn new(salt: u64) -> Self {
         let (deadlines, slow_at) = (Deadlines::new(), Deadlines::new());
-        Requests { slots: Vec::new(), free: Vec::new(), deadlines, slow_at, salt }
+        Requests { slots: Vec::new(), extras: Vec::new(), free: Vec::new(), deadlines, slow_at, salt }
     }
 
     /// How many slots are taken.
@@ -118,12 +127,11 @@ impl Requests {
                     taken: now,
                     attempts: 1,
                     idempotent: false,
-                    want: Want::default(),
                     hedges: 0,
                     partner: NONE,
                     is_copy: false,
                     sent: false,
-                    leave: None,
+                    has_extra: false,
                     frame: Vec::new(),
                 });
                 // Giving all of them back at once never allocates.
@@ -137,7 +145,6 @@ impl Requests {
         request.taken = now;
         request.attempts = 1;
         request.idempotent = false;
-        request.want = Want::default();
         request.hedges = 0;
         request.partner = NONE;
         request.is_copy = false;
@@ -145,12 +152,55 @@ impl Requests {
         slot
     }
 
+    /// What it wants of its place.
+    pub(super) fn want(&self, slot: u32) -> Want {
+        let extra = self.extras.get(slot as usize).filter(|_| self.get(slot).has_extra);
+        extra.map_or_else(Want::default, |extra| extra.want)
+    }
+
+    pub(super) fn set_want(&mut self, slot: u32, want: Want) {
+        if want != Want::default() || self.get(slot).has_extra {
+            self.extra(slot).want = want;
+        }
+    }
+
+    /// What it owes to the guards that let it in, as long as it was not settled.
+    pub(super) fn leave_of(&mut self, slot: u32) -> Option<&mut Leave> {
+        if self.get(slot).has_extra { self.extra(slot).leave.as_mut() } else { None }
+    }
+
+    pub(super) fn set_leave(&mut self, slot: u32, leave: Option<Leave>) {
+        if leave.is_some() {
+            self.extra(slot).leave = leave;
+        }
+    }
+
+    pub(super) fn take_leave(&mut self, slot: u32) -> Option<Leave> {
+        if self.get(slot).has_extra { self.extra(slot).leave.take() } else { None }
+    }
+
+    fn extra(&mut self, slot: u32) -> &mut Extra {
+        let at = slot as usize;
+        if self.extras.len() <= at {
+            self.extras.resize_with(at + 1, Extra::default);
+        }
+        let extra = &mut self.extras[at];
+        // What the last tenant of the slot has left.
+        if !core::mem::replace(&mut self.slots[at].has_extra, true) {
+            *extra = Extra::default();
+        }
+        extra
+    }
+
     /// Gives the slot back, and its kept frame to the caller.
     pub(super) fn close(&mut self, slot: u32) -> Vec<u8> {
         self.deadlines.remove(slot);
-        self.slow_at.remove(slot);
+        if !self.slow_at.is_empty() {
+            self.slow_at.remove(slot);
+        }
         let request = &mut self.slots[slot as usize];
         request.state = State::Free;
+        request.has_extra = false;
         request.generation = request.generation.wrapping_add(1);
         self.free.push(slot);
         core::mem::take(&mut request.frame)

@@ -56,9 +56,8 @@ impl<P: Protocol> Client<P> {
             Ok(slot) => {
                 let timeout = options.timeout.unwrap_or(self.config.timeout);
                 self.requests.deadlines.insert(slot, now, timeout);
-                let request = self.requests.get_mut(slot);
-                request.leave = leave;
-                request.tag = options.tag;
+                self.requests.set_leave(slot, leave);
+                self.requests.get_mut(slot).tag = options.tag;
                 self.budget.deposit(now);
                 self.metrics.rate.record(now);
                 Ok(self.requests.id(slot))
@@ -84,9 +83,8 @@ impl<P: Protocol> Client<P> {
             Err(Unplaced::Rejected(rejected)) => return Err(rejected.into()),
         };
         let slot = self.requests.open(now);
-        let opened = self.requests.get_mut(slot);
-        opened.idempotent = options.idempotent;
-        opened.want = want;
+        self.requests.get_mut(slot).idempotent = options.idempotent;
+        self.requests.set_want(slot, want);
         let encoded = match place {
             Some(place) => {
                 self.encode_on(place, slot, request, options.idempotent).map_err(RequestError::from)
@@ -104,6 +102,7 @@ impl<P: Protocol> Client<P> {
         Ok(slot)
     }
 
+    #[inline]
     fn encode_on(
         &mut self,
         place: Place,
@@ -155,13 +154,14 @@ impl<P: Protocol> Client<P> {
         self.stand_in_line(place, slot, start, end);
     }
 
+    #[inline(always)]
     pub(super) fn stand_in_line(&mut self, place: Place, slot: u32, start: u64, end: u64) {
         let link = &mut self.links[place.conn.index()];
         self.requests.join(&mut link.line, slot);
-        let request = self.requests.get_mut(slot);
-        if let Some(leave) = &mut request.leave {
+        if let Some(leave) = self.requests.leave_of(slot) {
             leave.restart(place.since);
         }
+        let request = self.requests.get_mut(slot);
         request.state = State::Placed(place);
         request.start = start;
         request.len = (end - start) as u32;
