@@ -52,7 +52,10 @@ fn its_endpoint_says_what_was_counted_when_it_failed_last_and_when_it_is_tried_a
     let mut rig = tripped(steady());
     rig.pass_ms(999);
     let status = rig.client.endpoint_status().next().expect("there is one");
-    assert_eq!((status.breaker, status.breaker_stats.failed, status.breaker_stats.opened), (State::Open, 5, 1));
+    assert_eq!(
+        (status.breaker, status.breaker_stats.failed, status.breaker_stats.opened),
+        (State::Open, 5, 1)
+    );
     assert_eq!(status.breaker_stats.consecutive_failures, 5);
     assert_eq!(status.last_failure, Some(Duration::from_millis(999)));
     assert_eq!(status.next_attempt, Some(Duration::from_millis(60_000 - 999)));

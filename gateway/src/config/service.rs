@@ -26,6 +26,9 @@ const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(5);
 const RECOVERY: Duration = Duration::from_secs(45);
 const PROBES: NonZeroU32 = count(5);
 
+/// Each may list some thirty endpoints, and all are told in one answer.
+const MAX_EXPLAIN: u32 = 1_000;
+
 const fn count(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).expect("not zero")
 }
@@ -94,7 +97,10 @@ impl Layers<'_> {
             file.address.take(),
         )?;
         let strategy = self.strategy(profile, file.strategy.take())?;
-        let explain = self.only_file("explain", file.explain.take(), 64);
+        let explain = self.take("explain", None, "PROJECT_EXPLAIN", file.explain.take(), 0)?;
+        if explain > MAX_EXPLAIN {
+            return Err(self.wrong("explain", &format!("at most {MAX_EXPLAIN} decisions are kept")));
+        }
         let request_timeout =
             self.span("request_timeout", "PROJECT_REQUEST_TIMEOUT", file.request_timeout.take(), 15)?;
         let pool = self.pool(file)?;
