@@ -11,9 +11,10 @@ use bytes::Bytes;
 use plimsoll_core::cluster::explain::Explanation;
 use plimsoll_core::cluster::{CloseCause, Duty, EndpointOptions, EndpointStatus, StateEvent};
 use plimsoll_core::error::{Misuse, Rejected};
+use plimsoll_core::service::client::Config as ClientConfig;
 use plimsoll_tokio::{Cause, Client, Events, Service, ServiceConfig, Snapshot};
 
-use crate::config::Project;
+use crate::config::{Guards, Project};
 
 pub(crate) use refusal::{code, rejections};
 
@@ -117,7 +118,15 @@ impl Backend {
 fn service_config(endpoints: Vec<(String, EndpointOptions)>, project: &Project) -> ServiceConfig {
     let mut config = ServiceConfig::new("").timeout(project.request_timeout.get());
     config.endpoints = endpoints;
-    config.client.cluster = project.cluster;
+    let Guards { throttle, concurrency, rate_limit, hedging } = project.guards;
+    config.client = ClientConfig {
+        cluster: project.cluster,
+        throttle,
+        concurrency,
+        rate_limit,
+        hedging,
+        ..config.client
+    };
     config
 }
 

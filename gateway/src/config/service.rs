@@ -13,6 +13,7 @@ use super::file::{
     BreakerTable, DiscoveryTable, EndpointTable, Key, LatencyTable, OutliersTable, PanicTable,
     PrioritiesTable, ProjectTable, SlowStartTable,
 };
+use super::guards::{GuardTables, Guards};
 use super::units::{Interval, Size, Span};
 use super::values::{BreakerMode, PanicMode, StrategyName, UwAddress, UwAddresses};
 use super::{ConfigError, Flags, Layers, Origin};
@@ -42,6 +43,7 @@ pub(crate) struct Project {
     /// So many decisions are kept to be asked about; none are explained if it is 0.
     pub(crate) explain: u32,
     pub(crate) cluster: cluster::Config,
+    pub(crate) guards: Guards,
 }
 
 impl Project {
@@ -89,6 +91,12 @@ impl Layers<'_> {
         let (outliers, panic) = (take(&mut file.outliers), take(&mut file.panic));
         let (priorities, slow_start) = (take(&mut file.priorities), take(&mut file.slow_start));
         let latency = take(&mut file.latency);
+        let guards = GuardTables {
+            throttle: file.throttle.take(),
+            adaptive_concurrency: file.adaptive_concurrency.take(),
+            rate_limit: file.rate_limit.take(),
+            hedging: file.hedging.take(),
+        };
         self.table("services.project");
         let address = self.optional(
             "address",
@@ -118,6 +126,7 @@ impl Layers<'_> {
                 ewma: self.latency(latency),
                 ..pool
             },
+            guards: self.guards(guards)?,
         })
     }
 
@@ -338,7 +347,7 @@ impl Layers<'_> {
         }
     }
 
-    fn length(&mut self, key: &'static str, file: Key<Span>, default: Duration) -> Duration {
+    pub(super) fn length(&mut self, key: &'static str, file: Key<Span>, default: Duration) -> Duration {
         self.only_file(key, file, Span::of(default)).get()
     }
 
