@@ -1,3 +1,5 @@
+use clap::CommandFactory;
+
 use super::*;
 
 fn resolve(flags: Flags, env: &[(&str, &str)], file: &str) -> Result<Config, String> {
@@ -312,4 +314,30 @@ fn the_whole_file_reads_back_as_it_is_shown() {
     assert_eq!(format!("{:?}", first.project.cluster), format!("{:?}", second.project.cluster));
     assert_eq!(first.project.guards, second.project.guards);
     assert_eq!((first.project.endpoints, second.metrics_prefix.stem()), (second.project.endpoints, "ellie"));
+}
+
+#[test]
+fn help_names_every_variable_of_the_environment_with_its_default() {
+    let asked = std::cell::RefCell::new(Vec::new());
+    let env = |name: &str| {
+        asked.borrow_mut().push(name.to_string());
+        None
+    };
+    let shown = Config::resolve(Flags::default(), env, &Source::default()).unwrap().to_string();
+    let mut command = crate::cli::Cli::command();
+    let check = command.find_subcommand_mut("check").unwrap().render_long_help().to_string();
+    for help in [command.render_long_help().to_string(), check] {
+        let (flags, others) = help.split_once("Environment variables without a flag").unwrap();
+        for name in asked.borrow().iter() {
+            let by_flag = flags.contains(&format!("[env: {name}]"));
+            assert_ne!(by_flag, others.contains(&format!(" {name} ")), "{name} in\n{help}");
+        }
+        // Each default in brackets is one that is shown to be in force.
+        for line in others.lines().filter(|line| line.starts_with("    ")) {
+            let (_, default) = line.rsplit_once('(').unwrap();
+            let value = default.trim_end_matches(')');
+            let is_shown = |text: String| shown.lines().any(|line| line.contains(&text));
+            assert!(is_shown(format!(" = {value} ")) || is_shown(format!(" = \"{value}\"")), "{line}");
+        }
+    }
 }
