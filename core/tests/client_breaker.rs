@@ -2,6 +2,8 @@
 
 mod client_support;
 
+use std::time::Duration;
+
 use client_support::{ADDRESS, Done, Rig, limit, steady};
 use plimsoll_core::error::Rejected;
 use plimsoll_core::policy::breaker::{Mode, State};
@@ -43,6 +45,22 @@ fn after_five_failures_in_a_row_requests_are_rejected() {
     let mut rig = tripped(steady());
     assert_eq!(rig.try_request(Options::default()), OPEN);
     assert_eq!(states(&rig), [State::Open]);
+}
+
+#[test]
+fn its_endpoint_says_what_was_counted_when_it_failed_last_and_when_it_is_tried_again() {
+    let mut rig = tripped(steady());
+    rig.pass_ms(999);
+    let status = rig.client.endpoint_status().next().expect("there is one");
+    assert_eq!(
+        (status.breaker, status.breaker_stats.failed, status.breaker_stats.opened),
+        (State::Open, 5, 1)
+    );
+    assert_eq!(status.breaker_stats.consecutive_failures, 5);
+    assert_eq!(status.last_failure, Some(Duration::from_millis(999)));
+    assert_eq!(status.next_attempt, Some(Duration::from_millis(60_000 - 999)));
+    // 1 − 0.9⁵
+    assert_eq!(status.error_per_mille, 409);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! The way to the services: requests through the pools of the service client, and how those stand.
 
+mod log;
+mod refusal;
+
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,9 +11,12 @@ use bytes::Bytes;
 use plimsoll_core::cluster::explain::Explanation;
 use plimsoll_core::cluster::{CloseCause, Duty, EndpointOptions, EndpointStatus, StateEvent};
 use plimsoll_core::error::{Misuse, Rejected};
-use plimsoll_tokio::{Cause, Client, Events, Service, ServiceConfig, ServiceEvent, Snapshot};
+use plimsoll_core::service::client::Config as ClientConfig;
+use plimsoll_tokio::{Cause, Client, Events, Service, ServiceConfig, Snapshot};
 
-use crate::config::Project;
+use crate::config::{Guards, Project};
+
+pub(crate) use refusal::{code, rejections};
 
 pub(crate) const PROJECT_SERVICE: &str = "project-service";
 
@@ -25,10 +31,9 @@ pub(crate) enum BackendError {
     Lost,
     #[error("the project service broke the rules of its wire")]
     Protocol,
-    #[error("too many requests wait for the project service")]
-    Overloaded,
-    #[error("the project service has failed too often lately, and is left alone for a while")]
-    CircuitOpen,
+    /// By our own policy; nothing was sent.
+    #[error("{}", refusal::sentence(*.0))]
+    Refused(Rejected),
     /// Nothing was sent.
     #[error("the project service cannot be reached: {0}")]
     Unavailable(String),
@@ -83,7 +88,11 @@ impl Backend {
     /// Whether the service answers a ping, and if not, why.
     pub(crate) async fn ping(&self, timeout: Duration) -> Result<(), BackendError> {
         let call = Call { method: "ping", params: b"{}".to_vec(), idempotent: true, timeout };
-        self.call(call).await.map(drop)
+        match self.call(call).await {
+            // It was not asked, because it has enough to do: that says nothing against it.
+            Err(BackendError::Refused(Rejected::RateLimited { .. } | Rejected::Limited { .. })) => Ok(()),
+            answer => answer.map(drop),
+        }
     }
 
     /// What the pool of the project service has counted, and how it stands.
@@ -109,7 +118,15 @@ impl Backend {
 fn service_config(endpoints: Vec<(String, EndpointOptions)>, project: &Project) -> ServiceConfig {
     let mut config = ServiceConfig::new("").timeout(project.request_timeout.get());
     config.endpoints = endpoints;
-    config.client.cluster = project.cluster;
+    let Guards { throttle, concurrency, rate_limit, hedging } = project.guards;
+    config.client = ClientConfig {
+        cluster: project.cluster,
+        throttle,
+        concurrency,
+        rate_limit,
+        hedging,
+        ..config.client
+    };
     config
 }
 
@@ -120,8 +137,7 @@ impl From<Cause> for BackendError {
             Cause::Timeout { sent: true } => BackendError::Timeout,
             Cause::Lost { sent: true } => BackendError::Lost,
             Cause::Protocol(_) => BackendError::Protocol,
-            Cause::Rejected(Rejected::Overloaded) => BackendError::Overloaded,
-            Cause::Rejected(Rejected::CircuitOpen) => BackendError::CircuitOpen,
+            Cause::Rejected(rejected) => BackendError::Refused(rejected),
             Cause::Misuse(Misuse::ContentTooLarge { .. }) => BackendError::TooLarge,
             unsent => BackendError::Unavailable(unsent.to_string()),
         }
@@ -145,7 +161,7 @@ impl Away {
 /// Logs what happens to connections, and notes whether there are any.
 async fn watch(mut events: Events, project: Service, away: Away) {
     while let Some(event) = events.next().await {
-        log(&event);
+        log::log(&event);
         let cause = match event.event {
             StateEvent::Connected { .. } => None,
             StateEvent::Closed { cause: cause @ (CloseCause::Dial(_) | CloseCause::DialTimeout), .. } => {
@@ -163,22 +179,4 @@ async fn watch(mut events: Events, project: Service, away: Away) {
 /// A request need not be refused at once: there is a connection, or a dial that has not failed yet.
 fn may_serve(endpoint: &EndpointStatus<'_>) -> bool {
     endpoint.connections > 0 || (endpoint.reachable && endpoint.duty == Duty::Serving)
-}
-
-fn log(ServiceEvent { service, endpoint, event, .. }: &ServiceEvent) {
-    let endpoint = endpoint.as_deref().unwrap_or("-");
-    match event {
-        StateEvent::Connected { .. } => tracing::info!("{service}: connected to {endpoint}"),
-        StateEvent::Closed { cause, .. } if cause.is_error() => {
-            tracing::warn!("{service}: no connection to {endpoint}: {cause}");
-        }
-        StateEvent::Closed { cause, .. } => {
-            tracing::debug!("{service}: connection to {endpoint} closed: {cause}");
-        }
-        StateEvent::Breaker { to, .. } => {
-            tracing::warn!("{service}: the circuit breaker of {endpoint} is {to}");
-        }
-        StateEvent::Missed(n) => tracing::warn!("{service}: {n} changes of connections were not logged"),
-        _ => {}
-    }
 }

@@ -7,12 +7,43 @@ use clap::{Args, Parser, Subcommand};
 use crate::call;
 use crate::config::{Flags, UwAddress};
 
+/// Flags name theirs themselves. A test sees to it that none is missing.
+const ENVIRONMENT: &str = "\
+Environment variables without a flag (and their defaults):
+  The edge:
+    HTTP2_ENABLED                    nothing but HTTP/2 is spoken (true)
+    HTTP2_MAX_CONCURRENT_STREAMS     requests at a time on one connection (1000)
+    HTTP2_MAX_HEADER_LIST_SIZE       headers of one request (64KB)
+    HTTP2_IDLE_TIMEOUT               until an unused connection is closed (1m)
+    SERVER_MAX_CONNECTIONS           connections at a time (10000)
+    SERVER_MAX_CONCURRENT_REQUESTS   requests at a time (10000)
+    SERVER_MAX_BUFFERED_BODIES       memory for all request bodies together (256MB)
+    SERVER_REQUEST_TIMEOUT           until a request is answered (30s)
+    SERVER_READ_TIMEOUT              for the next part of a request (10s)
+    SERVER_WRITE_TIMEOUT             for a client to take the next part of an answer (10s)
+    SERVER_DRAIN_TIMEOUT             for requests to finish after SIGTERM (30s)
+    TLS_HANDSHAKE_TIMEOUT            for a TLS handshake (10s)
+  The project service:
+    LOAD_BALANCING_STRATEGY          how an endpoint is chosen (p2c_ewma)
+    HEALTH_CHECK_INTERVAL            silence until a connection is pinged, in ms or like 30s (30s)
+    CIRCUIT_BREAKER_THRESHOLD        failures that open the breaker of an endpoint (5)
+    PROJECT_MAX_CONNECTIONS          connections per endpoint at most (15)
+    PROJECT_MIN_CONNECTIONS          connections per endpoint that are kept (1)
+    PROJECT_CONNECTION_TIMEOUT       for a connection to stand (5s)
+    PROJECT_REQUEST_TIMEOUT          for an answer (15s)
+    PROJECT_EXPLAIN                  decisions that /services/explain tells, 0 for none (0)
+    SERVICE_DISCOVERY_ENABLED        true takes the defaults of the service discovery (false)
+  The rest:
+    METRICS_PREFIX                   what the names of metrics begin with (plimsoll_)
+
+Everything else is said in the file; `plimsoll check` prints one that means what is in force.";
+
 /// A gateway: HTTP/2 in front, pools of multiplexed connections to services behind.
 ///
 /// Without a command it serves. Settings come from flags, then the environment, then the file, then defaults;
 /// `plimsoll check` shows which.
 #[derive(Parser)]
-#[command(name = "plimsoll", version, args_conflicts_with_subcommands = true)]
+#[command(name = "plimsoll", version, args_conflicts_with_subcommands = true, after_long_help = ENVIRONMENT)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -32,6 +63,7 @@ pub(crate) struct Gateway {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Say what is wrong with a configuration, or print the effective one
+    #[command(after_long_help = ENVIRONMENT)]
     Check {
         /// The file; plimsoll.toml is read if it exists
         file: Option<PathBuf>,

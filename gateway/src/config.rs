@@ -3,6 +3,7 @@
 //! `plimsoll check` can show it.
 
 mod file;
+mod guards;
 mod service;
 mod shares;
 mod units;
@@ -17,6 +18,7 @@ use std::str::FromStr;
 use toml::Spanned;
 
 use file::{File, Place, Source};
+pub(crate) use guards::Guards;
 pub(crate) use service::Project;
 pub(crate) use units::{Size, Span};
 pub(crate) use values::{LogLevel, MetricsPrefix, UwAddress, UwAddresses};

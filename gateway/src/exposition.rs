@@ -16,7 +16,7 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 use serde_json::{Value, json};
 
-use crate::backend::PROJECT_SERVICE;
+use crate::backend::{PROJECT_SERVICE, rejections};
 use crate::metrics::{CLASSES, ConnEnd, Route, Snapshot};
 use crate::reply::Reply;
 use crate::routes::Routes;
@@ -124,13 +124,17 @@ impl All {
                 "cancelled": pool.failures.cancelled,
             },
             "rejected": pool.rejected,
+            "rejections": rejections(&self.project).into_iter().collect::<BTreeMap<_, _>>(),
             "retries": pool.retries,
+            "hedges": pool.hedges,
+            "hedges_won": pool.hedges_won,
             "avg_response_time_ms": millis(pool.latency.mean()),
             "p99_response_time_ms": millis(pool.latency.quantile(990)),
             "bytes_in": pool.bytes_in,
             "bytes_out": pool.bytes_out,
             "reconnects": pool.reconnects,
             "pings": pool.pings,
+            "probes": pool.probes,
             "late_responses": pool.late_responses,
             "skipped_bytes": pool.skipped_bytes,
             "protocol_errors": pool.protocol_errors,
@@ -272,13 +276,16 @@ impl All {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             family.encode_family(&SERVICE)?.encode_gauge(&(value as i64))?;
         }
-        let counters: [(&str, &str, u64); 11] = [
+        let counters: [(&str, &str, u64); 14] = [
             ("service_requests", "Requests taken", pool.requests),
             ("service_failures", "Requests that did not succeed", pool.failed),
             ("service_rejected", "Requests refused before they were sent", pool.rejected),
             ("service_retries", "Times that a request was sent again", pool.retries),
+            ("service_hedges", "Second copies sent because a request was slow", pool.hedges),
+            ("service_hedges_won", "Second copies that were answered first", pool.hedges_won),
             ("service_reconnects", "Connections that were lost", pool.reconnects),
             ("service_pings", "Pings sent", pool.pings),
+            ("service_probes", "Questions to endpoints how busy they are", pool.probes),
             ("service_received_bytes", "Bytes received", pool.bytes_in),
             ("service_sent_bytes", "Bytes sent", pool.bytes_out),
             ("service_late_responses", "Answers that nobody waited for", pool.late_responses),
@@ -292,6 +299,12 @@ impl All {
         for (name, help, value) in counters {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             counter(family.encode_family(&SERVICE)?, value)?;
+        }
+        let help = "Requests refused by this gateway's own policy, by why";
+        let mut family = encoder.encode_descriptor("service_rejections", help, None, MetricType::Counter)?;
+        for (reason, value) in rejections(&self.project) {
+            let labels = [("service", PROJECT_SERVICE), ("reason", reason)];
+            counter(family.encode_family(&labels)?, value)?;
         }
         let help = "From a request being taken to its answer";
         let mut family = encoder.encode_descriptor(

@@ -1,6 +1,7 @@
 //! What a route answers: JSON with a status, or a problem in the one shape that all errors have.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -45,7 +46,24 @@ pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) code: Cow<'static, str>,
     pub(crate) message: Cow<'static, str>,
-    header: Option<(HeaderName, &'static str)>,
+    hint: Option<Hint>,
+}
+
+/// What a client could do instead, as a header.
+#[derive(Debug)]
+enum Hint {
+    Allow(&'static str),
+    /// Seconds.
+    RetryAfter(u64),
+}
+
+impl Hint {
+    fn header(self) -> (HeaderName, HeaderValue) {
+        match self {
+            Hint::Allow(methods) => (ALLOW, HeaderValue::from_static(methods)),
+            Hint::RetryAfter(seconds) => (RETRY_AFTER, seconds.into()),
+        }
+    }
 }
 
 impl Problem {
@@ -54,18 +72,24 @@ impl Problem {
         code: impl Into<Cow<'static, str>>,
         message: impl Into<Cow<'static, str>>,
     ) -> Problem {
-        Problem { status, code: code.into(), message: message.into(), header: None }
+        Problem { status, code: code.into(), message: message.into(), hint: None }
     }
 
     /// With the methods that the path does know.
     pub(crate) fn allowing(mut self, methods: &'static str) -> Problem {
-        self.header = Some((ALLOW, methods));
+        self.hint = Some(Hint::Allow(methods));
         self
     }
 
     /// Nothing was done, and trying again in a second is fine.
-    pub(crate) fn worth_retrying(mut self) -> Problem {
-        self.header = Some((RETRY_AFTER, "1"));
+    pub(crate) fn worth_retrying(self) -> Problem {
+        self.worth_retrying_in(Duration::from_secs(1))
+    }
+
+    /// Nothing was done, and trying again is fine then. The header counts whole seconds: rounded up, at least one.
+    pub(crate) fn worth_retrying_in(mut self, delay: Duration) -> Problem {
+        let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+        self.hint = Some(Hint::RetryAfter(seconds.max(1)));
         self
     }
 
@@ -84,14 +108,19 @@ impl Problem {
         }
         let error = Detail { code: &self.code, message: &self.message, timestamp: now_rfc3339(), request_id };
         let mut reply = Reply::of(self.status, &Body { error });
-        reply.headers.extend(self.header.map(|(name, value)| (name, HeaderValue::from_static(value))));
+        reply.headers.extend(self.hint.map(Hint::header));
         reply
     }
 }
 
 /// The wall clock as `2026-11-21T08:00:00.120Z`.
 pub(crate) fn now_rfc3339() -> String {
+    rfc3339(OffsetDateTime::now_utc())
+}
+
+/// A time (UTC) in the same form.
+pub(crate) fn rfc3339(at: OffsetDateTime) -> String {
     const FORMAT: &[BorrowedFormatItem<'_>] =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    OffsetDateTime::now_utc().format(FORMAT).unwrap_or_default()
+    at.format(FORMAT).unwrap_or_default()
 }

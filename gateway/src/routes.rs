@@ -9,11 +9,12 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
+use plimsoll_core::error::Rejected;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::backend::{Backend, BackendError, Call};
+use crate::backend::{Backend, BackendError, Call, code};
 use crate::body::Limits;
 use crate::config::{Config, MetricsPrefix};
 use crate::metrics::{Metrics, Route};
@@ -202,8 +203,11 @@ fn problem(error: BackendError) -> Problem {
         BackendError::Protocol | BackendError::NotJson => {
             Problem::new(StatusCode::BAD_GATEWAY, "BAD_BACKEND", message)
         }
-        BackendError::Overloaded => later("OVERLOADED"),
-        BackendError::CircuitOpen => later("CIRCUIT_OPEN"),
+        BackendError::Refused(rejected @ Rejected::RateLimited { retry_after }) => {
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, code(rejected), message)
+                .worth_retrying_in(retry_after)
+        }
+        BackendError::Refused(rejected) => later(code(rejected)),
         BackendError::Unavailable(_) => later("SERVICE_UNAVAILABLE"),
         BackendError::TooLarge => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", message),
     }
@@ -250,6 +254,8 @@ fn json(body: &[u8]) -> Result<&RawValue, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use http::header::RETRY_AFTER;
+
     use super::*;
 
     #[test]
@@ -281,13 +287,35 @@ mod tests {
     }
 
     #[test]
+    fn each_refusal_has_a_code_of_its_own_and_says_when_to_try_again() {
+        for (rejected, expected) in [
+            (Rejected::Overloaded, (503, "OVERLOADED", "1")),
+            (Rejected::CircuitOpen, (503, "CIRCUIT_OPEN", "1")),
+            (Rejected::Panicked, (503, "PANICKED", "1")),
+            (Rejected::Unhealthy, (503, "UNHEALTHY", "1")),
+            (Rejected::Throttled { per_mille: 900 }, (503, "THROTTLED", "1")),
+            (Rejected::Limited { limit: 3 }, (503, "CONCURRENCY_LIMITED", "1")),
+            (Rejected::RateLimited { retry_after: Duration::from_millis(2_001) }, (429, "RATE_LIMITED", "3")),
+            (Rejected::RateLimited { retry_after: Duration::ZERO }, (429, "RATE_LIMITED", "1")),
+            (Rejected::NoEndpoint, (503, "SERVICE_UNAVAILABLE", "1")),
+        ] {
+            let problem = problem(BackendError::Refused(rejected));
+            assert!(problem.message.contains("the project service"), "{}", problem.message);
+            let reply = problem.into_reply("");
+            let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+            let found = (reply.status.as_u16(), body["error"]["code"].as_str().unwrap());
+            let after = reply.headers[RETRY_AFTER].to_str().unwrap();
+            assert_eq!((found.0, found.1, after), expected, "{rejected}");
+        }
+    }
+
+    #[test]
     fn each_failure_behind_has_its_status_in_front() {
         let status = |error| problem(error).status.as_u16();
         assert_eq!(status(BackendError::Timeout), 504);
         assert_eq!([BackendError::Lost, BackendError::Protocol, BackendError::NotJson].map(status), [502; 3]);
         let unavailable = BackendError::Unavailable("the dial failed".into());
-        let later = [BackendError::Overloaded, BackendError::CircuitOpen, unavailable];
-        assert_eq!(later.map(status), [503; 3]);
+        assert_eq!(status(unavailable), 503);
         assert_eq!(status(BackendError::TooLarge), 413);
         for (code, expected) in [
             (VALIDATION_FAILED, 400),

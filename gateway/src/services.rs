@@ -1,15 +1,17 @@
 //! `/services` and what lies below it: the services behind the gateway, one instance per endpoint, in the shapes of the
 //! service discovery that this gateway inherits. Every answer is made from one look at the endpoints.
 
+mod explain;
+mod stats;
+
 use http::StatusCode;
 use plimsoll_core::cluster::{Duty, EndpointStatus};
 use plimsoll_core::policy::breaker::State;
 use plimsoll_core::policy::health_check::{Level, Summary};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::backend::PROJECT_SERVICE;
 use crate::config::Project;
-use crate::metrics::Route;
 use crate::reply::{Reply, now_rfc3339};
 use crate::routes::Routes;
 
@@ -19,6 +21,8 @@ pub(crate) struct Services {
     /// The project service runs in this process.
     pub(crate) is_embedded: bool,
     started: String,
+    /// See [`Project::explain`].
+    explain: u32,
 }
 
 impl Services {
@@ -27,6 +31,7 @@ impl Services {
             strategy: project.cluster.strategy.name(),
             is_embedded: project.endpoints.is_empty(),
             started: now_rfc3339(),
+            explain: project.explain,
         }
     }
 
@@ -81,36 +86,6 @@ impl Services {
         Reply::of(if is_healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
     }
 
-    /// `/services/stats`: how the parts that decide stand.
-    pub(crate) async fn stats(&self, routes: &Routes) -> Reply {
-        let endpoints = routes.backend.endpoints().await;
-        let body = json!({
-            "serviceManager": self.manager(&endpoints),
-            "loadBalancer": self.balancer(&endpoints, routes).await,
-            "healthCheck": checks(&endpoints),
-            "apiGateway": gateway(routes),
-            "circuitBreaker": breakers(&endpoints),
-            "timestamp": now_rfc3339(),
-        });
-        Reply::of(StatusCode::OK, &body)
-    }
-
-    /// `/services/explain`: why the last requests went where they went, the oldest first.
-    pub(crate) async fn explain(&self, routes: &Routes) -> Reply {
-        let explanations = routes.backend.explanations().await;
-        let decisions: Vec<Value> = explanations
-            .iter()
-            .map(|explanation| {
-                json!({
-                    "service": PROJECT_SERVICE,
-                    "sinceStartMs": explanation.at.as_nanos() / 1_000_000,
-                    "decision": explanation.to_string(),
-                })
-            })
-            .collect();
-        Reply::of(StatusCode::OK, &json!({ "decisions": decisions, "timestamp": now_rfc3339() }))
-    }
-
     fn instance(&self, endpoint: &EndpointStatus<'_>) -> Value {
         let (host, port) = endpoint.address.rsplit_once(':').unwrap_or((&endpoint.address, "0"));
         let version = self.is_embedded.then_some(env!("CARGO_PKG_VERSION"));
@@ -130,86 +105,15 @@ impl Services {
             "state": state(endpoint),
         })
     }
-
-    fn manager(&self, endpoints: &[EndpointStatus<'_>]) -> Value {
-        let health = summary(endpoints).overall();
-        let status = if health == Level::Unhealthy { "failed" } else { "running" };
-        json!({
-            "totalServices": 1,
-            "runningServices": u8::from(status == "running"),
-            "failedServices": u8::from(status == "failed"),
-            "serviceStatuses": {
-                (PROJECT_SERVICE): {
-                    "name": PROJECT_SERVICE,
-                    "status": status,
-                    "startedAt": self.started,
-                    "health": health.to_string(),
-                    "dependencies": {},
-                },
-            },
-        })
-    }
-
-    async fn balancer(&self, endpoints: &[EndpointStatus<'_>], routes: &Routes) -> Value {
-        let pool = routes.backend.pool().await;
-        let of = |endpoint: &EndpointStatus<'_>| {
-            json!({
-                "activeConnections": endpoint.in_flight,
-                "averageResponseTime": millis(endpoint),
-                "score": f64::from(endpoint.score_per_mille) / 1_000.0,
-                "weight": endpoint.weight,
-                "priority": endpoint.priority,
-            })
-        };
-        json!({
-            "strategy": self.strategy,
-            "totalServices": endpoints.len(),
-            "totalRequests": pool.metrics.requests,
-            "averageResponseTime": response_time_ms(endpoints),
-            "serviceMetrics": by_id(endpoints, of),
-        })
-    }
-}
-
-fn checks(endpoints: &[EndpointStatus<'_>]) -> Value {
-    let summary = summary(endpoints);
-    let total = summary.total();
-    json!({
-        "totalChecks": total,
-        "averageResponseTime": response_time_ms(endpoints),
-        "successRate": f64::from(summary.healthy) / f64::from(total.max(1)),
-        "serviceStats": {
-            (PROJECT_SERVICE): {
-                "checks": total,
-                "successes": summary.healthy,
-                "failures": summary.unhealthy,
-                "averageResponseTime": response_time_ms(endpoints),
-            },
-        },
-    })
-}
-
-fn gateway(routes: &Routes) -> Value {
-    let snapshot = routes.metrics.snapshot();
-    json!({
-        "totalRoutes": Route::ALL.iter().filter(|&&route| route != Route::Unknown).count(),
-        "registeredServices": 1,
-        "totalRequests": snapshot.processed(),
-        "requestsPerSecond": snapshot.per_second,
-        "uptime": snapshot.uptime.as_secs(),
-    })
-}
-
-fn breakers(endpoints: &[EndpointStatus<'_>]) -> Value {
-    by_id(endpoints, |endpoint| json!({ "state": name(endpoint.breaker), "ejected": endpoint.ejected }))
-}
-
-fn by_id(endpoints: &[EndpointStatus<'_>], of: impl Fn(&EndpointStatus<'_>) -> Value) -> Value {
-    endpoints.iter().map(|endpoint| (id(endpoint), of(endpoint))).collect::<Map<_, _>>().into()
 }
 
 fn id(endpoint: &EndpointStatus<'_>) -> String {
-    format!("{PROJECT_SERVICE}@{}", endpoint.address)
+    id_at(&endpoint.address)
+}
+
+/// The id of the instance at an address.
+fn id_at(address: &str) -> String {
+    format!("{PROJECT_SERVICE}@{address}")
 }
 
 fn state(endpoint: &EndpointStatus<'_>) -> Value {

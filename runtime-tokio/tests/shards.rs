@@ -28,6 +28,9 @@ async fn calls_are_spread_over_shards_and_their_metrics_are_summed() {
     let snapshot = client.metrics("test").await.unwrap();
     assert_eq!((snapshot.metrics.succeeded, snapshot.status.connections), (30, 3));
     assert_eq!(snapshot.status.endpoints, 1);
+    let [endpoint] = service.endpoints().await.unwrap().try_into().unwrap();
+    assert_eq!((endpoint.connections, endpoint.breaker_stats.succeeded), (3, 30), "summed up as well");
+    assert_eq!((endpoint.last_failure, endpoint.next_attempt, endpoint.error_per_mille), (None, None, 0));
     client.reset_metrics("test");
     assert_eq!(client.metrics("test").await.unwrap().metrics.succeeded, 0);
 }

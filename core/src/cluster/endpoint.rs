@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::EndpointStatus;
 use crate::id::{ConnId, EndpointId, Table, kind};
 use crate::policy::breaker;
 use crate::policy::health_check::Level as Health;
@@ -136,6 +137,29 @@ impl Conn {
 pub(super) type Conns = Table<kind::Conn, Conn>;
 
 impl Endpoint {
+    pub(super) fn status(&self, now: Instant, id: EndpointId) -> EndpointStatus<'_> {
+        let breaker_stats = self.breaker.stats(now);
+        EndpointStatus {
+            id,
+            address: self.address.as_str().into(),
+            priority: self.priority,
+            weight: self.weight,
+            duty: self.duty,
+            breaker: self.breaker.state(now),
+            breaker_stats,
+            last_failure: breaker_stats.last_failure.map(|at| now.since(at)),
+            next_attempt: self.breaker.check(now).err().map(|open| open.retry_at.since(now)),
+            ejected: self.ejected,
+            health: self.health,
+            reachable: self.reachable,
+            connections: self.open + self.retiring,
+            in_flight: self.in_flight,
+            score_per_mille: self.score.score(self.in_flight).as_per_mille(),
+            error_per_mille: self.score.error_per_mille(),
+            round_trip: self.score.round_trip(),
+        }
+    }
+
     pub(super) fn serves(&self) -> bool {
         self.duty == Duty::Serving
     }

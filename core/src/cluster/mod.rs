@@ -231,21 +231,7 @@ impl Cluster {
 
     /// How each endpoint stands, in the order of their slots.
     pub fn endpoint_status(&self, now: Instant) -> impl Iterator<Item = EndpointStatus<'_>> {
-        self.endpoints.iter().map(move |(id, endpoint)| EndpointStatus {
-            id,
-            address: endpoint.address.as_str().into(),
-            priority: endpoint.priority,
-            weight: endpoint.weight,
-            duty: endpoint.duty,
-            breaker: endpoint.breaker.state(now),
-            ejected: endpoint.ejected,
-            health: endpoint.health,
-            reachable: endpoint.reachable,
-            connections: endpoint.open + endpoint.retiring,
-            in_flight: endpoint.in_flight,
-            score_per_mille: endpoint.score.score(endpoint.in_flight).as_per_mille(),
-            round_trip: endpoint.score.round_trip(),
-        })
+        self.endpoints.iter().map(move |(id, endpoint)| endpoint.status(now, id))
     }
 
     /// How things stand; walks over all connections.

@@ -187,6 +187,12 @@ pub struct EndpointStatus<'a> {
     pub duty: Duty,
     /// How its breaker stands.
     pub breaker: breaker::State,
+    /// What its breaker has counted.
+    pub breaker_stats: breaker::Stats,
+    /// How long ago the last request failed; a result that came too late to count does not.
+    pub last_failure: Option<Duration>,
+    /// In how long its breaker lets the next request through; `None`: now.
+    pub next_attempt: Option<Duration>,
     /// Whether it is left out because it serves worse than the others.
     pub ejected: bool,
     /// What a health check outside says of it.
@@ -199,6 +205,8 @@ pub struct EndpointStatus<'a> {
     pub in_flight: u32,
     /// How well it serves, from 0 to 1,000; see [`HealthScore`](crate::policy::HealthScore).
     pub score_per_mille: u32,
+    /// The share of requests that failed lately, on average, from 0 to 1,000.
+    pub error_per_mille: u32,
     /// What a request took lately, on average.
     pub round_trip: Duration,
 }

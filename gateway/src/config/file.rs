@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::guards::{ConcurrencyTable, HedgingTable, RateLimitTable, ThrottleTable};
 use super::shares::{Factor, Percent};
 use super::units::{Interval, Size, Span};
 use super::values::{BreakerMode, PanicMode, StrategyName};
@@ -96,6 +97,10 @@ pub(super) struct ProjectTable {
     pub(super) priorities: PrioritiesTable,
     pub(super) slow_start: SlowStartTable,
     pub(super) latency: LatencyTable,
+    pub(super) throttle: Option<ThrottleTable>,
+    pub(super) adaptive_concurrency: Option<ConcurrencyTable>,
+    pub(super) rate_limit: Option<Spanned<RateLimitTable>>,
+    pub(super) hedging: Option<HedgingTable>,
 }
 
 #[derive(Debug, Deserialize)]

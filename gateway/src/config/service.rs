@@ -13,6 +13,7 @@ use super::file::{
     BreakerTable, DiscoveryTable, EndpointTable, Key, LatencyTable, OutliersTable, PanicTable,
     PrioritiesTable, ProjectTable, SlowStartTable,
 };
+use super::guards::{GuardTables, Guards};
 use super::units::{Interval, Size, Span};
 use super::values::{BreakerMode, PanicMode, StrategyName, UwAddress, UwAddresses};
 use super::{ConfigError, Flags, Layers, Origin};
@@ -25,6 +26,9 @@ const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(5);
 /// The breaker of the project service in the gateway that this one inherits from.
 const RECOVERY: Duration = Duration::from_secs(45);
 const PROBES: NonZeroU32 = count(5);
+
+/// Each may list some thirty endpoints, and all are told in one answer.
+const MAX_EXPLAIN: u32 = 1_000;
 
 const fn count(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).expect("not zero")
@@ -39,6 +43,7 @@ pub(crate) struct Project {
     /// So many decisions are kept to be asked about; none are explained if it is 0.
     pub(crate) explain: u32,
     pub(crate) cluster: cluster::Config,
+    pub(crate) guards: Guards,
 }
 
 impl Project {
@@ -86,6 +91,12 @@ impl Layers<'_> {
         let (outliers, panic) = (take(&mut file.outliers), take(&mut file.panic));
         let (priorities, slow_start) = (take(&mut file.priorities), take(&mut file.slow_start));
         let latency = take(&mut file.latency);
+        let guards = GuardTables {
+            throttle: file.throttle.take(),
+            adaptive_concurrency: file.adaptive_concurrency.take(),
+            rate_limit: file.rate_limit.take(),
+            hedging: file.hedging.take(),
+        };
         self.table("services.project");
         let address = self.optional(
             "address",
@@ -94,7 +105,10 @@ impl Layers<'_> {
             file.address.take(),
         )?;
         let strategy = self.strategy(profile, file.strategy.take())?;
-        let explain = self.only_file("explain", file.explain.take(), 64);
+        let explain = self.take("explain", None, "PROJECT_EXPLAIN", file.explain.take(), 0)?;
+        if explain > MAX_EXPLAIN {
+            return Err(self.wrong("explain", &format!("at most {MAX_EXPLAIN} decisions are kept")));
+        }
         let request_timeout =
             self.span("request_timeout", "PROJECT_REQUEST_TIMEOUT", file.request_timeout.take(), 15)?;
         let pool = self.pool(file)?;
@@ -112,6 +126,7 @@ impl Layers<'_> {
                 ewma: self.latency(latency),
                 ..pool
             },
+            guards: self.guards(guards)?,
         })
     }
 
@@ -332,7 +347,7 @@ impl Layers<'_> {
         }
     }
 
-    fn length(&mut self, key: &'static str, file: Key<Span>, default: Duration) -> Duration {
+    pub(super) fn length(&mut self, key: &'static str, file: Key<Span>, default: Duration) -> Duration {
         self.only_file(key, file, Span::of(default)).get()
     }
 

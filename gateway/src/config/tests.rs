@@ -1,3 +1,5 @@
+use clap::CommandFactory;
+
 use super::*;
 
 fn resolve(flags: Flags, env: &[(&str, &str)], file: &str) -> Result<Config, String> {
@@ -132,6 +134,27 @@ floor = "20%"
 aggression = 2
 [services.project.latency]
 decay = "5s"
+[services.project.throttle]
+factor = 1.5
+most = "70%"
+window = "30s"
+[services.project.adaptive_concurrency]
+minimum = 4
+maximum = 44
+samples = 20
+window = "50ms"
+remeasure = "40s"
+tolerance = "50%"
+[services.project.rate_limit]
+requests = 100
+period = "10s"
+burst = 20
+[services.project.hedging]
+percentile = "99%"
+volume = 30
+least = "5ms"
+hedges = 2
+period = "20s"
 "#;
 
 #[test]
@@ -168,6 +191,27 @@ fn every_option_of_the_cluster_can_be_said_in_the_file() {
         "[services.project.outliers]\nenabled = false\n[services.project.slow_start]\nenabled = false\n";
     let cluster = resolve(Flags::default(), &[], off).unwrap().project.cluster;
     assert!(cluster.outliers.is_none() && cluster.slow_start.window.is_zero());
+}
+
+#[test]
+fn guards_are_on_if_their_table_is_there() {
+    let guards = |file: &str| resolve(Flags::default(), &[], file).unwrap().project.guards;
+    assert_eq!(guards(""), Guards::default(), "all off");
+    let text = format!("{:?}", guards(EVERYTHING));
+    for part in [
+        "throttle: Some(Config { factor: Ratio(1500), most: Ratio(700), window: 30s })",
+        "minimum: 4, maximum: 44, samples: 20, window: 50ms, remeasure: 40s, tolerance: Ratio(500)",
+        "rate_limit: Some(Quota { interval: 100000000, burst: 20 })",
+        "hedging: Some(Config { percentile: Ratio(990), volume: 30, least: 5ms, hedges: 2, period: 20s })",
+    ] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+    let throttled = guards("[services.project.throttle]\n");
+    assert!(throttled.throttle.is_some() && throttled.hedging.is_none(), "{throttled:?}");
+    let off = guards("[services.project.hedging]\nenabled = false\nvolume = 3\n");
+    assert_eq!(off, Guards::default());
+    let quota = guards("[services.project.rate_limit]\nrequests = 5\n").rate_limit.unwrap();
+    assert_eq!((quota.burst(), quota.interval().as_millis()), (5, 200), "a second, and all at once");
 }
 
 #[test]
@@ -239,6 +283,16 @@ fn an_error_names_the_key_the_value_and_what_is_allowed() {
         ("[services.project.panic]\nthreshold = \"50\"\n", "threshold: `50` is not a share"),
         ("[[services.project.endpoints]]\naddress = \"uw://a:1\"\npriority = 8\n", "priority = 8: "),
         (
+            "[services.project]\nexplain = 1001\n",
+            "p.toml:2:11: explain = 1001: at most 1000 decisions are kept",
+        ),
+        ("[log]\n[services.project.rate_limit]\nburst = 3\n", "p.toml:2:1: a rate limit needs `requests`"),
+        ("[services.project.throttle]\nfactor = 0.5\n", "p.toml:2:10: factor = 0.5: must be at least 1"),
+        (
+            "[services.project.adaptive_concurrency]\nmaximum = 2\n",
+            "p.toml:2:11: maximum = 2: is below minimum",
+        ),
+        (
             "[services.project]\naddress = \"uw://a:1\"\n[[services.project.endpoints]]\naddress = \"uw://b:1\"\n",
             "p.toml:4:11: name addresses by `address` or by `endpoints`",
         ),
@@ -258,5 +312,32 @@ fn the_whole_file_reads_back_as_it_is_shown() {
     let second = resolve(Flags::default(), &[], &first.to_string()).unwrap();
     assert_eq!(bare(&first), bare(&second));
     assert_eq!(format!("{:?}", first.project.cluster), format!("{:?}", second.project.cluster));
+    assert_eq!(first.project.guards, second.project.guards);
     assert_eq!((first.project.endpoints, second.metrics_prefix.stem()), (second.project.endpoints, "ellie"));
+}
+
+#[test]
+fn help_names_every_variable_of_the_environment_with_its_default() {
+    let asked = std::cell::RefCell::new(Vec::new());
+    let env = |name: &str| {
+        asked.borrow_mut().push(name.to_string());
+        None
+    };
+    let shown = Config::resolve(Flags::default(), env, &Source::default()).unwrap().to_string();
+    let mut command = crate::cli::Cli::command();
+    let check = command.find_subcommand_mut("check").unwrap().render_long_help().to_string();
+    for help in [command.render_long_help().to_string(), check] {
+        let (flags, others) = help.split_once("Environment variables without a flag").unwrap();
+        for name in asked.borrow().iter() {
+            let by_flag = flags.contains(&format!("[env: {name}]"));
+            assert_ne!(by_flag, others.contains(&format!(" {name} ")), "{name} in\n{help}");
+        }
+        // Each default in brackets is one that is shown to be in force.
+        for line in others.lines().filter(|line| line.starts_with("    ")) {
+            let (_, default) = line.rsplit_once('(').unwrap();
+            let value = default.trim_end_matches(')');
+            let is_shown = |text: String| shown.lines().any(|line| line.contains(&text));
+            assert!(is_shown(format!(" = {value} ")) || is_shown(format!(" = \"{value}\"")), "{line}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::policy::breaker;
 
 impl Service {
     /// How each endpoint stands, by address. Of several shards, each with its own opinion: connections and requests are
-    /// summed up, and of what they say the worst counts.
+    /// summed up, and so is what their breakers have counted; of what they say the worst counts.
     ///
     /// # Errors
     /// [`Cause::Closed`] after a shutdown.
@@ -75,11 +75,28 @@ fn merge(sum: &mut EndpointStatus<'static>, part: &EndpointStatus<'static>) {
         breaker::State::Open => 2,
     };
     sum.breaker = if badness(part.breaker) > badness(sum.breaker) { part.breaker } else { sum.breaker };
+    sum_up(&mut sum.breaker_stats, &part.breaker_stats);
+    sum.last_failure = [sum.last_failure, part.last_failure].into_iter().flatten().min();
+    sum.next_attempt = sum.next_attempt.max(part.next_attempt);
     sum.ejected |= part.ejected;
     sum.health = sum.health.min(part.health);
     sum.reachable &= part.reachable;
     sum.connections += part.connections;
     sum.in_flight += part.in_flight;
     sum.score_per_mille = sum.score_per_mille.min(part.score_per_mille);
+    sum.error_per_mille = sum.error_per_mille.max(part.error_per_mille);
     sum.round_trip = sum.round_trip.max(part.round_trip);
+}
+
+fn sum_up(sum: &mut breaker::Stats, part: &breaker::Stats) {
+    sum.succeeded += part.succeeded;
+    sum.failed += part.failed;
+    sum.ignored += part.ignored;
+    sum.rejected += part.rejected;
+    sum.stale += part.stale;
+    sum.opened += part.opened;
+    sum.window.successes += part.window.successes;
+    sum.window.failures += part.window.failures;
+    sum.consecutive_failures = sum.consecutive_failures.max(part.consecutive_failures);
+    sum.last_failure = sum.last_failure.max(part.last_failure);
 }
