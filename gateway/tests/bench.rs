@@ -181,10 +181,18 @@ fn errors_are_counted_by_their_codes() {
     }
     let benched = service.bench(&["-n", "40", "--method", "nope"]);
     assert!(benched.printed().contains("40 METHOD_NOT_FOUND"), "{benched:?}");
-    // Five in a row open the breaker, and what it refuses is told apart.
+}
+
+#[test]
+fn what_an_open_breaker_refuses_is_told_apart_and_is_no_answer() {
     let peer = Peer::start(br#"{"error":{"code":"INTERNAL_ERROR","message":"m"}}"#, u64::MAX);
-    let figures = bench(&[&peer.address, "--json", "-n", "40"]);
-    figures.failed(3, "no request was answered");
+    let benched = bench(&[&peer.address, "--json", "-n", "10"]);
+    assert_eq!(benched.code, Some(3), "{benched:?}");
+    assert!(benched.stderr.contains("no request was answered: 10 CIRCUIT_OPEN"), "{benched:?}");
+    let figures: Value = serde_json::from_str(&benched.stdout).unwrap();
+    assert_eq!((&figures["requests"], &figures["errors"]["CIRCUIT_OPEN"]), (&10.into(), &10.into()));
+    assert_eq!((&figures["rate_per_s"], &figures["latency_us"]["max"]), (&0.0.into(), &Value::Null));
+    assert_eq!(peer.requests.load(Ordering::SeqCst), 5, "as many failures as open it");
 }
 
 #[test]
@@ -214,26 +222,41 @@ fn people_are_told_every_figure_in_80_columns() {
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }
 
+/// One that runs until it is stopped, and is warm.
+fn endless(peer: &Peer, callers: &str) -> Running {
+    let args = [peer.address.as_str(), "--json", "-d", "86400", "-p", "4", "--callers", callers];
+    let before = peer.requests.load(Ordering::SeqCst);
+    let running = Running::start(command(&args));
+    // More than are made to get warm.
+    while peer.requests.load(Ordering::SeqCst) < before + 10_100 {
+        thread::yield_now();
+    }
+    running
+}
+
 #[test]
 fn without_an_end_it_stops_by_itself_and_sigint_stops_it_sooner_with_what_it_has() {
     let service = Service::start();
-    let figures = service.bench(&["--json", "-d", "1"]).json();
-    assert!(figures["requests"].as_u64().unwrap() > 0);
-    let peer = Peer::start(b"1", u64::MAX);
-    let mut running = Running::start(command(&[&peer.address, "--json", "-d", "86400", "-p", "4"]));
-    // More than it takes to get warm.
-    while peer.requests.load(Ordering::SeqCst) < 10_100 {
-        thread::yield_now();
-    }
+    let stopped = service.bench(&["--json", "-d", "1"]).json();
+    assert!(stopped["requests"].as_u64().unwrap() > 0);
+    let mut running = endless(&Peer::start(b"1", u64::MAX), "same");
     running.signal("INT");
     let line = running.line();
-    assert!(figures_of(&line)["requests"].as_u64().unwrap() > 0, "{line}");
+    assert!(figures(&format!("{line}\n"))["requests"].as_u64().unwrap() > 0, "{line}");
     assert_eq!(running.wait().code(), Some(0));
     assert!(running.stderr().contains("stopped by SIGINT"));
 }
 
-fn figures_of(line: &str) -> Value {
-    figures(&format!("{line}\n"))
+#[cfg(target_os = "linux")]
+#[test]
+fn callers_have_threads_of_their_own_where_asked_for() {
+    let peer = Peer::start(b"1", u64::MAX);
+    let threads = |callers| {
+        let running = endless(&peer, callers);
+        std::fs::read_dir(format!("/proc/{}/task", running.child.id())).unwrap().count()
+    };
+    // A thread that has warmed up may still be there, idle.
+    assert!(threads("threads:3") >= threads("same") + 3);
 }
 
 #[test]
