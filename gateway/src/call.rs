@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use crate::config::UwAddress;
 
 const REMOTE_ERROR: u8 = 1;
-const USAGE: u8 = 2;
-const NO_ANSWER: u8 = 3;
+pub(crate) const USAGE: u8 = 2;
+pub(crate) const NO_ANSWER: u8 = 3;
 
 /// What the wire has room for.
 const MAX_METHOD: usize = 255;
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     timeout: u64,
 }
 
-fn method(text: &str) -> Result<String, String> {
+pub(crate) fn method(text: &str) -> Result<String, String> {
     match text.len() {
         1..=MAX_METHOD => Ok(text.into()),
         n => Err(format!("a method has 1 to {MAX_METHOD} bytes, not {n}")),

@@ -2,6 +2,7 @@
 
 mod activity;
 mod backend;
+mod bench;
 mod body;
 mod call;
 mod certs;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         }
         // Its exit codes say more than that something went wrong.
         Some(Command::Call(args)) => return call::run(&args),
+        Some(Command::Bench(args)) => return bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
