@@ -260,3 +260,11 @@ fn the_whole_file_reads_back_as_it_is_shown() {
     assert_eq!(format!("{:?}", first.project.cluster), format!("{:?}", second.project.cluster));
     assert_eq!((first.project.endpoints, second.metrics_prefix.stem()), (second.project.endpoints, "ellie"));
 }
+
+#[test]
+fn every_seed_of_the_fuzz_target_keeps_its_promises() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/config");
+    let seeds = std::fs::read_dir(seeds).expect("the target has seeds");
+    let replayed = seeds.map(|seed| fuzzing::any_file(&std::fs::read(seed.unwrap().path()).unwrap())).count();
+    assert!(replayed > 0, "no seeds");
+}
