@@ -8,7 +8,12 @@ use serde_json::Value;
 
 use crate::error::ProtocolError;
 use crate::machine::{Action, Input, Machine};
+use crate::service::Uw;
 use crate::service::server::{self, Request, Server};
+use crate::testing::laws;
+use crate::testing::play::client_laws::{Surroundings, without_garbage};
+use crate::testing::play::rig::Toy;
+use crate::testing::play::{self, Op};
 use crate::time::Instant;
 use crate::wire::uw::{
     Limits, Mode, Step, decode_request, decode_response, encode_request, encode_response, read_error,
@@ -18,7 +23,11 @@ use crate::wire::uw::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 8] = [
+    ("breaker", breaker),
+    ("client", client),
+    ("client_laws", client_laws),
+    ("cluster", cluster),
     ("uw_error", uw_error),
     ("uw_requests", uw_requests),
     ("uw_responses", uw_responses),
@@ -29,6 +38,57 @@ pub const TARGETS: [Target; 4] = [
 const LIMITS: Limits = Limits { content: 512 };
 /// The longest frame within [`LIMITS`], in bytes.
 const LONGEST: usize = 24 + 255 + 512;
+
+/// More operations find nothing that fewer do not, and an input should take milliseconds.
+const OPS: usize = 200;
+
+/// A breaker beside its model: 5 bytes that configure it, 1 that seeds its jitter, then operations.
+pub fn breaker(data: &[u8]) {
+    let Some((&[shape @ .., seed], ops)) = data.split_first_chunk::<6>() else { return };
+    play::breaker::agrees(shape, seed.into(), &operations(ops)).expect("what the model does");
+}
+
+/// A service client, its network and its peers: 1 byte that picks the wire, 3 that configure it, then operations.
+pub fn client(data: &[u8]) {
+    let Some((&[wire, low, high, extras], ops)) = data.split_first_chunk() else { return };
+    let (shape, ops) = (u16::from_le_bytes([low, high]), operations(ops));
+    match wire % 3 {
+        0 => play::client::play(Uw { mode: Mode::Strict, ..Uw::default() }, shape, extras, &ops),
+        1 => play::client::play(Uw { mode: Mode::Resync, ..Uw::default() }, shape, extras, &ops),
+        _ => play::client::play(Toy, shape, extras, &ops),
+    }
+}
+
+/// A service client under one of the laws: 1 byte that picks it, 1 that configures the client, then operations.
+pub fn client_laws(data: &[u8]) {
+    let Some((&[law, seed], ops)) = data.split_first_chunk() else { return };
+    let ops: Vec<laws::Op> = operations(ops)
+        .into_iter()
+        .map(|(what, low, high)| (what, u16::from_le_bytes([low, high])))
+        .collect();
+    let seed = seed.into();
+    match law % 7 {
+        0 => laws::cutting::<Surroundings<Uw>>(seed, &without_garbage(&ops), &[law / 7 % 8]),
+        1 => laws::cutting::<Surroundings<Toy>>(seed, &without_garbage(&ops), &[law / 7 % 8]),
+        2 => laws::early_and_repeated_ticks::<Surroundings<Uw>>(seed, &ops),
+        3 => laws::tick_at_deadline_makes_progress::<Surroundings<Uw>>(seed, &ops),
+        4 => laws::undrained_action_is_due::<Surroundings<Uw>>(seed, &ops),
+        5 => laws::clock_going_back::<Surroundings<Uw>>(seed, &ops),
+        _ => laws::recycled_slots_ignore_late_completions::<Surroundings<Uw>>(seed, &ops),
+    }
+    .expect("the law");
+}
+
+/// A cluster with everything switched on: 4 bytes that configure it, then operations.
+pub fn cluster(data: &[u8]) {
+    let Some((&shape, ops)) = data.split_first_chunk() else { return };
+    play::cluster::play(u32::from_le_bytes(shape), &operations(ops));
+}
+
+/// Three bytes each.
+fn operations(bytes: &[u8]) -> Vec<Op> {
+    bytes.as_chunks().0.iter().take(OPS).map(|&[what, whom, much]| (what, whom, much)).collect()
+}
 
 /// A stream of requests; the first byte says into what pieces it is cut.
 pub fn uw_requests(data: &[u8]) {

@@ -1,244 +1,17 @@
 //! Anything may happen in any order: the rig's laws hold after every step, and once the faults stop, everything
 //! settles.
 
-mod client_support;
-
-use std::time::Duration;
-
-use client_support::{Dial, Rig, Toy, Wire, limit, steady};
-use plimsoll_core::cluster::EndpointOptions;
-use plimsoll_core::error::Fault;
-use plimsoll_core::id::{EndpointId, RequestId};
-use plimsoll_core::machine::{Input, Machine};
-use plimsoll_core::policy::fixed::Ratio;
-use plimsoll_core::policy::gcra::Quota;
-use plimsoll_core::policy::health_check::Level;
-use plimsoll_core::policy::{breaker, concurrency, hedge, throttle};
 use plimsoll_core::service::Uw;
-use plimsoll_core::service::client::{Config, Options};
-use plimsoll_core::wire::uw;
+use plimsoll_core::testing::play::rig::Toy;
+use plimsoll_core::testing::play::{Op, client};
+use plimsoll_core::wire::uw::Mode;
 use quickcheck::QuickCheck;
-
-/// What happens, and two numbers that say to whom and how much.
-type Op = (u8, u8, u8);
-
-/// `extras`: what is off by default, a bit each.
-fn config(shape: u16, extras: u8) -> Config {
-    let mut config = steady();
-    if extras & 1 != 0 {
-        // The least is a delay that is soon over.
-        let (volume, percentile) = (1, Ratio::percent(50));
-        config.hedging = Some(hedge::Config { volume, percentile, hedges: 2, ..Default::default() });
-    }
-    if extras & 2 != 0 {
-        let burst = Quota::new(limit(20), Duration::from_secs(1));
-        config.rate_limit = Some(burst);
-        config.throttle = Some(throttle::Config::default());
-        config.concurrency = Some(concurrency::Config { samples: limit(5), ..Default::default() });
-    }
-    let cluster = &mut config.cluster;
-    let features = shape / 144;
-    cluster.max_age = (features % 2 == 1).then_some(Duration::from_millis(700));
-    cluster.subset = (features / 2 % 2 == 1).then(|| limit(1 + u32::from(shape % 2)));
-    cluster.priorities.hold = Duration::from_millis(600);
-    cluster.slow_start.window = Duration::from_millis(900);
-    if let Some(outliers) = &mut cluster.outliers {
-        outliers.consecutive = limit(2);
-        outliers.sweep = Duration::from_millis(400);
-        outliers.base = Duration::from_millis(500);
-        outliers.most = Ratio::percent(60);
-    }
-    cluster.in_flight = limit(1 + u32::from(shape % 4));
-    cluster.max_connections = limit(1 + u32::from(shape / 4 % 3));
-    cluster.min_connections = u32::from(shape / 12 % 3);
-    cluster.grow_at = u32::from(shape / 36 % 2);
-    cluster.waiters = limit(4);
-    cluster.idle_close = Duration::from_millis(400 + 100_000 * u64::from(shape / 72 % 2));
-    cluster.backoff.base = Duration::from_millis(50);
-    cluster.backoff.cap = Duration::from_millis(500);
-    cluster.heartbeat.interval = Duration::from_millis(2_000);
-    cluster.heartbeat.timeout = Duration::from_millis(300);
-    cluster.connect_timeout = Duration::from_millis(300);
-    cluster.breaker.recovery = Duration::from_millis(700);
-    cluster.breaker.recovery_cap = Duration::from_millis(1_500);
-    cluster.breaker.success_threshold = limit(1 + u32::from(shape % 3));
-    cluster.breaker.lease = Duration::from_millis(900);
-    cluster.breaker.mode = breaker::Mode::Count { failures: limit(3) };
-    config
-}
-
-struct Play<W: Wire> {
-    rig: Rig<W>,
-    endpoints: Vec<EndpointId>,
-    requests: Vec<RequestId>,
-    /// Frames that were answered before, to answer again.
-    answered: Vec<(plimsoll_core::id::ConnId, client_support::Frame)>,
-}
-
-impl<W: Wire> Play<W> {
-    fn step(&mut self, (what, whom, much): Op) {
-        let open = self.rig.open();
-        let conn = open.get(usize::from(whom) % open.len().max(1)).copied();
-        match what % 22 {
-            0..=5 => {
-                let timeout = (much % 4 != 0).then_some(Duration::from_millis(u64::from(much) * 4));
-                let options = Options { timeout, idempotent: whom % 2 == 0, ..Options::default() };
-                self.requests.extend(self.rig.try_request(options));
-            }
-            6 => {
-                if !self.requests.is_empty() {
-                    let id = self.requests[usize::from(whom) % self.requests.len()];
-                    self.rig.cancel(id);
-                }
-            }
-            7 | 8 => self.rig.send_only(if much % 3 == 0 { usize::MAX } else { usize::from(much) }),
-            9..=12 => {
-                if let Some(conn) = conn {
-                    let mut frames = self.rig.frames(conn);
-                    // A wire without ids answers in order.
-                    if W::HAS_IDS && much % 2 == 0 {
-                        frames.reverse();
-                    }
-                    let keep = frames.len().saturating_sub(1 + usize::from(much % 3));
-                    let later = frames.split_off(frames.len() - keep);
-                    for frame in frames {
-                        if self.rig.peers[&conn].open {
-                            let text = if much % 7 == 0 { "err down" } else { "{}" };
-                            self.rig.answer(conn, &frame, text);
-                        }
-                        self.answered.push((conn, frame));
-                    }
-                    let peer = self.rig.peers.get_mut(&conn).unwrap();
-                    peer.frames.splice(0..0, later);
-                }
-            }
-            13 => {
-                if let Some(conn) = conn {
-                    self.rig.drop_conn(conn);
-                }
-            }
-            14 => self.rig.dial = [Dial::Succeeds, Dial::Fails, Dial::Hangs][usize::from(much % 3)],
-            15 | 16 => self.rig.pass_ms(u64::from(much) * 4),
-            17 => match conn {
-                Some(conn) if much % 4 == 0 => self.rig.feed(conn, b"\xff garbage\n"),
-                Some(conn) if W::HAS_IDS && !self.answered.is_empty() => {
-                    // Doubled, or on a connection that never asked.
-                    let (_, frame) = self.answered[usize::from(much) % self.answered.len()].clone();
-                    self.rig.answer(conn, &frame, "doubled");
-                }
-                _ => {}
-            },
-            18 => {
-                if much % 2 == 0 && self.endpoints.len() < 4 {
-                    let address = format!("users-{whom}.internal:3001");
-                    let options = EndpointOptions { priority: whom % 3, weight: 1 };
-                    let added = self.rig.client.add_endpoint_with(self.rig.now, &address, options);
-                    self.endpoints.extend(added);
-                    self.rig.run();
-                } else if !self.endpoints.is_empty() {
-                    let endpoint = self.endpoints.swap_remove(usize::from(whom) % self.endpoints.len());
-                    self.rig.remove(endpoint);
-                }
-            }
-            19 => {
-                if let Some(&endpoint) = self.endpoints.get(usize::from(whom) % self.endpoints.len().max(1)) {
-                    let (client, now) = (&mut self.rig.client, self.rig.now);
-                    match much % 4 {
-                        0 => _ = client.drain_endpoint(now, endpoint),
-                        1 => _ = client.set_health(now, endpoint, Level::Unhealthy),
-                        2 => _ = client.set_health(now, endpoint, Level::Healthy),
-                        _ => _ = client.resume_endpoint(now, endpoint),
-                    }
-                    self.rig.run();
-                }
-            }
-            20 => {
-                self.rig.client.scale(self.rig.now, u32::from(much % 4));
-                self.rig.run();
-            }
-            _ => {
-                let dialled = self.rig.dials.get(usize::from(whom) % self.rig.dials.len().max(1));
-                match (much % 4, dialled) {
-                    (0, Some(&(_, conn))) => {
-                        // A dial that hung is answered late, or twice.
-                        let known = self.rig.client.target(conn).is_some();
-                        let peer = self.rig.peers.get_mut(&conn).unwrap();
-                        peer.open = known;
-                        self.rig.handle(Input::Connected(conn));
-                    }
-                    (1, Some(&(_, conn))) => {
-                        self.rig.peers.get_mut(&conn).unwrap().open = false;
-                        self.rig.handle(Input::Closed(conn, Fault::Reset));
-                    }
-                    (2, _) => self.rig.drains = !self.rig.drains,
-                    (_, _) if whom < 16 => self.rig.shutdown_within(u64::from(much) * 8),
-                    _ => {}
-                }
-            }
-        }
-        self.rig.client.audit();
-    }
-
-    fn settle(mut self) {
-        self.rig.drains = true;
-        self.rig.window = usize::MAX;
-        self.rig.dial = Dial::Succeeds;
-        for &endpoint in &self.endpoints {
-            self.rig.client.resume_endpoint(self.rig.now, endpoint);
-        }
-        self.rig.run();
-        for _ in 0..40 {
-            for conn in self.rig.open() {
-                for frame in self.rig.frames(conn) {
-                    if self.rig.peers[&conn].open {
-                        self.rig.answer(conn, &frame, "{}");
-                    }
-                }
-            }
-            self.rig.pass_ms(250);
-            self.rig.client.audit();
-        }
-        self.rig.check_rest();
-        let permits = self.rig.client.admission().concurrency().map(|limit| limit.in_flight());
-        assert!(matches!(permits, None | Some(0)), "{permits:?} permits are left");
-        assert!(self.rig.client.status().endpoints_out == 0 || !self.endpoints.is_empty());
-        // New requests are served again.
-        if self.rig.try_request(Options::default()).is_ok() {
-            for _ in 0..40 {
-                for conn in self.rig.open() {
-                    self.rig.answer_all(conn);
-                }
-                self.rig.pass_ms(20);
-            }
-            let id = *self.rig.order.last().expect("an outcome");
-            assert!(matches!(self.rig.outcome(id), Some(client_support::Done::Answer(_))), "served again");
-        }
-        self.rig.shutdown_within(1_000);
-        self.rig.pass_ms(1_000);
-        assert!(self.rig.client.is_finished());
-        assert_eq!(self.rig.client.deadline(), None, "no timer runs after the shutdown");
-    }
-}
-
-fn play<W: Wire>(wire: W, config: Config, ops: &[Op]) {
-    let mut play = Play {
-        rig: Rig::over(wire, config),
-        endpoints: Vec::new(),
-        requests: Vec::new(),
-        answered: Vec::new(),
-    };
-    play.endpoints.push(play.rig.add(client_support::ADDRESS));
-    for &op in ops.iter().take(120) {
-        play.step(op);
-    }
-    play.settle();
-}
 
 #[test]
 fn over_uw_whatever_happens_every_request_ends_once_and_everything_comes_to_rest() {
     fn check(shape: u16, extras: u8, ops: Vec<Op>, resync: bool) {
-        let mode = if resync { uw::Mode::Resync } else { uw::Mode::Strict };
-        play(Uw { mode, ..Uw::default() }, config(shape, extras), &ops);
+        let mode = if resync { Mode::Resync } else { Mode::Strict };
+        client::play(Uw { mode, ..Uw::default() }, shape, extras, &ops);
     }
     QuickCheck::new().quickcheck(check as fn(u16, u8, Vec<Op>, bool));
 }
@@ -246,7 +19,7 @@ fn over_uw_whatever_happens_every_request_ends_once_and_everything_comes_to_rest
 #[test]
 fn on_a_wire_without_ids_whatever_happens_every_request_ends_once_and_everything_comes_to_rest() {
     fn check(shape: u16, extras: u8, ops: Vec<Op>) {
-        play(Toy, config(shape, extras), &ops);
+        client::play(Toy, shape, extras, &ops);
     }
     QuickCheck::new().quickcheck(check as fn(u16, u8, Vec<Op>));
 }

@@ -3,6 +3,8 @@
 //! `plimsoll check` can show it.
 
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod guards;
 mod service;
 mod shares;

@@ -2,4 +2,6 @@
 
 pub mod fleet;
 pub mod laws;
+#[doc(hidden)]
+pub mod play;
 mod world;

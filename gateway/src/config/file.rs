@@ -210,7 +210,7 @@ impl Source {
         Ok(Source { path: path.display().to_string(), text: std::fs::read_to_string(path)? })
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn of(path: &str, text: &str) -> Source {
         Source { path: path.into(), text: text.into() }
     }

@@ -341,3 +341,11 @@ fn help_names_every_variable_of_the_environment_with_its_default() {
         }
     }
 }
+
+#[test]
+fn every_seed_of_the_fuzz_target_keeps_its_promises() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/config");
+    let seeds = std::fs::read_dir(seeds).expect("the target has seeds");
+    let replayed = seeds.map(|seed| fuzzing::any_file(&std::fs::read(seed.unwrap().path()).unwrap())).count();
+    assert!(replayed > 0, "no seeds");
+}

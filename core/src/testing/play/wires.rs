@@ -1,9 +1,12 @@
 //! What peers of the rig speak.
 
-use plimsoll_core::error::{Misuse, ProtocolError};
-use plimsoll_core::service::{Decoded, Protocol, Uw, UwRequest, Verdict};
-use plimsoll_core::wire::WireId;
-use plimsoll_core::wire::uw::{self, Limits, Mode, Step};
+use alloc::format;
+use alloc::vec::Vec;
+
+use crate::error::{Misuse, ProtocolError};
+use crate::service::{Decoded, Protocol, Uw, UwRequest, Verdict};
+use crate::wire::WireId;
+use crate::wire::uw::{self, Limits, Mode, Step};
 
 /// A request as a peer sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
