@@ -28,7 +28,7 @@ fn every_printed_line_works_over_tls() {
     assert!(answers[3].contains(r#""totalServices":1"#), "{}", answers[3]);
     assert!(answers[4].contains(r#""overall":"healthy""#), "{}", answers[4]);
     assert!(answers[5].contains(r#""strategy":"p2c_ewma""#), "{}", answers[5]);
-    assert!(answers[6].contains("a request goes to 127.0.0.1:"), "{}", answers[6]);
+    assert!(answers[6].contains(r#""enabled":false"#), "{}", answers[6]);
     assert!(answers[7].starts_with(r#"{"projects":[{"id":"1""#), "{}", answers[7]);
     assert!(answers[8].contains("Harbour") && answers[9].contains("Quay"), "{answers:?}");
 }

@@ -154,6 +154,7 @@ async fn who_could_not_take_a_request_is_told_with_the_cause() {
     assert_eq!(explained["decisions"].as_array().unwrap().len(), 5, "no more than were asked for");
     let pick = &explained["decisions"][4]["pick"];
     assert_eq!((&pick["totalCandidates"], &pick["moreExcluded"]), (&1.into(), &0.into()), "{pick}");
+    assert_eq!(pick["rule"]["name"], "only_candidate", "{pick}");
     let excluded = &pick["excluded"][0];
     assert_eq!(
         (&excluded["endpoint"], &excluded["cause"]),

@@ -82,7 +82,7 @@ fn picked(pick: &Pick) -> Value {
     json!({
         "endpoint": named(&pick.endpoint),
         "strategy": pick.strategy.name(),
-        "rule": rule(&pick.rule),
+        "rule": if pick.of == 1 { json!({ "name": "only_candidate" }) } else { rule(&pick.rule) },
         "priority": pick.priority,
         "share": per_mille(pick.share),
         "spread": match pick.spread {
