@@ -2,13 +2,14 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use common::{Running, plimsoll};
 use serde_json::Value;
@@ -101,6 +102,11 @@ struct Peer {
 
 impl Peer {
     fn start(content: &'static [u8], most: u64) -> Peer {
+        Peer::in_batches(content, most, 1)
+    }
+
+    /// It answers nothing before it has so many requests on a connection, and closes if it gets more.
+    fn in_batches(content: &'static [u8], most: u64, batch: usize) -> Peer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("uw://{}", listener.local_addr().unwrap());
         let peer = Peer { address, requests: Arc::default(), connections: Arc::default() };
@@ -109,7 +115,7 @@ impl Peer {
             for stream in listener.incoming() {
                 connections.fetch_add(1, Ordering::SeqCst);
                 let requests = requests.clone();
-                thread::spawn(move || answer(stream.unwrap(), content, most, &requests));
+                thread::spawn(move || answer(stream.unwrap(), content, most, batch, &requests));
             }
         });
         peer
@@ -117,20 +123,42 @@ impl Peer {
 }
 
 /// Until the other side closes, or it has answered `most`.
-fn answer(mut stream: TcpStream, content: &[u8], most: u64, requests: &AtomicU64) {
-    let mut head = [0; 20];
+fn answer(mut stream: TcpStream, content: &[u8], most: u64, batch: usize, requests: &AtomicU64) {
+    let mut ids = Vec::new();
     for _ in 0..most {
-        if stream.read_exact(&mut head).is_err() {
+        let Ok(id) = read_request(&mut stream) else { return };
+        requests.fetch_add(1, Ordering::SeqCst);
+        ids.push(id);
+        if ids.len() < batch {
+            continue;
+        }
+        if batch > 1 && has_more(&stream) {
             return;
         }
-        requests.fetch_add(1, Ordering::SeqCst);
-        let mut rest = vec![0; usize::from(head[19]) + 4];
-        stream.read_exact(&mut rest).unwrap();
-        let len = u32::from_le_bytes(rest[rest.len() - 4..].try_into().unwrap());
-        stream.read_exact(&mut vec![0; len as usize]).unwrap();
         let len = u32::try_from(content.len()).unwrap().to_le_bytes();
-        let _ = stream.write_all(&[b"UW\x01", &head[3..19], &len, content].concat());
+        for id in ids.drain(..) {
+            let _ = stream.write_all(&[b"UW\x01", &id[..], &len, content].concat());
+        }
     }
+}
+
+/// Its id.
+fn read_request(stream: &mut TcpStream) -> io::Result<[u8; 16]> {
+    let mut head = [0; 20];
+    stream.read_exact(&mut head)?;
+    let mut rest = vec![0; usize::from(head[19]) + 4];
+    stream.read_exact(&mut rest)?;
+    let len = u32::from_le_bytes(rest[rest.len() - 4..].try_into().unwrap());
+    stream.read_exact(&mut vec![0; len as usize])?;
+    Ok(head[3..19].try_into().unwrap())
+}
+
+/// Whether something else comes before long.
+fn has_more(stream: &TcpStream) -> bool {
+    stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+    let more = stream.peek(&mut [0]).is_ok();
+    stream.set_read_timeout(None).unwrap();
+    more
 }
 
 #[test]
@@ -160,6 +188,15 @@ fn connections_are_as_many_as_asked_for_and_a_warm_up_comes_first_that_is_not_co
     assert_eq!(figures["requests"], 50);
     assert_eq!(peer.connections.load(Ordering::SeqCst), 3);
     assert_eq!(peer.requests.load(Ordering::SeqCst), 100, "as many again to warm up");
+}
+
+#[test]
+fn requests_in_flight_are_as_many_as_asked_for_wherever_they_are_made() {
+    for callers in ["same", "threads:3"] {
+        let peer = Peer::in_batches(b"1", u64::MAX, 8);
+        let figures = bench(&[&peer.address, "--json", "-n", "40", "-p", "8", "--callers", callers]).json();
+        assert_eq!((&figures["requests"], &figures["errors"]), (&40.into(), &serde_json::json!({})));
+    }
 }
 
 #[test]
