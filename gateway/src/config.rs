@@ -391,7 +391,7 @@ impl Layers<'_> {
     fn show<T: Setting>(&mut self, key: &'static str, value: T, origin: Origin) -> T {
         let text = value.to_string();
         let text = if T::IS_BARE { text } else { toml::Value::String(text).to_string() };
-        self.shown += &format!("{:<48}# {origin}\n", format!("{key} = {text}"));
+        self.shown += &format!("{:<46}  # {origin}\n", format!("{key} = {text}"));
         self.origins.insert(key, (origin, text));
         value
     }
