@@ -41,10 +41,12 @@ pub struct Config {
     /// [can](crate::service::Protocol::probe); otherwise, and while nobody has told, it chooses as `p2c_ewma`.
     pub strategy: Strategy,
     /// At what age a connection is replaced by a new one, a tenth more or less by chance, so that load finds its way to
-    /// endpoints that have come since. `None`: never.
+    /// endpoints that have come since. For the time of the change its endpoint has one more than `max_connections`, and as
+    /// many more as still have requests to end. `None`: never.
     pub max_age: Option<Duration>,
     /// How many endpoints of each priority level are used at all, by rendezvous hashing; for fleets that are so large that
-    /// not every client should be connected to every endpoint. `None`: all.
+    /// not every client should be connected to every endpoint. Every cluster draws its own, so that the shards of a handle
+    /// differ. `None`: all.
     pub subset: Option<NonZeroU32>,
     /// When an endpoint is left out because it serves worse than the others. `None`: never.
     pub outliers: Option<outlier::Config>,
