@@ -296,7 +296,9 @@ async fn a_service_that_is_killed_under_load_runs_nothing_twice() {
     }
     let created = created.lock().unwrap();
     assert!(created.values().all(|&times| times == 1), "something ran twice");
-    assert!((400..=created.len()).contains(&answered), "{answered} answered, {} created", created.len());
+    // What a kill cuts off has been created and is not answered: one of each client, three times.
+    let least = created.len() - 3 * CLIENTS;
+    assert!((least..=created.len()).contains(&answered), "{answered} answered, {} created", created.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
