@@ -158,7 +158,10 @@ impl Snapshot {
         sum.dialing += part.dialing;
         sum.in_flight += part.in_flight;
         sum.waiting += part.waiting;
-        // Every shard knows the same endpoints, and judges them by itself.
+        // Every shard knows the same endpoints, and judges them by itself: the worst counts.
+        let available = if sum.endpoints == 0 { u32::MAX } else { sum.endpoints_available };
+        sum.endpoints_available = available.min(part.endpoints_available);
+        sum.endpoints_ejected = sum.endpoints_ejected.max(part.endpoints_ejected);
         sum.endpoints = sum.endpoints.max(part.endpoints);
         sum.endpoints_out = sum.endpoints_out.max(part.endpoints_out);
     }
@@ -168,6 +171,32 @@ pub(super) fn refused(error: NotSent) -> Cause {
     match error {
         NotSent::Full => Cause::Rejected(Rejected::Overloaded),
         NotSent::Closed => Cause::Closed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::client::Status;
+
+    #[test]
+    fn of_what_shards_say_of_their_endpoints_the_worst_counts() {
+        let part = |available, ejected| Snapshot {
+            status: Status {
+                endpoints: 3,
+                endpoints_available: available,
+                endpoints_ejected: ejected,
+                connections: 2,
+                ..Status::default()
+            },
+            ..Snapshot::default()
+        };
+        let mut sum = Snapshot::default();
+        for part in [part(3, 0), part(1, 2), part(2, 1)] {
+            sum.add(&part);
+        }
+        let Status { endpoints, endpoints_available, endpoints_ejected, connections, .. } = sum.status;
+        assert_eq!((endpoints, endpoints_available, endpoints_ejected, connections), (3, 1, 2, 6));
     }
 }
 
