@@ -15,6 +15,7 @@ mod connections;
 mod dial;
 mod driver;
 mod host;
+mod hub;
 mod io;
 mod mailbox;
 mod park;

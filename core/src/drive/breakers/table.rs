@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::events::{BreakerEvent, Hub, Wakes};
+use super::events::BreakerEvent;
 use super::{BreakerStats, Broken, Time, TooManyNames};
+use crate::drive::hub::{Hub, Wakes};
 use crate::policy::breaker::{Breaker, Config, Outcome, Permit, Transition};
 use crate::rng::Pcg;
 use crate::time::Instant;
@@ -16,7 +17,7 @@ pub(super) struct Table {
     config: Config,
     limit: u32,
     names: RwLock<Names>,
-    pub(super) hub: Arc<Hub>,
+    pub(super) hub: Arc<Hub<BreakerEvent>>,
 }
 
 struct Names {
@@ -27,7 +28,7 @@ struct Names {
 pub(super) struct Named {
     name: Arc<str>,
     breaker: Mutex<Breaker>,
-    hub: Arc<Hub>,
+    hub: Arc<Hub<BreakerEvent>>,
 }
 
 impl Table {
@@ -171,7 +172,7 @@ impl Named {
     fn tell<T>(&self, change: impl FnOnce(&mut Breaker, &mut dyn FnMut(BreakerEvent)) -> T) -> T {
         let mut wakes = Wakes::default();
         let mut breaker = self.lock();
-        let done = change(&mut breaker, &mut |event| self.hub.publish(&event, &mut wakes));
+        let done = change(&mut breaker, &mut |event| wakes.add(self.hub.publish(|| event.clone())));
         drop(breaker);
         wakes.wake();
         done

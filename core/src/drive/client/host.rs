@@ -9,10 +9,11 @@ use core::time::Duration;
 
 use super::endpoints::{Change, EndpointCause, Endpoints};
 use super::error::Cause;
-use super::events::{Hub, ServiceEvent};
+use super::events::ServiceEvent;
 use crate::cluster::EndpointOptions;
 use crate::cluster::EndpointStatus;
 use crate::cluster::explain::Explanation;
+use crate::drive::hub::Hub;
 use crate::drive::{Host, Inbox, Key};
 use crate::id::RequestId;
 use crate::machine::Machine;
@@ -96,7 +97,7 @@ pub(super) struct ServiceHost {
     pub(super) service: Arc<str>,
     pub(super) shard: usize,
     pub(super) endpoints: Endpoints,
-    pub(super) hub: Arc<Hub>,
+    pub(super) hub: Arc<Hub<ServiceEvent>>,
     commands: Vec<Command>,
     answers: Vec<(Key, Answer)>,
     /// By the slots of their keys.
@@ -112,7 +113,7 @@ impl ServiceHost {
         service: Arc<str>,
         shard: usize,
         endpoints: Endpoints,
-        hub: Arc<Hub>,
+        hub: Arc<Hub<ServiceEvent>>,
     ) -> Self {
         ServiceHost {
             inbox,
@@ -221,12 +222,14 @@ impl ServiceHost {
 
     fn state(&self, event: StateEvent) {
         let endpoint = event.endpoint().and_then(|id| self.endpoints.address(id));
-        self.hub.publish(|| ServiceEvent {
-            service: self.service.clone(),
-            shard: self.shard,
-            endpoint: endpoint.cloned(),
-            event,
-        });
+        self.hub
+            .publish(|| ServiceEvent {
+                service: self.service.clone(),
+                shard: self.shard,
+                endpoint: endpoint.cloned(),
+                event,
+            })
+            .wake();
     }
 }
 

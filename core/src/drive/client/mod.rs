@@ -30,10 +30,10 @@ use serde::de::DeserializeOwned;
 pub use crate::cluster::EndpointOptions;
 
 use super::Runtime;
+use super::hub::Hub;
 use crate::error::Misuse;
 use crate::rng::Pcg;
 use crate::service::client::Status;
-use events::Hub;
 
 /// Calls services by name. Cheap to clone; when all clones are gone, its connections are closed.
 pub struct Client<R> {
@@ -45,7 +45,7 @@ struct Shared<R> {
     shards: usize,
     rng: Mutex<Pcg>,
     services: RwLock<BTreeMap<String, Service>>,
-    hub: Arc<Hub>,
+    hub: Arc<Hub<ServiceEvent>>,
 }
 
 /// What can be said about a client before it is there.

@@ -14,8 +14,9 @@ use serde::de::DeserializeOwned;
 use super::config::ServiceConfig;
 use super::endpoints::{EndpointCause, Endpoints};
 use super::error::{CallError, Cause};
-use super::events::Hub;
+use super::events::ServiceEvent;
 use super::host::{Answer, Command, Dropped, ServiceHost, Snapshot};
+use crate::drive::hub::Hub;
 use crate::drive::{Driver, Key, Mailbox, NotSent, Runtime, mailbox};
 use crate::error::{Misuse, Rejected};
 use crate::policy::balance::consistent_hash::hash_key;
@@ -45,7 +46,7 @@ impl Service {
         config: &ServiceConfig,
         shards: usize,
         rng: &mut Pcg,
-        hub: &Arc<Hub>,
+        hub: &Arc<Hub<ServiceEvent>>,
         runtime: &R,
     ) -> Result<Self, Misuse> {
         let name: Arc<str> = name.into();
