@@ -3,11 +3,9 @@
 mod common;
 
 use std::fs;
-use std::future::pending;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use common::{Answer, Gateway, PATIENCE};
+use common::{Answer, Gateway, serve, stuck, until};
 use plimsoll_tokio::{Ctx, HandlerError, Server};
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -21,37 +19,12 @@ fn gateway(servers: &[&Server], file: &str, env: &[(&str, &str)]) -> Arc<Gateway
     Arc::new(Gateway::start_in(dir, &["--tls", "false", "--project-service", &addresses.join(",")], env))
 }
 
-async fn serve(name: &'static str) -> Server {
-    Server::builder()
-        .method("listProjects", move |_: Value, _: Ctx| async move { Ok(name) })
-        .bind("127.0.0.1:0")
-        .await
-        .unwrap()
-}
-
-/// Its calls do not end.
-async fn stuck() -> Server {
-    Server::builder()
-        .method("listProjects", |_: Value, _: Ctx| pending::<Result<(), HandlerError>>())
-        .bind("127.0.0.1:0")
-        .await
-        .unwrap()
-}
-
 fn list(gateway: &Gateway) -> Answer {
     gateway.curl("/api/projects", &[])
 }
 
 fn pool(gateway: &Gateway) -> Value {
     gateway.curl("/metrics", &[]).json()["uw_clients"]["project-service"].clone()
-}
-
-fn until(mut reached: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !reached() {
-        assert!(Instant::now() < deadline, "it did not come to that");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

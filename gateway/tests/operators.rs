@@ -3,42 +3,14 @@
 mod common;
 
 use std::fs;
-use std::future::pending;
-use std::time::{Duration, Instant};
 
-use common::{Gateway, PATIENCE};
-use plimsoll_tokio::{Ctx, HandlerError, Server};
+use common::{Gateway, serve, stuck, until};
 use serde_json::Value;
 
 fn gateway(file: &str) -> Gateway {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("plimsoll.toml"), file).unwrap();
     Gateway::start_in(dir, &["--tls", "false"], &[("PROJECT_REQUEST_TIMEOUT", "50ms")])
-}
-
-async fn serve() -> Server {
-    Server::builder()
-        .method("listProjects", |_: Value, _: Ctx| async { Ok(()) })
-        .bind("127.0.0.1:0")
-        .await
-        .unwrap()
-}
-
-/// Its calls do not end.
-async fn stuck() -> Server {
-    Server::builder()
-        .method("listProjects", |_: Value, _: Ctx| pending::<Result<(), HandlerError>>())
-        .bind("127.0.0.1:0")
-        .await
-        .unwrap()
-}
-
-fn until(mut reached: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !reached() {
-        assert!(Instant::now() < deadline, "it did not come to that");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// The `kind` of decision that was made, when it has been.
@@ -65,7 +37,7 @@ failure_threshold = 100000
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ejection_is_explained_as_data_and_logged_with_its_end_and_the_panic_that_it_causes() {
-    let (bad, good) = (stuck().await, serve().await);
+    let (bad, good) = (stuck().await, serve("projects").await);
     let (bad, good) = (bad.local_addr(), good.local_addr());
     let gateway = gateway(&format!(
         "{EJECTING}[services.project.panic]\nthreshold = \"100%\"\n\
@@ -103,7 +75,7 @@ async fn an_ejection_is_explained_as_data_and_logged_with_its_end_and_the_panic_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_level_that_panics_and_asks_nobody_is_503_with_a_code_of_its_own() {
-    let (bad, good) = (stuck().await, serve().await);
+    let (bad, good) = (stuck().await, serve("projects").await);
     let gateway = gateway(&format!(
         "{}[services.project.panic]\nthreshold = \"100%\"\nmode = \"none\"\n\
          [[services.project.endpoints]]\naddress = \"uw://{}\"\n\
@@ -125,7 +97,7 @@ async fn a_level_that_panics_and_asks_nobody_is_503_with_a_code_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_is_logged_with_what_each_level_takes_now() {
-    let (bad, good) = (stuck().await, serve().await);
+    let (bad, good) = (stuck().await, serve("projects").await);
     let gateway = gateway(&format!(
         "[services.project.breaker]\nfailure_threshold = 2\n\
          [[services.project.endpoints]]\naddress = \"uw://{}\"\n\

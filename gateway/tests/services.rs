@@ -3,20 +3,10 @@
 mod common;
 
 use std::net::{SocketAddr, TcpListener};
-use std::time::{Duration, Instant};
 
-use common::{Gateway, PATIENCE, plimsoll};
+use common::{Gateway, plimsoll, serve, until};
 use plimsoll_tokio::{Ctx, Server};
 use serde_json::Value;
-
-/// A project service that answers with its own name.
-async fn serve(name: &'static str) -> Server {
-    Server::builder()
-        .method("listProjects", move |_: Value, _: Ctx| async move { Ok(name) })
-        .bind("127.0.0.1:0")
-        .await
-        .unwrap()
-}
 
 /// An address where nobody listens.
 fn nobody() -> SocketAddr {
@@ -26,14 +16,6 @@ fn nobody() -> SocketAddr {
 fn gateway(addresses: &[SocketAddr], env: &[(&str, &str)]) -> Gateway {
     let all = addresses.iter().map(|address| format!("uw://{address}")).collect::<Vec<_>>().join(",");
     Gateway::start_with(&["--tls", "false", "--project-service", &all], env)
-}
-
-fn until(mut reached: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !reached() {
-        assert!(Instant::now() < deadline, "it did not come to that");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn id(address: SocketAddr) -> String {

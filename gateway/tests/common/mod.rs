@@ -1,6 +1,7 @@
 //! Starts the real binary in a directory of its own and talks to it with curl.
 #![allow(dead_code, reason = "no test file needs all of it")]
 
+use std::future::pending;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -8,6 +9,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use plimsoll_tokio::{Ctx, HandlerError, Server};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Long enough for a slow machine; no test that passes waits for it.
@@ -201,5 +204,32 @@ impl Answer {
         assert_eq!(error["requestId"].as_str(), self.header("x-request-id"), "{body}");
         assert!(error["message"].as_str().is_some_and(|message| message.len() > 5), "{body}");
         error["code"].as_str().unwrap_or_default().into()
+    }
+}
+
+/// A project service that answers with its own name.
+pub(crate) async fn serve(name: &'static str) -> Server {
+    Server::builder()
+        .method("listProjects", move |_: Value, _: Ctx| async move { Ok(name) })
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap()
+}
+
+/// One whose calls do not end.
+pub(crate) async fn stuck() -> Server {
+    Server::builder()
+        .method("listProjects", |_: Value, _: Ctx| pending::<Result<(), HandlerError>>())
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap()
+}
+
+/// Asks again and again until it is so, and fails if that takes too long.
+pub(crate) fn until(mut reached: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !reached() {
+        assert!(Instant::now() < deadline, "it did not come to that");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
