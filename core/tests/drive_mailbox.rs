@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use plimsoll_core::drive::{Inbox, Key, Mailbox, NotSent, mailbox};
+use plimsoll_core::drive::{Inbox, Key, Mailbox, NotSent, PATIENCE, mailbox};
+use plimsoll_core::time::Instant;
 
 enum Command {
     Double(Key, u32),
     Cancel(Key),
 }
+
+const NOW: Instant = Instant::ZERO;
 
 fn limit(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).unwrap()
@@ -37,7 +40,7 @@ impl Wakes {
 /// The commands that wait, as `(is a cancellation, key)`.
 fn taken(inbox: &mut Inbox<Command, u32>) -> Vec<(bool, Key)> {
     let mut commands = Vec::new();
-    inbox.take(&mut commands);
+    inbox.take(NOW, &mut commands);
     let read = |command: &Command| match *command {
         Command::Double(key, _) => (false, key),
         Command::Cancel(key) => (true, key),
@@ -55,7 +58,7 @@ fn an_answer_goes_to_whom_it_is_for_and_frees_the_slot() {
     let second = calls.send(|key| Command::Double(key, 2)).unwrap();
     assert_eq!(calls.send(|key| Command::Double(key, 3)), Err(NotSent::Full));
     assert!(calls.poll(first, cx).is_pending());
-    inbox.fill(&mut vec![(second, 4), (first, 2)]);
+    inbox.fill(NOW, &mut vec![(second, 4), (first, 2)]);
     assert_eq!(task.count(), 1, "only who waits is woken");
     assert_eq!(calls.poll(second, cx), Poll::Ready(Some(4)));
     assert_eq!(calls.poll(first, cx), Poll::Ready(Some(2)));
@@ -72,10 +75,10 @@ fn an_answer_for_who_has_left_goes_to_nobody() {
     let next = calls.send(|key| Command::Double(key, 2)).expect("the slot is free at once");
     assert_eq!(next.index(), key.index());
     assert_eq!(taken(&mut inbox), [(false, key), (true, key), (false, next)]);
-    inbox.fill(&mut vec![(key, 2)]);
+    inbox.fill(NOW, &mut vec![(key, 2)]);
     let cx = &mut Context::from_waker(Waker::noop());
     assert!(calls.poll(next, cx).is_pending());
-    inbox.fill(&mut vec![(next, 4)]);
+    inbox.fill(NOW, &mut vec![(next, 4)]);
     calls.abandon(next, || unreachable!("it was answered"));
 }
 
@@ -111,8 +114,111 @@ fn the_driver_is_woken_once_for_a_burst_and_when_the_last_handle_goes() {
     drop(clone);
     assert_eq!(driver.count(), 2);
     assert!(inbox.arm(&waker), "not told yet");
-    assert!(!inbox.take(&mut Vec::new()));
+    assert!(!inbox.take(NOW, &mut Vec::new()));
     assert!(!inbox.arm(&waker), "told");
+}
+
+/// A mailbox with so many calls that wait, and a count of how often each was woken.
+struct Waiting {
+    calls: Mailbox<Command, u32>,
+    inbox: Inbox<Command, u32>,
+    keys: Vec<Key>,
+    wakes: Vec<Arc<Wakes>>,
+}
+
+impl Waiting {
+    fn new(n: u32) -> Waiting {
+        let (calls, mut inbox) = mailbox::<Command, u32>(limit(n));
+        let wakes: Vec<_> = (0..n).map(|_| Arc::new(Wakes::default())).collect();
+        let keys: Vec<_> =
+            (0..n).map(|n| calls.send(|key| Command::Double(key, n)).expect("there is room")).collect();
+        inbox.take(NOW, &mut Vec::new());
+        let mut waiting = Waiting { calls, inbox, keys, wakes };
+        (0..n as usize).for_each(|at| assert!(waiting.poll(at).is_pending()));
+        waiting
+    }
+
+    fn poll(&mut self, at: usize) -> Poll<Option<u32>> {
+        let waker = Waker::from(self.wakes[at].clone());
+        self.calls.poll(self.keys[at], &mut Context::from_waker(&waker))
+    }
+
+    fn fill(&mut self, at: impl IntoIterator<Item = usize>) {
+        let mut answers = at.into_iter().map(|at| (self.keys[at], at as u32)).collect();
+        self.inbox.fill(NOW, &mut answers);
+    }
+
+    fn woken(&self) -> Vec<usize> {
+        self.wakes.iter().map(|wakes| wakes.count()).collect()
+    }
+}
+
+#[test]
+fn of_many_whose_answers_came_the_first_wakes_the_others() {
+    let mut waiting = Waiting::new(4);
+    waiting.fill([2, 0]);
+    waiting.fill([1]);
+    assert_eq!(waiting.woken(), [0, 0, 1, 0], "the driver wakes one");
+    assert_eq!(waiting.poll(2), Poll::Ready(Some(2)));
+    assert_eq!(waiting.woken(), [1, 1, 1, 0]);
+    waiting.fill([3]);
+    assert_eq!(waiting.woken(), [1, 1, 1, 1], "nobody is left who could wake it");
+    assert_eq!(waiting.inbox.deadline(), None);
+}
+
+#[test]
+fn who_gives_its_answer_up_wakes_the_others() {
+    let mut waiting = Waiting::new(3);
+    waiting.fill([0, 1, 2]);
+    assert_eq!(waiting.woken(), [1, 0, 0]);
+    waiting.calls.abandon(waiting.keys[0], || unreachable!("it was answered"));
+    assert_eq!(waiting.woken(), [1, 1, 1]);
+}
+
+#[test]
+fn who_holds_its_answer_without_looking_keeps_nobody_asleep_for_long() {
+    let mut waiting = Waiting::new(3);
+    waiting.fill([0, 1, 2]);
+    assert_eq!(waiting.inbox.deadline(), Some(NOW + PATIENCE));
+    waiting.inbox.take(NOW, &mut Vec::new());
+    assert_eq!(waiting.woken(), [1, 0, 0]);
+    waiting.inbox.take(NOW + PATIENCE, &mut Vec::new());
+    assert_eq!(waiting.woken(), [1, 1, 1]);
+    assert_eq!(waiting.inbox.deadline(), None);
+}
+
+#[test]
+fn who_waits_to_be_woken_by_another_learns_that_the_driver_has_ended() {
+    let waiting = Waiting::new(2);
+    let Waiting { mut inbox, keys, wakes, .. } = waiting;
+    inbox.fill(NOW, &mut vec![(keys[0], 0), (keys[1], 1)]);
+    drop(inbox);
+    assert_eq!(wakes[1].count(), 1);
+}
+
+#[test]
+fn an_exchange_is_sent_when_it_is_first_polled_and_cancelled_when_it_is_dropped() {
+    let (calls, mut inbox) = mailbox::<Command, u32>(limit(1));
+    let task = Arc::new(Wakes::default());
+    let waker = Waker::from(task.clone());
+    let cx = &mut Context::from_waker(&waker);
+    drop(calls.exchange(|key| Command::Double(key, 1), Command::Cancel));
+    assert_eq!(taken(&mut inbox), []);
+
+    let mut dropped = Box::pin(calls.exchange(|key| Command::Double(key, 1), Command::Cancel));
+    assert!(dropped.as_mut().poll(cx).is_pending());
+    let [(false, first)] = taken(&mut inbox)[..] else { panic!("one command") };
+    drop(dropped);
+    assert_eq!(taken(&mut inbox), [(true, first)]);
+
+    let mut answered = pin!(calls.exchange(|key| Command::Double(key, 2), Command::Cancel));
+    assert!(answered.as_mut().poll(cx).is_pending());
+    let full = pin!(calls.exchange(|key| Command::Double(key, 3), Command::Cancel)).poll(cx);
+    assert_eq!(full, Poll::Ready(Err(NotSent::Full)));
+    let [(false, second)] = taken(&mut inbox)[..] else { panic!("one command") };
+    inbox.fill(NOW, &mut vec![(second, 4)]);
+    assert_eq!(task.count(), 1, "its first poll has said whom to wake");
+    assert_eq!(answered.as_mut().poll(cx), Poll::Ready(Ok(4)));
 }
 
 /// Wakes a thread that is parked.
@@ -143,14 +249,14 @@ fn answer_all(mut inbox: Inbox<Command, u32>) -> usize {
             if !open {
                 return Poll::Ready(cancelled);
             }
-            open = inbox.take(&mut commands);
+            open = inbox.take(NOW, &mut commands);
             for command in commands.drain(..) {
                 match command {
                     Command::Double(key, n) => answers.push((key, n * 2)),
                     Command::Cancel(_) => cancelled += 1,
                 }
             }
-            inbox.fill(&mut answers);
+            inbox.fill(NOW, &mut answers);
             if open && !inbox.arm(cx.waker()) {
                 return Poll::Pending;
             }

@@ -310,11 +310,8 @@ where
 
     /// Sets the timer only if it would run out too late; one that runs out early costs a turn. `false`: it is time.
     fn set_timer(&mut self) -> bool {
-        let deadline = match (self.machine.deadline(), self.accept_at) {
-            (Some(deadline), Some(at)) => deadline.min(at),
-            (Some(deadline), None) | (None, Some(deadline)) => deadline,
-            (None, None) => return true,
-        };
+        let deadlines = [self.machine.deadline(), self.host.deadline(), self.accept_at];
+        let Some(deadline) = deadlines.into_iter().flatten().min() else { return true };
         if deadline <= self.now {
             return false;
         }

@@ -20,6 +20,11 @@ pub trait Host<M: Machine> {
     /// Before the driver sleeps: whom to wake when there are commands. `true`: there are some already.
     fn arm(&mut self, driver: &Waker) -> bool;
 
+    /// When the driver is to look at it again, even if nothing else happens.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
     /// Whether connections are still to be accepted. Once it is not so, the driver stops to listen for good.
     fn is_listening(&self) -> bool {
         true

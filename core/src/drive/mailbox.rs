@@ -4,8 +4,10 @@
 //! commands at once, and fills all slots of a turn at once; wakers are called outside the lock. Everything is bounded
 //! by the number of slots.
 //!
-//! Every caller is woken by the driver itself. A chain in which each caller wakes the next would cost less between
-//! threads, but a caller that was woken and is not polled again (it lost a `select!`, and is still held) would stop it.
+//! Waking a task of another thread costs several times what waking one's own does. So the driver wakes one of those whose
+//! answers came, and that one wakes the others, as soon as it looks at its answer or gives it up. One that does neither
+//! (it lost a `select!`, and is still held) would leave the others asleep: the driver wakes them itself after
+//! [`PATIENCE`].
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -14,12 +16,18 @@ use core::mem;
 use core::num::NonZeroU32;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
+use crate::time::Instant;
+
 /// Places beyond the limit that are kept for control.
 const CONTROL: u32 = 64;
+
+/// How long those whose answers came wait for one of them to wake the others.
+pub const PATIENCE: Duration = Duration::from_millis(1);
 
 /// Names one command that waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +75,8 @@ pub struct Mailbox<C, R> {
 pub struct Inbox<C, R> {
     shared: Arc<Shared<C, R>>,
     wakers: Vec<Waker>,
+    /// When to wake those who are left to one of them.
+    overdue: Option<Instant>,
     /// Whether `take` has said that all handles are gone.
     told: bool,
 }
@@ -82,6 +92,8 @@ struct State<C, R> {
     commands: Vec<C>,
     slots: Vec<Slot<R>>,
     free: Vec<u32>,
+    /// Whose answers are there, and who are woken by the first who looks at its own.
+    answered: Vec<Waker>,
     driver: Option<Waker>,
     /// Whether the driver is to be woken: awake, it looks at the commands before it sleeps.
     asleep: bool,
@@ -108,24 +120,48 @@ pub fn mailbox<C, R>(limit: NonZeroU32) -> (Mailbox<C, R>, Inbox<C, R>) {
         commands: Vec::new(),
         slots: Vec::new(),
         free: Vec::new(),
+        answered: Vec::new(),
         driver: None,
         asleep: false,
         handles: 1,
         closed: false,
     };
     let shared = Arc::new(Shared { limit: limit.get(), state: Mutex::new(state) });
-    (Mailbox { shared: shared.clone() }, Inbox { shared, wakers: Vec::new(), told: false })
+    (Mailbox { shared: shared.clone() }, Inbox { shared, wakers: Vec::new(), overdue: None, told: false })
 }
 
 impl<C, R> Shared<C, R> {
     fn lock(&self) -> MutexGuard<'_, State<C, R>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn send(&self, limit: u32, command: impl FnOnce(Key) -> C, waker: Option<Waker>) -> Result<Key, NotSent> {
+        let (key, driver) = {
+            let mut state = self.lock();
+            let key = state.open(limit, waker)?;
+            state.commands.push(command(key));
+            (key, state.sleeper())
+        };
+        wake(driver);
+        Ok(key)
+    }
+
+    /// Wakes all, and gives the list's memory back.
+    fn wake_all(&self, mut wakers: Vec<Waker>) {
+        if wakers.is_empty() {
+            return;
+        }
+        wakers.drain(..).for_each(Waker::wake);
+        let mut state = self.lock();
+        if state.answered.capacity() == 0 {
+            state.answered = wakers;
+        }
+    }
 }
 
 impl<C, R> State<C, R> {
-    /// A slot that waits.
-    fn open(&mut self, limit: u32) -> Result<Key, NotSent> {
+    /// A slot that waits, and whom to wake when it does no more.
+    fn open(&mut self, limit: u32, waker: Option<Waker>) -> Result<Key, NotSent> {
         if self.closed {
             return Err(NotSent::Closed);
         }
@@ -140,7 +176,7 @@ impl<C, R> State<C, R> {
             }
         };
         let place = &mut self.slots[slot as usize];
-        place.content = Content::Waiting(None);
+        place.content = Content::Waiting(waker);
         Ok(Key { slot, generation: place.generation })
     }
 
@@ -176,7 +212,7 @@ impl<C, R> Mailbox<C, R> {
     /// # Errors
     /// [`NotSent`]; the command was not built then.
     pub fn send(&self, command: impl FnOnce(Key) -> C) -> Result<Key, NotSent> {
-        self.send_within(self.shared.limit, command)
+        self.shared.send(self.shared.limit, command, None)
     }
 
     /// As [`send`](Self::send), but with a few places kept free for it: what controls the driver must get through when
@@ -185,35 +221,36 @@ impl<C, R> Mailbox<C, R> {
     /// # Errors
     /// [`NotSent`].
     pub fn send_control(&self, command: impl FnOnce(Key) -> C) -> Result<Key, NotSent> {
-        self.send_within(self.shared.limit.saturating_add(CONTROL), command)
+        self.shared.send(self.shared.limit.saturating_add(CONTROL), command, None)
     }
 
-    fn send_within(&self, limit: u32, command: impl FnOnce(Key) -> C) -> Result<Key, NotSent> {
-        let (key, driver) = {
-            let mut state = self.shared.lock();
-            let key = state.open(limit)?;
-            state.commands.push(command(key));
-            (key, state.sleeper())
-        };
-        wake(driver);
-        Ok(key)
+    /// Sends when it is first polled, which is cheaper than [`send`](Self::send) and then [`answer`](Self::answer).
+    pub fn exchange<F>(&self, command: F, cancel: fn(Key) -> C) -> Exchange<'_, C, R, F>
+    where
+        F: FnOnce(Key) -> C + Unpin,
+    {
+        Exchange { command: Some(command), answer: Answer { mailbox: self, key: None, cancel } }
     }
 
     /// The answer, once; its slot is free then. `None`: the driver has ended and there will be no answer.
     pub fn poll(&self, key: Key, cx: &mut Context<'_>) -> Poll<Option<R>> {
-        let mut state = self.shared.lock();
-        let closed = state.closed;
-        match state.slot(key) {
-            Some(Content::Waiting(waker)) if !closed => {
-                if !waker.as_ref().is_some_and(|old| old.will_wake(cx.waker())) {
-                    *waker = Some(cx.waker().clone());
+        let (answer, others) = {
+            let mut state = self.shared.lock();
+            let closed = state.closed;
+            match state.slot(key) {
+                Some(Content::Waiting(waker)) if !closed => {
+                    if !waker.as_ref().is_some_and(|old| old.will_wake(cx.waker())) {
+                        *waker = Some(cx.waker().clone());
+                    }
+                    return Poll::Pending;
                 }
-                Poll::Pending
+                _ => (state.free(key), mem::take(&mut state.answered)),
             }
-            _ => Poll::Ready(match state.free(key) {
-                Some(Content::Filled(answer)) => Some(answer),
-                _ => None,
-            }),
+        };
+        self.shared.wake_all(others);
+        match answer {
+            Some(Content::Filled(answer)) => Poll::Ready(Some(answer)),
+            _ => Poll::Ready(None),
         }
     }
 
@@ -224,7 +261,7 @@ impl<C, R> Mailbox<C, R> {
 
     /// Nobody waits for the answer any more: frees its slot at once. If there was none yet, `cancel` tells the driver.
     pub fn abandon(&self, key: Key, cancel: impl FnOnce() -> C) {
-        let (content, driver) = {
+        let (content, driver, others) = {
             let mut state = self.shared.lock();
             let content = state.free(key);
             let mut driver = None;
@@ -233,10 +270,36 @@ impl<C, R> Mailbox<C, R> {
                 state.commands.push(cancel());
                 driver = state.sleeper();
             }
-            (content, driver)
+            (content, driver, mem::take(&mut state.answered))
         };
         drop(content);
         wake(driver);
+        self.shared.wake_all(others);
+    }
+}
+
+/// Sends a command and waits for its answer; see [`Mailbox::exchange`]. If it is dropped before, the driver is told.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are polled"]
+pub struct Exchange<'a, C, R, F> {
+    command: Option<F>,
+    answer: Answer<'a, C, R>,
+}
+
+impl<C, R, F> Future for Exchange<'_, C, R, F>
+where
+    F: FnOnce(Key) -> C + Unpin,
+{
+    type Output = Result<R, NotSent>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(command) = self.command.take() {
+            let shared = &self.answer.mailbox.shared;
+            let key = shared.send(shared.limit, command, Some(cx.waker().clone()))?;
+            self.answer.key = Some(key);
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.answer).poll(cx).map(|answer| answer.ok_or(NotSent::Closed))
     }
 }
 
@@ -291,33 +354,55 @@ impl<C, R> Drop for Mailbox<C, R> {
 impl<C, R> Inbox<C, R> {
     /// Exchanges what waits for `commands`, which is cleared first. `false`: all handles are gone, and nothing will
     /// come any more.
-    pub fn take(&mut self, commands: &mut Vec<C>) -> bool {
+    pub fn take(&mut self, now: Instant, commands: &mut Vec<C>) -> bool {
         commands.clear();
-        let mut state = self.shared.lock();
-        state.asleep = false;
-        mem::swap(&mut state.commands, commands);
-        self.told = state.handles == 0;
+        {
+            let mut state = self.shared.lock();
+            state.asleep = false;
+            mem::swap(&mut state.commands, commands);
+            self.told = state.handles == 0;
+            if self.overdue.is_some_and(|at| at <= now) {
+                mem::swap(&mut state.answered, &mut self.wakers);
+            }
+            if state.answered.is_empty() {
+                self.overdue = None;
+            }
+        }
+        self.wakers.drain(..).for_each(Waker::wake);
         !self.told
     }
 
     /// Fills the slots of those that still wait; the rest is dropped.
-    pub fn fill(&mut self, answers: &mut Vec<(Key, R)>) {
+    pub fn fill(&mut self, now: Instant, answers: &mut Vec<(Key, R)>) {
         if answers.is_empty() {
             return;
         }
+        let mut first = None;
         {
             let mut state = self.shared.lock();
+            // Otherwise one of them is about to look.
+            let is_first = state.answered.is_empty();
             for (key, answer) in answers.drain(..) {
                 if let Some(content @ Content::Waiting(_)) = state.slot(key)
                     && let Content::Waiting(Some(waker)) = mem::replace(content, Content::Filled(answer))
                 {
-                    self.wakers.push(waker);
+                    if is_first && first.is_none() {
+                        first = Some(waker);
+                    } else {
+                        state.answered.push(waker);
+                    }
                 }
             }
+            if is_first {
+                self.overdue = (!state.answered.is_empty()).then_some(now + PATIENCE);
+            }
         }
-        for waker in self.wakers.drain(..) {
-            waker.wake();
-        }
+        wake(first);
+    }
+
+    /// When to [`take`](Self::take) at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.overdue
     }
 
     /// Before the driver sleeps: whom to wake. `true`: there is something to [`take`](Self::take).
@@ -340,6 +425,7 @@ impl<C, R> Drop for Inbox<C, R> {
             let mut state = self.shared.lock();
             state.closed = true;
             state.driver = None;
+            self.wakers.append(&mut state.answered);
             for slot in &mut state.slots {
                 if let Content::Waiting(waker) = &mut slot.content {
                     self.wakers.extend(waker.take());

@@ -59,7 +59,8 @@ pub(super) enum Command {
 }
 
 pub(super) enum Answer {
-    Call(Result<Vec<u8>, Cause>),
+    /// The cause in a box: a failure may cost an allocation, and every answer is moved a few times.
+    Call(Result<Vec<u8>, Box<Cause>>),
     Endpoint(Result<(), EndpointCause>),
     Snapshot(Box<Snapshot>),
     Explanations(Vec<Explanation>),
@@ -195,7 +196,7 @@ impl ServiceHost {
                 }
                 self.calls[key.index()] = Some(InFlight { key, id, buffer });
             }
-            Err(error) => self.answers.push((key, Answer::Call(Err(error.into())))),
+            Err(error) => self.answers.push((key, Answer::Call(Err(Box::new(error.into()))))),
         }
     }
 
@@ -215,7 +216,7 @@ impl ServiceHost {
                 buffer.extend_from_slice(content);
                 Ok(buffer)
             }
-            failure => Err(Cause::of(failure)),
+            failure => Err(Box::new(Cause::of(failure))),
         };
         self.answers.push((key, Answer::Call(result)));
     }
@@ -236,7 +237,7 @@ impl ServiceHost {
 impl Host<Client<Uw>> for ServiceHost {
     fn commands(&mut self, now: Instant, machine: &mut Client<Uw>) {
         let mut commands = core::mem::take(&mut self.commands);
-        let wanted = self.inbox.take(&mut commands);
+        let wanted = self.inbox.take(now, &mut commands);
         for command in commands.drain(..) {
             self.command(now, machine, command);
         }
@@ -254,12 +255,16 @@ impl Host<Client<Uw>> for ServiceHost {
         }
     }
 
-    fn publish(&mut self, _: Instant, machine: &mut Client<Uw>) {
+    fn publish(&mut self, now: Instant, machine: &mut Client<Uw>) {
         if machine.is_finished() {
             let dropped = self.dropped;
             self.answers.extend(self.shutdowns.drain(..).map(|key| (key, Answer::Shutdown(dropped))));
         }
-        self.inbox.fill(&mut self.answers);
+        self.inbox.fill(now, &mut self.answers);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.inbox.deadline()
     }
 
     fn arm(&mut self, driver: &Waker) -> bool {

@@ -8,6 +8,7 @@ mod host;
 mod insight;
 mod service;
 
+use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -133,7 +134,7 @@ impl<R: Runtime> Client<R> {
     /// A call of `method` of `service`, of which more can be said before it is sent: options, or raw bytes.
     pub fn call<'a>(&self, service: &'a str, method: &'a str) -> Call<'a> {
         Call {
-            service: self.service(service).ok_or(service),
+            service: self.service(service).map(Cow::Owned).ok_or(service),
             method,
             timeout: None,
             idempotent: false,

@@ -1,5 +1,6 @@
 //! A handle to one service.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
@@ -90,7 +91,7 @@ impl Service {
 
     /// A call of `method`, of which more can be said before it is sent.
     pub fn call<'a>(&'a self, method: &'a str) -> Call<'a> {
-        Call { service: Ok(self.clone()), method, timeout: None, idempotent: false, about: None }
+        Call { service: Ok(Cow::Borrowed(self)), method, timeout: None, idempotent: false, about: None }
     }
 
     /// What was counted and how things stand, of all shards together.
@@ -207,7 +208,7 @@ mod tests {
 #[must_use = "a call is made by `json` or `send`"]
 pub struct Call<'a> {
     /// Or the name that no service has.
-    pub(super) service: Result<Service, &'a str>,
+    pub(super) service: Result<Cow<'a, Service>, &'a str>,
     pub(super) method: &'a str,
     pub(super) timeout: Option<Duration>,
     pub(super) idempotent: bool,
@@ -260,12 +261,11 @@ impl Call<'_> {
         let content_len = content.len();
         let mut bytes = content;
         bytes.extend_from_slice(self.method.as_bytes());
-        let key = shard
-            .send(|key| Command::Call { key, bytes, content_len, timeout, idempotent, about })
-            .map_err(|error| self.error(refused(error)))?;
-        match shard.answer(key, Command::Cancel).await {
-            Some(Answer::Call(result)) => result.map_err(|cause| self.error(cause)),
-            _ => Err(self.error(Cause::Closed)),
+        let command = |key| Command::Call { key, bytes, content_len, timeout, idempotent, about };
+        match shard.exchange(command, Command::Cancel).await {
+            Ok(Answer::Call(result)) => result.map_err(|cause| self.error(*cause)),
+            Ok(_) => Err(self.error(Cause::Closed)),
+            Err(error) => Err(self.error(refused(error))),
         }
     }
 

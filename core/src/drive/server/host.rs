@@ -158,7 +158,7 @@ fn dropped(machine: &Server) -> Dropped {
 impl Host<Server> for ServerHost {
     fn commands(&mut self, now: Instant, machine: &mut Server) {
         let mut commands = core::mem::take(&mut self.commands);
-        let wanted = self.inbox.take(&mut commands);
+        let wanted = self.inbox.take(now, &mut commands);
         for command in commands.drain(..) {
             self.command(now, machine, command);
         }
@@ -189,16 +189,20 @@ impl Host<Server> for ServerHost {
         };
     }
 
-    fn publish(&mut self, _: Instant, machine: &mut Server) {
+    fn publish(&mut self, now: Instant, machine: &mut Server) {
         if machine.is_finished() {
-            let now = dropped(machine);
+            let all = dropped(machine);
             let dropped = Dropped {
-                requests: now.requests.saturating_sub(self.before.requests),
-                bytes: now.bytes.saturating_sub(self.before.bytes),
+                requests: all.requests.saturating_sub(self.before.requests),
+                bytes: all.bytes.saturating_sub(self.before.bytes),
             };
             self.answers.extend(self.shutdowns.drain(..).map(|key| (key, Answer::Shutdown(dropped))));
         }
-        self.inbox.fill(&mut self.answers);
+        self.inbox.fill(now, &mut self.answers);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.inbox.deadline()
     }
 
     fn arm(&mut self, driver: &Waker) -> bool {
