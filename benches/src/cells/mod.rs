@@ -1,0 +1,10 @@
+//! What is measured against what, and what is to be reached.
+
+mod uw;
+
+use crate::rounds::Group;
+
+/// All of them, in the order of the table.
+pub(crate) fn groups() -> Vec<Group> {
+    uw::groups()
+}

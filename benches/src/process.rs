@@ -1,0 +1,123 @@
+//! Children: on a core of their own, ended in order, and never left behind.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::Result;
+
+/// Where those run that answer.
+pub(crate) const SERVER_CORE: usize = 0;
+/// Where those run that ask.
+pub(crate) const CLIENT_CORE: usize = 1;
+
+/// How long a child may take to say something, or to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Lines of a child that wait to be read; one that says more than anybody wants is held up.
+const LINES: usize = 64;
+
+/// A process that was started here. Dropped, it is killed.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    /// Starts a program on one core; `name` is for messages. What it says on stderr goes to ours.
+    pub(crate) fn start(name: &str, core: usize, mut command: Command) -> Result<Process> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = on_core(core, || command.spawn()).map_err(|error| format!("{name}: {error}"))?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take().expect("it is piped"));
+        let (sender, lines) = sync_channel(LINES);
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(io::Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Process { name: name.to_owned(), child, stdin, lines })
+    }
+
+    /// The next line that it prints.
+    pub(crate) fn line(&mut self) -> Result<String> {
+        self.line_within(PATIENCE)
+    }
+
+    /// The next line that it prints, if it does within so long.
+    pub(crate) fn line_within(&mut self, patience: Duration) -> Result<String> {
+        self.lines.recv_timeout(patience).map_err(|error| {
+            let what = match error {
+                RecvTimeoutError::Timeout => format!("has said nothing for {patience:?}"),
+                RecvTimeoutError::Disconnected => "has ended".into(),
+            };
+            format!("{} {what}", self.name).into()
+        })
+    }
+
+    /// Writes a line to its stdin.
+    pub(crate) fn say(&mut self, line: &str) -> Result<()> {
+        let stdin = self.stdin.as_mut().ok_or("its stdin is closed")?;
+        writeln!(stdin, "{line}").map_err(|error| format!("{}: {error}", self.name).into())
+    }
+
+    /// Ends it: by the end of its stdin, then by a signal if it does not listen to that. It is an error if it takes
+    /// more than that, or says that it has failed.
+    pub(crate) fn end(mut self) -> Result<()> {
+        self.stdin = None;
+        let mut status = self.wait(Duration::from_secs(1))?;
+        if status.is_none() {
+            kill_process(self.pid(), Signal::TERM)?;
+            status = self.wait(PATIENCE)?;
+        }
+        match status {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(format!("{} has ended with {status}", self.name).into()),
+            None => Err(format!("{} does not end", self.name).into()),
+        }
+    }
+
+    fn wait(&mut self, patience: Duration) -> io::Result<Option<ExitStatus>> {
+        let until = Instant::now() + patience;
+        loop {
+            match self.child.try_wait()? {
+                None if Instant::now() < until => thread::sleep(Duration::from_millis(2)),
+                status => return Ok(status),
+            }
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended already, or has had its chance.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A child stays where its parent stood when it was started, with all its threads.
+fn on_core<T>(core: usize, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let everywhere = sched_getaffinity(None)?;
+    let mut only = CpuSet::new();
+    only.set(core);
+    // On a machine with one core all share it.
+    if !everywhere.is_set(core) {
+        return start();
+    }
+    sched_setaffinity(None, &only)?;
+    let started = start();
+    sched_setaffinity(None, &everywhere)?;
+    started
+}
