@@ -118,6 +118,15 @@ fn the_driver_is_woken_once_for_a_burst_and_when_the_last_handle_goes() {
     assert!(!inbox.arm(&waker), "told");
 }
 
+/// Another waker of the same task.
+struct Again(Arc<Wakes>);
+
+impl Wake for Again {
+    fn wake(self: Arc<Self>) {
+        self.0.clone().wake();
+    }
+}
+
 /// A mailbox with so many calls that wait, and a count of how often each was woken.
 struct Waiting {
     calls: Mailbox<Command, u32>,
@@ -138,6 +147,21 @@ impl Waiting {
         waiting
     }
 
+    /// As `new`, but all wait on another thread.
+    fn elsewhere(n: u32) -> Waiting {
+        let mut waiting = Waiting::new(n);
+        let again = |at: usize| Waker::from(Arc::new(Again(waiting.wakes[at].clone())));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for (at, &key) in waiting.keys.iter().enumerate() {
+                    assert!(waiting.calls.poll(key, &mut Context::from_waker(&again(at))).is_pending());
+                }
+            });
+        });
+        waiting.inbox.take(NOW, &mut Vec::new());
+        waiting
+    }
+
     fn poll(&mut self, at: usize) -> Poll<Option<u32>> {
         let waker = Waker::from(self.wakes[at].clone());
         self.calls.poll(self.keys[at], &mut Context::from_waker(&waker))
@@ -154,8 +178,16 @@ impl Waiting {
 }
 
 #[test]
-fn of_many_whose_answers_came_the_first_wakes_the_others() {
-    let mut waiting = Waiting::new(4);
+fn who_waits_on_the_thread_of_the_driver_is_woken_by_it() {
+    let mut waiting = Waiting::new(3);
+    waiting.fill([2, 0]);
+    assert_eq!(waiting.woken(), [1, 0, 1]);
+    assert_eq!(waiting.inbox.deadline(), None);
+}
+
+#[test]
+fn of_many_who_wait_elsewhere_the_first_wakes_the_others() {
+    let mut waiting = Waiting::elsewhere(4);
     waiting.fill([2, 0]);
     waiting.fill([1]);
     assert_eq!(waiting.woken(), [0, 0, 1, 0], "the driver wakes one");
@@ -168,7 +200,7 @@ fn of_many_whose_answers_came_the_first_wakes_the_others() {
 
 #[test]
 fn who_gives_its_answer_up_wakes_the_others() {
-    let mut waiting = Waiting::new(3);
+    let mut waiting = Waiting::elsewhere(3);
     waiting.fill([0, 1, 2]);
     assert_eq!(waiting.woken(), [1, 0, 0]);
     waiting.calls.abandon(waiting.keys[0], || unreachable!("it was answered"));
@@ -177,7 +209,7 @@ fn who_gives_its_answer_up_wakes_the_others() {
 
 #[test]
 fn who_holds_its_answer_without_looking_keeps_nobody_asleep_for_long() {
-    let mut waiting = Waiting::new(3);
+    let mut waiting = Waiting::elsewhere(3);
     waiting.fill([0, 1, 2]);
     assert_eq!(waiting.inbox.deadline(), Some(NOW + PATIENCE));
     waiting.inbox.take(NOW, &mut Vec::new());
@@ -189,7 +221,7 @@ fn who_holds_its_answer_without_looking_keeps_nobody_asleep_for_long() {
 
 #[test]
 fn who_waits_to_be_woken_by_another_learns_that_the_driver_has_ended() {
-    let waiting = Waiting::new(2);
+    let waiting = Waiting::elsewhere(2);
     let Waiting { mut inbox, keys, wakes, .. } = waiting;
     inbox.fill(NOW, &mut vec![(keys[0], 0), (keys[1], 1)]);
     drop(inbox);

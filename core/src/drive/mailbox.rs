@@ -4,9 +4,9 @@
 //! commands at once, and fills all slots of a turn at once; wakers are called outside the lock. Everything is bounded
 //! by the number of slots.
 //!
-//! Waking a task of another thread costs several times what waking one's own does. So the driver wakes one of those whose
-//! answers came, and that one wakes the others, as soon as it looks at its answer or gives it up. One that does neither
-//! (it lost a `select!`, and is still held) would leave the others asleep: the driver wakes them itself after
+//! Waking a task of another thread costs several times what waking one's own does. So of those who wait on other threads
+//! the driver wakes one, and that one wakes the others, as soon as it looks at its answer or gives it up. One that does
+//! neither (it lost a `select!`, and is still held) would leave the others asleep: the driver wakes them itself after
 //! [`PATIENCE`].
 
 use alloc::sync::Arc;
@@ -18,6 +18,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread_local;
 
 use thiserror::Error;
 
@@ -110,8 +111,34 @@ struct Slot<R> {
 #[derive(Debug)]
 enum Content<R> {
     Free,
-    Waiting(Option<Waker>),
+    Waiting(Option<Waiter>),
     Filled(R),
+}
+
+/// Whom to wake.
+#[derive(Debug)]
+struct Waiter {
+    waker: Waker,
+    /// Where it waits.
+    thread: Mark,
+}
+
+impl Waiter {
+    fn new(waker: &Waker) -> Waiter {
+        Waiter { waker: waker.clone(), thread: Mark::of_this_thread() }
+    }
+}
+
+/// Tells threads apart that live at the same time: cheaper than their names. One that is mistaken for an earlier one
+/// costs time, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark(usize);
+
+impl Mark {
+    fn of_this_thread() -> Mark {
+        thread_local! { static PLACE: u8 = const { 0 } }
+        PLACE.with(|place| Mark(core::ptr::from_ref(place).addr()))
+    }
 }
 
 /// A mailbox for at most `limit` commands that wait for answers.
@@ -135,10 +162,10 @@ impl<C, R> Shared<C, R> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn send(&self, limit: u32, command: impl FnOnce(Key) -> C, waker: Option<Waker>) -> Result<Key, NotSent> {
+    fn send(&self, limit: u32, command: impl FnOnce(Key) -> C, waiter: Option<Waiter>) -> Result<Key, NotSent> {
         let (key, driver) = {
             let mut state = self.lock();
-            let key = state.open(limit, waker)?;
+            let key = state.open(limit, waiter)?;
             state.commands.push(command(key));
             (key, state.sleeper())
         };
@@ -161,7 +188,7 @@ impl<C, R> Shared<C, R> {
 
 impl<C, R> State<C, R> {
     /// A slot that waits, and whom to wake when it does no more.
-    fn open(&mut self, limit: u32, waker: Option<Waker>) -> Result<Key, NotSent> {
+    fn open(&mut self, limit: u32, waiter: Option<Waiter>) -> Result<Key, NotSent> {
         if self.closed {
             return Err(NotSent::Closed);
         }
@@ -176,7 +203,7 @@ impl<C, R> State<C, R> {
             }
         };
         let place = &mut self.slots[slot as usize];
-        place.content = Content::Waiting(waker);
+        place.content = Content::Waiting(waiter);
         Ok(Key { slot, generation: place.generation })
     }
 
@@ -238,9 +265,9 @@ impl<C, R> Mailbox<C, R> {
             let mut state = self.shared.lock();
             let closed = state.closed;
             match state.slot(key) {
-                Some(Content::Waiting(waker)) if !closed => {
-                    if !waker.as_ref().is_some_and(|old| old.will_wake(cx.waker())) {
-                        *waker = Some(cx.waker().clone());
+                Some(Content::Waiting(waiter)) if !closed => {
+                    if !waiter.as_ref().is_some_and(|old| old.waker.will_wake(cx.waker())) {
+                        *waiter = Some(Waiter::new(cx.waker()));
                     }
                     return Poll::Pending;
                 }
@@ -295,7 +322,7 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(command) = self.command.take() {
             let shared = &self.answer.mailbox.shared;
-            let key = shared.send(shared.limit, command, Some(cx.waker().clone()))?;
+            let key = shared.send(shared.limit, command, Some(Waiter::new(cx.waker())))?;
             self.answer.key = Some(key);
             return Poll::Pending;
         }
@@ -377,27 +404,30 @@ impl<C, R> Inbox<C, R> {
         if answers.is_empty() {
             return;
         }
-        let mut first = None;
+        let here = Mark::of_this_thread();
         {
             let mut state = self.shared.lock();
             // Otherwise one of them is about to look.
-            let is_first = state.answered.is_empty();
+            let mut wakes_one = state.answered.is_empty();
+            if wakes_one {
+                self.overdue = None;
+            }
             for (key, answer) in answers.drain(..) {
-                if let Some(content @ Content::Waiting(_)) = state.slot(key)
-                    && let Content::Waiting(Some(waker)) = mem::replace(content, Content::Filled(answer))
-                {
-                    if is_first && first.is_none() {
-                        first = Some(waker);
-                    } else {
-                        state.answered.push(waker);
-                    }
+                let Some(content @ Content::Waiting(_)) = state.slot(key) else { continue };
+                let Content::Waiting(Some(waiter)) = mem::replace(content, Content::Filled(answer)) else {
+                    continue;
+                };
+                if waiter.thread == here || mem::take(&mut wakes_one) {
+                    self.wakers.push(waiter.waker);
+                } else {
+                    state.answered.push(waiter.waker);
                 }
             }
-            if is_first {
-                self.overdue = (!state.answered.is_empty()).then_some(now + PATIENCE);
+            if !state.answered.is_empty() {
+                self.overdue = self.overdue.or(Some(now + PATIENCE));
             }
         }
-        wake(first);
+        self.wakers.drain(..).for_each(Waker::wake);
     }
 
     /// When to [`take`](Self::take) at the latest.
@@ -427,8 +457,8 @@ impl<C, R> Drop for Inbox<C, R> {
             state.driver = None;
             self.wakers.append(&mut state.answered);
             for slot in &mut state.slots {
-                if let Content::Waiting(waker) = &mut slot.content {
-                    self.wakers.extend(waker.take());
+                if let Content::Waiting(waiter) = &mut slot.content {
+                    self.wakers.extend(waiter.take().map(|waiter| waiter.waker));
                 }
             }
             mem::take(&mut state.commands)
