@@ -229,28 +229,17 @@ fn who_waits_to_be_woken_by_another_learns_that_the_driver_has_ended() {
 }
 
 #[test]
-fn an_exchange_is_sent_when_it_is_first_polled_and_cancelled_when_it_is_dropped() {
+fn who_waits_from_the_start_needs_no_poll_to_be_woken() {
     let (calls, mut inbox) = mailbox::<Command, u32>(limit(1));
     let task = Arc::new(Wakes::default());
     let waker = Waker::from(task.clone());
     let cx = &mut Context::from_waker(&waker);
-    drop(calls.exchange(|key| Command::Double(key, 1), Command::Cancel));
-    assert_eq!(taken(&mut inbox), []);
-
-    let mut dropped = Box::pin(calls.exchange(|key| Command::Double(key, 1), Command::Cancel));
-    assert!(dropped.as_mut().poll(cx).is_pending());
-    let [(false, first)] = taken(&mut inbox)[..] else { panic!("one command") };
-    drop(dropped);
-    assert_eq!(taken(&mut inbox), [(true, first)]);
-
-    let mut answered = pin!(calls.exchange(|key| Command::Double(key, 2), Command::Cancel));
-    assert!(answered.as_mut().poll(cx).is_pending());
-    let full = pin!(calls.exchange(|key| Command::Double(key, 3), Command::Cancel)).poll(cx);
-    assert_eq!(full, Poll::Ready(Err(NotSent::Full)));
-    let [(false, second)] = taken(&mut inbox)[..] else { panic!("one command") };
-    inbox.fill(NOW, &mut vec![(second, 4)]);
-    assert_eq!(task.count(), 1, "its first poll has said whom to wake");
-    assert_eq!(answered.as_mut().poll(cx), Poll::Ready(Ok(4)));
+    let key = calls.send_and_wait(cx, |key| Command::Double(key, 2)).unwrap();
+    assert_eq!(calls.send_and_wait(cx, |key| Command::Double(key, 3)), Err(NotSent::Full));
+    assert_eq!(taken(&mut inbox), [(false, key)]);
+    inbox.fill(NOW, &mut vec![(key, 4)]);
+    assert_eq!(task.count(), 1);
+    assert_eq!(calls.poll(key, cx), Poll::Ready(Some(4)));
 }
 
 /// Wakes a thread that is parked.

@@ -61,8 +61,8 @@ mod net;
 pub use net::{Net, Tcp, Tokio};
 pub use plimsoll_core::drive::breakers::{BreakerEvent, BreakerStats, Broken, TooManyNames};
 pub use plimsoll_core::drive::client::{
-    Call, CallError, Cause, EndpointCause, EndpointError, EndpointOptions, Events, Service, ServiceConfig,
-    ServiceEvent, Snapshot,
+    Call, CallError, Cause, EndpointCause, EndpointError, EndpointOptions, Events, Sending, Service,
+    ServiceConfig, ServiceEvent, Snapshot,
 };
 pub use plimsoll_core::drive::server::{Ctx, HandlerError};
 pub use plimsoll_core::policy::breaker;

@@ -162,7 +162,12 @@ impl<C, R> Shared<C, R> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn send(&self, limit: u32, command: impl FnOnce(Key) -> C, waiter: Option<Waiter>) -> Result<Key, NotSent> {
+    fn send(
+        &self,
+        limit: u32,
+        command: impl FnOnce(Key) -> C,
+        waiter: Option<Waiter>,
+    ) -> Result<Key, NotSent> {
         let (key, driver) = {
             let mut state = self.lock();
             let key = state.open(limit, waiter)?;
@@ -251,12 +256,16 @@ impl<C, R> Mailbox<C, R> {
         self.shared.send(self.shared.limit.saturating_add(CONTROL), command, None)
     }
 
-    /// Sends when it is first polled, which is cheaper than [`send`](Self::send) and then [`answer`](Self::answer).
-    pub fn exchange<F>(&self, command: F, cancel: fn(Key) -> C) -> Exchange<'_, C, R, F>
-    where
-        F: FnOnce(Key) -> C + Unpin,
-    {
-        Exchange { command: Some(command), answer: Answer { mailbox: self, key: None, cancel } }
+    /// As [`send`](Self::send), and as the first [`poll`](Self::poll) of the answer, which has not come yet.
+    ///
+    /// # Errors
+    /// [`NotSent`]; the command was not built then.
+    pub fn send_and_wait(
+        &self,
+        cx: &mut Context<'_>,
+        command: impl FnOnce(Key) -> C,
+    ) -> Result<Key, NotSent> {
+        self.shared.send(self.shared.limit, command, Some(Waiter::new(cx.waker())))
     }
 
     /// The answer, once; its slot is free then. `None`: the driver has ended and there will be no answer.
@@ -302,31 +311,6 @@ impl<C, R> Mailbox<C, R> {
         drop(content);
         wake(driver);
         self.shared.wake_all(others);
-    }
-}
-
-/// Sends a command and waits for its answer; see [`Mailbox::exchange`]. If it is dropped before, the driver is told.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless they are polled"]
-pub struct Exchange<'a, C, R, F> {
-    command: Option<F>,
-    answer: Answer<'a, C, R>,
-}
-
-impl<C, R, F> Future for Exchange<'_, C, R, F>
-where
-    F: FnOnce(Key) -> C + Unpin,
-{
-    type Output = Result<R, NotSent>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(command) = self.command.take() {
-            let shared = &self.answer.mailbox.shared;
-            let key = shared.send(shared.limit, command, Some(Waiter::new(cx.waker())))?;
-            self.answer.key = Some(key);
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.answer).poll(cx).map(|answer| answer.ok_or(NotSent::Closed))
     }
 }
 

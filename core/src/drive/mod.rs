@@ -29,7 +29,7 @@ pub use dial::{Dialer, Dials};
 pub use driver::Driver;
 pub use host::Host;
 pub use io::{PollIo, fault_of};
-pub use mailbox::{Answer, Exchange, Inbox, Key, Mailbox, NotSent, PATIENCE, mailbox};
+pub use mailbox::{Answer, Inbox, Key, Mailbox, NotSent, PATIENCE, mailbox};
 pub use park::block_on;
 pub use timer::{Time, Timer};
 pub use transport::{Runtime, Transport};

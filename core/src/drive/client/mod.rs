@@ -1,5 +1,6 @@
 //! A client of many services, for async code: what an adapter makes usable by naming its runtime.
 
+mod call;
 mod config;
 mod endpoints;
 mod error;
@@ -18,12 +19,13 @@ use core::time::Duration;
 use std::hash::RandomState;
 use std::sync::{Mutex, PoisonError, RwLock};
 
+pub use call::{Call, Sending};
 pub use config::ServiceConfig;
 pub use endpoints::{EndpointCause, EndpointError};
 pub use error::{CallError, Cause};
 pub use events::{Events, ServiceEvent};
 pub use host::{Dropped, Snapshot};
-pub use service::{Call, Service};
+pub use service::Service;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

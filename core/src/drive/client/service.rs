@@ -2,7 +2,6 @@
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
@@ -12,6 +11,7 @@ use core::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::call::Call;
 use super::config::ServiceConfig;
 use super::endpoints::{EndpointCause, Endpoints};
 use super::error::{CallError, Cause};
@@ -20,7 +20,6 @@ use super::host::{Answer, Command, Dropped, ServiceHost, Snapshot};
 use crate::drive::hub::Hub;
 use crate::drive::{Driver, Key, Mailbox, NotSent, Runtime, mailbox};
 use crate::error::{Misuse, Rejected};
-use crate::policy::balance::consistent_hash::hash_key;
 use crate::rng::Pcg;
 use crate::service::client::Client;
 use crate::time::Instant;
@@ -145,6 +144,14 @@ impl Service {
         dropped
     }
 
+    /// Who takes the next call.
+    pub(super) fn next_shard(&self) -> usize {
+        match self.shared.shards.len() {
+            1 => 0,
+            n => self.shared.next.fetch_add(1, Ordering::Relaxed) % n,
+        }
+    }
+
     pub(super) fn error(&self, method: &str, cause: Cause) -> CallError {
         CallError { service: Box::from(self.name()), method: Box::from(method), cause }
     }
@@ -199,80 +206,5 @@ mod tests {
         }
         let Status { endpoints, endpoints_available, endpoints_ejected, connections, .. } = sum.status;
         assert_eq!((endpoints, endpoints_available, endpoints_ejected, connections), (3, 1, 2, 6));
-    }
-}
-
-/// One call that is being prepared. Dropping the future of [`json`](Self::json) or [`send`](Self::send) gives the call
-/// up and frees its place at once.
-#[derive(Clone)]
-#[must_use = "a call is made by `json` or `send`"]
-pub struct Call<'a> {
-    /// Or the name that no service has.
-    pub(super) service: Result<Cow<'a, Service>, &'a str>,
-    pub(super) method: &'a str,
-    pub(super) timeout: Option<Duration>,
-    pub(super) idempotent: bool,
-    pub(super) about: Option<u64>,
-}
-
-impl Call<'_> {
-    /// How long it may take, waiting and retries included.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// It may run more than once: it is sent again if a connection is lost that had begun to send it.
-    pub fn idempotent(mut self) -> Self {
-        self.idempotent = true;
-        self
-    }
-
-    /// What it is about (a user, a file): calls with the same key go to the same endpoint, by `consistent_hash`, of all
-    /// clients of the service alike. Its hash is [`hash_key`].
-    pub fn key(mut self, key: &str) -> Self {
-        self.about = Some(hash_key(key.as_bytes()));
-        self
-    }
-
-    /// Sends parameters as JSON, and reads the answer as `T`.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub async fn json<T: DeserializeOwned>(self, params: &(impl Serialize + ?Sized)) -> Result<T, CallError> {
-        let content = serde_json::to_vec(params)
-            .map_err(|error| self.error(Cause::Unserializable(error.to_string())))?;
-        let answer = self.clone().send(content).await?;
-        serde_json::from_slice(&answer).map_err(|error| self.error(Cause::NotJson(error.to_string())))
-    }
-
-    /// Sends `content` as it is; the answer is the content that came back, in the same vector.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub async fn send(self, content: Vec<u8>) -> Result<Vec<u8>, CallError> {
-        let service = self.service.as_ref().map_err(|_| self.error(Cause::UnknownService))?;
-        let shards = &service.shared.shards;
-        let shard = match shards.len() {
-            1 => &shards[0],
-            n => &shards[service.shared.next.fetch_add(1, Ordering::Relaxed) % n],
-        };
-        let Call { timeout, idempotent, about, .. } = self;
-        let content_len = content.len();
-        let mut bytes = content;
-        bytes.extend_from_slice(self.method.as_bytes());
-        let command = |key| Command::Call { key, bytes, content_len, timeout, idempotent, about };
-        match shard.exchange(command, Command::Cancel).await {
-            Ok(Answer::Call(result)) => result.map_err(|cause| self.error(*cause)),
-            Ok(_) => Err(self.error(Cause::Closed)),
-            Err(error) => Err(self.error(refused(error))),
-        }
-    }
-
-    fn error(&self, cause: Cause) -> CallError {
-        match &self.service {
-            Ok(service) => service.error(self.method, cause),
-            Err(name) => CallError { service: Box::from(*name), method: Box::from(self.method), cause },
-        }
     }
 }

@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
 use core::marker::PhantomData;
+use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +19,9 @@ use serde::de::DeserializeOwned;
 
 use super::{Ctx, HandlerError};
 use crate::wire::uw::code;
+
+/// More capacity than this is not kept for reuse.
+const SPARE_BYTES: usize = 64 * 1024;
 
 /// What a handler came to; its result has been written as JSON.
 pub(super) type Ended = Result<(), HandlerError>;
@@ -43,21 +47,24 @@ pub(super) trait Pool: Send {
     fn poll(&mut self, at: usize, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Ended>;
 }
 
-/// How content becomes the parameters of a handler, and its result content.
+/// How content becomes the parameters of a handler, and its result content. `spare` is memory to use again.
 pub(super) trait Format<P, T> {
-    fn read(method: &str, content: &[u8]) -> Result<P, HandlerError>;
-    fn write(result: &T, out: &mut Vec<u8>) -> Ended;
+    fn read(method: &str, content: &[u8], spare: &mut Vec<u8>) -> Result<P, HandlerError>;
+
+    /// Replaces what is in `out`.
+    fn write(result: T, out: &mut Vec<u8>, spare: &mut Vec<u8>) -> Ended;
 }
 
 pub(super) enum Json {}
 
 impl<P: DeserializeOwned, T: Serialize> Format<P, T> for Json {
-    fn read(method: &str, content: &[u8]) -> Result<P, HandlerError> {
+    fn read(method: &str, content: &[u8], _: &mut Vec<u8>) -> Result<P, HandlerError> {
         serde_json::from_slice(content).map_err(|error| bad_request(method, &error))
     }
 
-    fn write(result: &T, out: &mut Vec<u8>) -> Ended {
-        Ok(serde_json::to_writer(out, result)?)
+    fn write(result: T, out: &mut Vec<u8>, _: &mut Vec<u8>) -> Ended {
+        out.clear();
+        Ok(serde_json::to_writer(out, &result)?)
     }
 }
 
@@ -65,12 +72,18 @@ impl<P: DeserializeOwned, T: Serialize> Format<P, T> for Json {
 pub(super) enum Raw {}
 
 impl Format<Vec<u8>, Vec<u8>> for Raw {
-    fn read(_: &str, content: &[u8]) -> Result<Vec<u8>, HandlerError> {
-        Ok(content.to_vec())
+    fn read(_: &str, content: &[u8], spare: &mut Vec<u8>) -> Result<Vec<u8>, HandlerError> {
+        let mut params = mem::take(spare);
+        params.clear();
+        params.extend_from_slice(content);
+        Ok(params)
     }
 
-    fn write(result: &Vec<u8>, out: &mut Vec<u8>) -> Ended {
-        out.extend_from_slice(result);
+    /// The vector itself, without a copy: a handler that answers in that of its parameters allocates nothing.
+    fn write(result: Vec<u8>, out: &mut Vec<u8>, spare: &mut Vec<u8>) -> Ended {
+        *spare = mem::replace(out, result);
+        spare.clear();
+        spare.shrink_to(SPARE_BYTES);
         Ok(())
     }
 }
@@ -90,6 +103,7 @@ struct Calls<X, P, F, Fut> {
     handler: Arc<F>,
     places: Vec<Pin<Box<Option<Fut>>>>,
     free: Vec<usize>,
+    spare: Vec<u8>,
     types: PhantomData<fn(X, P)>,
 }
 
@@ -106,6 +120,7 @@ where
             handler: self.handler.clone(),
             places: Vec::new(),
             free: Vec::new(),
+            spare: Vec::new(),
             types: PhantomData,
         })
     }
@@ -126,7 +141,7 @@ where
         cx: &mut Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Ended, usize> {
-        let params = match X::read(&ctx.method, content) {
+        let params = match X::read(&ctx.method, content, &mut self.spare) {
             Ok(params) => params,
             Err(error) => return Ok(Err(error)),
         };
@@ -145,13 +160,13 @@ where
     }
 
     fn poll(&mut self, at: usize, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Ended> {
-        let place = &mut self.places[at];
+        let Calls { places, spare, .. } = self;
+        let place = &mut places[at];
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let future = place.as_mut().as_pin_mut().expect("a call waits here");
             let Poll::Ready(result) = future.poll(cx) else { return Poll::Pending };
             place.as_mut().set(None);
-            out.clear();
-            Poll::Ready(result.and_then(|result| X::write(&result, out)))
+            Poll::Ready(result.and_then(|result| X::write(result, out, spare)))
         }));
         let ended = match polled {
             Ok(Poll::Pending) => return Poll::Pending,

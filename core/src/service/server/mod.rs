@@ -153,14 +153,13 @@ impl Server {
     /// that what is lent stays in place.
     fn look_ahead(&mut self, conn: ConnId) {
         let slot = conn.slot();
-        let (config, now) = (self.state.config, self.state.now);
-        while let Some(live) = self.state.live(conn) {
+        while let Some((live, config, now)) = self.state.live_with_config(conn) {
             if matches!(live.intake, Intake::Stopped(_)) {
                 self.receiver.consume(slot, usize::MAX);
                 return;
             }
             let bytes = self.receiver.bytes(slot);
-            if live.head.is_some() || bytes.is_empty() || !live.takes_bytes(&config) {
+            if live.head.is_some() || bytes.is_empty() || !live.takes_bytes(config) {
                 return;
             }
             let step = uw::decode_request(bytes, &config.limits, config.mode);

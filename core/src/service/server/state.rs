@@ -106,6 +106,12 @@ impl State {
         self.conns.get_mut(conn).filter(|conn| !conn.closed)
     }
 
+    /// The same, with what else it takes to look at its bytes.
+    pub(super) fn live_with_config(&mut self, conn: ConnId) -> Option<(&mut Conn, &Config, Instant)> {
+        let conn = self.conns.get_mut(conn).filter(|conn| !conn.closed)?;
+        Some((conn, &self.config, self.now))
+    }
+
     /// Whether [`take`](Self::take) would find a request.
     pub(super) fn has_request(&self) -> bool {
         let limit = u64::from(self.config.in_flight_total.get());
@@ -124,7 +130,12 @@ impl State {
 
     /// The connection at the front has had one request lent. It stays there for a bounded burst.
     pub(super) fn took_turn(&mut self, conn: ConnId) {
-        self.settle(conn);
+        let scarce = self.scarce.is_above();
+        let lends = |conn: &Conn| !conn.closed && conn.lends(&self.config, scarce);
+        // Mostly the next one waits behind it, and nothing has changed.
+        if self.ready.peek() != Some(conn.slot()) || !self.conns.get(conn).is_some_and(lends) {
+            self.settle(conn);
+        }
         self.burst += 1;
         if self.ready.peek() != Some(conn.slot()) {
             self.burst = 0;
@@ -313,7 +324,6 @@ impl State {
         if let Some(conn) = self.live(to.conn) {
             conn.touch(now);
         }
-        self.settle(to.conn);
     }
 
     /// The answer instead of one that the wire cannot carry.
@@ -334,13 +344,17 @@ impl State {
 
     fn push(
         &mut self,
-        conn: ConnId,
+        id: ConnId,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Misuse>,
     ) -> Result<(), Misuse> {
-        let Some(conn) = self.conns.get_mut(conn).filter(|conn| !conn.closed) else { return Ok(()) };
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| !conn.closed) else { return Ok(()) };
         let before = conn.send.len();
         conn.send.push_with(&mut self.pool, write)?;
-        conn.load.add(0, (conn.send.len() - before) as u64);
+        // Mostly it is neither the first answer that waits nor the one that is too many, and nothing has changed.
+        let is_too_much = conn.load.add(0, (conn.send.len() - before) as u64).is_some();
+        if is_too_much || conn.flush == Flush::None {
+            self.settle(id);
+        }
         Ok(())
     }
 
