@@ -1,0 +1,7 @@
+//! Single parts of a request's way, each beside another that does the same.
+
+pub mod decode;
+#[cfg(feature = "peers")]
+pub mod peers;
+pub mod pending;
+pub mod pick;
