@@ -1,10 +1,13 @@
 //! What is measured against what, and what is to be reached.
 
+mod parts;
 mod uw;
 
 use crate::rounds::Group;
 
 /// All of them, in the order of the table.
 pub(crate) fn groups() -> Vec<Group> {
-    uw::groups()
+    let mut groups = parts::groups();
+    groups.extend(uw::groups());
+    groups
 }

@@ -2,7 +2,6 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use super::EndpointStatus;
 use crate::id::{ConnId, EndpointId, Table, kind};
@@ -12,9 +11,9 @@ use crate::policy::panic::Spread;
 use crate::policy::{Backoff, Breaker, HealthScore, Heartbeat, PeakEwma, Ramp};
 use crate::time::Instant;
 
-/// What an endpoint has shown counts for so long after its last answer: the seed's interval of health checks. One that
+/// In nanoseconds: what an endpoint has shown counts for so long after its last answer: the seed's interval of health checks. One that
 /// has served badly would otherwise never be asked again by its score, and so never show that it is well.
-const REMEMBERED: Duration = Duration::from_secs(30);
+const REMEMBERED: u64 = 30_000_000_000;
 
 /// An address that serves.
 #[derive(Clone, Debug)]
@@ -164,9 +163,19 @@ impl Endpoint {
         self.duty == Duty::Serving
     }
 
+    /// A request has ended after `round_trip` nanoseconds, well or not.
+    #[inline]
+    pub(super) fn learn(&mut self, now: Instant, round_trip: u64, served: bool) {
+        if self.is_forgotten(now) {
+            self.score = HealthScore::default();
+        }
+        self.ewma.ended(now, round_trip, served);
+        self.score.ended(round_trip, served);
+    }
+
     /// Whether its health score is too old to say anything.
     pub(super) fn is_forgotten(&self, now: Instant) -> bool {
-        now.since(self.ewma.observed()) >= REMEMBERED
+        now.nanos_since(self.ewma.observed()) >= REMEMBERED
     }
 
     /// The requests that its connections still have room for.
@@ -211,6 +220,7 @@ impl Endpoint {
 
     /// The connection that the next request goes to: that of the burst, or the least loaded; of equals the one
     /// used last, so that the others can grow idle and close.
+    #[inline]
     pub(super) fn choose(&mut self, conns: &Conns, limit: u32, burst: u32) -> Option<ConnId> {
         if let Some((id, left)) = self.burst
             && left > 0

@@ -5,7 +5,7 @@ use crate::id::EndpointId;
 use crate::policy::breaker::{self, Outcome};
 use crate::policy::health_check::Level as Health;
 use crate::policy::panic::Spread;
-use crate::policy::{HealthScore, Ramp, outlier};
+use crate::policy::{Ramp, outlier};
 use crate::time::Instant;
 
 /// While a weight grows, tables that are built from weights are built anew so often.
@@ -15,22 +15,10 @@ impl Cluster {
     /// What a request on `place` tells about its endpoint. Its place is given back apart from this, by
     /// [`release`](Self::release): on a wire without ids, a request that was given up still holds one.
     pub fn settle(&mut self, now: Instant, place: Place, outcome: Outcome) {
-        let before = self.breaker_before(now, place.endpoint);
+        let before = if self.explainer.is_some() { self.breaker_before(now, place.endpoint) } else { None };
         let Some(endpoint) = self.endpoints.get_mut(place.endpoint) else { return };
-        let rtt = now.since(place.since);
-        if outcome != Outcome::Ignored && endpoint.is_forgotten(now) {
-            endpoint.score = HealthScore::default();
-        }
-        match outcome {
-            Outcome::Success => {
-                endpoint.ewma.succeeded(now, rtt);
-                endpoint.score.record(rtt, true);
-            }
-            Outcome::Failure => {
-                endpoint.ewma.failed(now, rtt);
-                endpoint.score.record(rtt, false);
-            }
-            Outcome::Ignored => {}
+        if outcome != Outcome::Ignored {
+            endpoint.learn(now, now.nanos_since(place.since), outcome == Outcome::Success);
         }
         let transition = endpoint.breaker.settle(now, place.permit, outcome);
         let mut moved = transition.is_some() || endpoint.out || place.permit.is_probe();
@@ -133,7 +121,7 @@ impl Cluster {
     }
 
     pub(super) fn check_breaker(&mut self, now: Instant, id: EndpointId) {
-        let before = self.breaker_before(now, id);
+        let before = if self.explainer.is_some() { self.breaker_before(now, id) } else { None };
         let Some(endpoint) = self.endpoints.get_mut(id) else { return };
         if endpoint.breaker.deadline().is_none_or(|at| at > now) {
             return;

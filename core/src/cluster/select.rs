@@ -169,12 +169,13 @@ impl Cluster {
             let (limit, burst) = (self.config.in_flight.get(), self.config.burst);
             let conn = endpoint.choose(&self.conns, limit, burst)?;
             let state = self.conns.get_mut(conn)?;
-            state.in_flight += 1;
+            let in_flight = state.in_flight + 1;
+            state.in_flight = in_flight;
             state.last_used = now;
             endpoint.in_flight += 1;
             self.levels[usize::from(endpoint.priority)].in_flight += 1;
-            let grow = state.in_flight > self.config.grow_at && endpoint.dialing.is_none();
-            let full = endpoint.room(limit) == 0;
+            let grow = in_flight > self.config.grow_at && endpoint.dialing.is_none();
+            let full = in_flight >= limit && endpoint.room(limit) == 0;
             if grow {
                 self.grow(now, id);
             }
@@ -189,10 +190,17 @@ impl Cluster {
     }
 
     /// The endpoint that is next, of the level that is next.
+    #[inline]
     fn pick(&mut self, now: Instant, want: Want) -> Option<EndpointId> {
-        if let [only] = self.levels.as_slice() {
-            return if only.listed.is_empty() { None } else { self.pick_in(now, 0, want) };
+        match self.levels.as_slice() {
+            [only] if only.listed.is_empty() => None,
+            [_] => self.pick_in(now, 0, want),
+            _ => self.pick_by_level(now, want),
         }
+    }
+
+    #[inline(never)]
+    fn pick_by_level(&mut self, now: Instant, want: Want) -> Option<EndpointId> {
         let drawn = usize::from(self.priorities.pick(&mut self.rng));
         for level in core::iter::once(drawn).chain(0..self.levels.len()) {
             let takes_any = self.taking & (1 << level) != 0;
@@ -206,6 +214,7 @@ impl Cluster {
         None
     }
 
+    #[inline]
     fn pick_in(&mut self, now: Instant, priority: usize, want: Want) -> Option<EndpointId> {
         if self.is_special(priority, want) {
             return self.pick_specially(now, priority, want);

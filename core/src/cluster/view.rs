@@ -22,26 +22,38 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
+    #[inline]
     pub(super) fn at(&self, at: usize) -> &Endpoint {
         self.endpoints.get(self.level.listed[at]).expect("a listed endpoint exists")
     }
 
     /// How much of its weight a fresh endpoint has, in Q32; `None` for all others.
+    #[inline]
     pub(super) fn ramp(&self, endpoint: &Endpoint) -> Option<u64> {
+        let slow_start = self.slow_start?;
         if endpoint.seasoned {
             return None;
         }
-        let factor = endpoint.ramp?.factor(self.slow_start?, self.now);
+        let factor = endpoint.ramp?.factor(slow_start, self.now);
         (factor < ONE).then_some(factor.max(1))
     }
 
     /// A fresh endpoint takes part in as many picks as its weight allows. Were its load or its cost only counted for more,
     /// it would never be the best of a quiet fleet, and begin with nothing instead of a little.
+    #[inline]
     pub(super) fn takes_part(&self, at: usize) -> bool {
-        self.ramp(self.at(at)).is_none_or(|factor| u64::from(self.drawn) < factor)
+        self.slow_start.is_none()
+            || self.ramp(self.at(at)).is_none_or(|factor| u64::from(self.drawn) < factor)
+    }
+
+    #[inline(never)]
+    fn cost_of_fresh(&self, at: usize) -> u64 {
+        let endpoint = self.at(at);
+        if self.takes_part(at) { endpoint.ewma.cost(self.now, self.load(endpoint)) } else { u64::MAX }
     }
 
     /// The requests on an endpoint; on a fresh one as many as it would have at its full weight.
+    #[inline]
     pub(super) fn load(&self, endpoint: &Endpoint) -> u32 {
         let load = u64::from(endpoint.in_flight);
         let load = self.ramp(endpoint).map_or(load, |factor| load.saturating_mul(ONE) / factor);
@@ -58,9 +70,14 @@ impl Candidates for View<'_> {
         if self.takes_part(at) { self.load(self.at(at)) } else { u32::MAX }
     }
 
+    #[inline]
     fn cost(&self, at: usize) -> u64 {
         let endpoint = self.at(at);
-        if self.takes_part(at) { endpoint.ewma.cost(self.now, self.load(endpoint)) } else { u64::MAX }
+        if self.slow_start.is_none() {
+            endpoint.ewma.cost(self.now, endpoint.in_flight)
+        } else {
+            self.cost_of_fresh(at)
+        }
     }
 
     fn weight(&self, at: usize) -> u32 {

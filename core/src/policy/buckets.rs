@@ -26,6 +26,7 @@ impl<T: Copy + Default> Buckets<T> {
     }
 
     /// The bucket of `now`. Those that have fallen out until then are handed to `expired`.
+    #[inline]
     pub(crate) fn at(&mut self, now: Instant, expired: impl FnMut(T)) -> &mut T {
         if now >= self.end {
             self.turn(now, expired);

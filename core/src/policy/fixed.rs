@@ -85,6 +85,7 @@ const POWERS: [u64; 257] = {
 ///
 /// Exact where `x` is whole and below 33, else too high by less than 2⁻²⁰ (the chord lies above the curve by
 /// at most (ln 2 / 256)² / 8) and too low by less than 2⁻³⁰. Never rises as `x` rises.
+#[inline]
 pub const fn exp2_neg(x: u64) -> u64 {
     let whole = x >> 32;
     if whole > 32 {
@@ -124,8 +125,11 @@ pub const fn log2_neg(x: u64) -> u64 {
 /// An exponential decay: what is left of one after a time *t* is e^(−t/τ).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decay {
-    /// log₂(e) / τ per nanosecond, in Q96: a multiplication per use instead of a division.
-    rate: u128,
+    /// log₂(e) / τ per nanosecond, in Q(96 − `shift`), with as many bits as fit: a multiplication per use instead of a
+    /// division.
+    rate: u64,
+    /// 0 from τ = 6.2 s on.
+    shift: u32,
     /// After this nothing is left, in nanoseconds: e⁻³² is below half of the last bit.
     end: u64,
 }
@@ -137,16 +141,24 @@ impl Decay {
     /// A decay with the time constant `tau`; from 1 ns (a shorter one counts as that) to 584 years.
     pub const fn new(tau: Duration) -> Self {
         let tau = if tau.is_zero() { 1 } else { nanos(tau) };
-        Decay { rate: Self::LOG2_E / tau as u128, end: tau.saturating_mul(32) }
+        let rate = Self::LOG2_E / tau as u128;
+        let shift = 64u32.saturating_sub(rate.leading_zeros());
+        Decay { rate: (rate >> shift) as u64, shift, end: tau.saturating_mul(32) }
     }
 
     /// What is left of one after `elapsed`, in Q32; off by less than 2⁻¹⁹.
     pub const fn over(&self, elapsed: Duration) -> u64 {
-        let elapsed = nanos(elapsed);
+        self.over_nanos(nanos(elapsed))
+    }
+
+    /// As [`over`](Self::over), for so many nanoseconds.
+    #[inline]
+    pub(crate) const fn over_nanos(&self, elapsed: u64) -> u64 {
         if elapsed > self.end {
             return 0;
         }
-        exp2_neg(((elapsed as u128 * self.rate) >> 64) as u64)
+        // Both factors are small where the shift is not: τ < 2³³⁻ˢ and elapsed ≤ 32 τ.
+        exp2_neg((((elapsed << self.shift) as u128 * self.rate as u128) >> 64) as u64)
     }
 
     /// What is left of `value` after `elapsed`, rounded down.
@@ -156,6 +168,7 @@ impl Decay {
 }
 
 /// `value` times a Q32 number that is at most one.
+#[inline]
 pub(crate) const fn scale(value: u64, q32: u64) -> u64 {
     ((value as u128 * q32 as u128) >> 32) as u64
 }

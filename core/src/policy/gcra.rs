@@ -97,12 +97,13 @@ impl Gcra {
     ///
     /// # Errors
     /// [`Limited::TooSoon`]; a request that is refused is not counted.
+    #[inline]
     pub fn admit(&mut self, now: Instant, quota: Quota) -> Result<(), Limited> {
         let earliest = Instant::from_nanos(self.arrival.as_nanos().saturating_sub(quota.tolerance()));
         if now < earliest {
             return Err(Limited::TooSoon { retry_after: earliest.since(now) });
         }
-        self.arrival = self.arrival.max(now) + quota.interval();
+        self.arrival = Instant::from_nanos(self.arrival.max(now).as_nanos().saturating_add(quota.interval));
         Ok(())
     }
 

@@ -69,7 +69,13 @@ pub struct HealthScore {
 impl HealthScore {
     /// A call has ended after `round_trip`, well or not. Above 584 years the time counts as that.
     pub fn record(&mut self, round_trip: Duration, served: bool) {
-        self.round_trip = moved(self.round_trip, nanos(round_trip));
+        self.ended(nanos(round_trip), served);
+    }
+
+    /// A call has ended after so many nanoseconds.
+    #[inline]
+    pub(crate) fn ended(&mut self, round_trip: u64, served: bool) {
+        self.round_trip = moved(self.round_trip, round_trip);
         self.errors = moved(self.errors, if served { 0 } else { ONE });
         self.answered = true;
     }
@@ -98,7 +104,12 @@ impl HealthScore {
 /// `mean` after one more `value`: 0.9 × `mean` + 0.1 × `value`, rounded to the nearest. Each rounding is off by at
 /// most a half, and fades by a tenth with every value, so that all of them together stay below 5.
 fn moved(mean: u64, value: u64) -> u64 {
-    ((u128::from(mean) * 9 + u128::from(value) + 5) / 10) as u64
+    // Below 36 years, no product leaves 64 bits.
+    if mean | value < 1 << 60 {
+        (mean * 9 + value + 5) / 10
+    } else {
+        ((u128::from(mean) * 9 + u128::from(value) + 5) / 10) as u64
+    }
 }
 
 /// max(0, 1 − `used` / `all`) in Q32.

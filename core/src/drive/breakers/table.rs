@@ -136,12 +136,14 @@ impl Named {
         }
     }
 
-    fn admit(&self, now: Instant) -> Result<Permit, Duration> {
+    /// Leave for one call, and when it should have ended.
+    fn admit(&self, now: Instant) -> Result<(Permit, Instant), Duration> {
         self.tell(|breaker, tell| {
             if let Some(transition) = breaker.tick(now) {
                 tell(self.changed(transition));
             }
-            breaker.admit(now).map_err(|open| {
+            let ends = now + breaker.config().lease;
+            breaker.admit(now).map(|permit| (permit, ends)).map_err(|open| {
                 let retry_after = open.retry_at.since(now);
                 tell(BreakerEvent::RequestRejected { name: self.name.clone(), retry_after });
                 retry_after
@@ -196,7 +198,7 @@ impl<'a, R: Time> Ticket<'a, R> {
     pub(super) fn new<E>(time: &'a R, breaker: Arc<Named>) -> Result<Self, Broken<E>> {
         let begun = time.now();
         match breaker.admit(begun) {
-            Ok(permit) => Ok(Ticket { time, breaker, begun, ends: permit.lease_end(), permit: Some(permit) }),
+            Ok((permit, ends)) => Ok(Ticket { time, breaker, begun, ends, permit: Some(permit) }),
             Err(retry_after) => Err(Broken::Open { name: breaker.name.clone(), retry_after }),
         }
     }

@@ -164,7 +164,6 @@ pub struct Open {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a probe that is not settled keeps its place until its lease ends"]
 pub struct Permit {
-    lease_end: Instant,
     generation: u32,
     probe: Option<NonZeroU32>,
 }
@@ -173,11 +172,6 @@ impl Permit {
     /// Whether this call decides if the breaker closes.
     pub const fn is_probe(self) -> bool {
         self.probe.is_some()
-    }
-
-    /// When the call should have ended; a probe that has not loses its place then.
-    pub const fn lease_end(self) -> Instant {
-        self.lease_end
     }
 }
 
@@ -222,7 +216,7 @@ pub struct Breaker {
     generation: u32,
     growth: Backoff,
     window: Buckets<Counts>,
-    /// The totals; `window` in it is the sum of the buckets, as of the last result.
+    /// The totals; `window` in it stays empty.
     stats: Stats,
 }
 
@@ -253,17 +247,25 @@ impl Breaker {
     /// [`Open`] while it is open, and while half-open as long as every probe is out.
     #[inline]
     pub fn admit(&mut self, now: Instant) -> Result<Permit, Open> {
+        if let Phase::Closed = self.phase {
+            return Ok(Permit { generation: self.generation, probe: None });
+        }
+        self.admit_probe(now)
+    }
+
+    #[cold]
+    fn admit_probe(&mut self, now: Instant) -> Result<Permit, Open> {
         self.advance(now);
-        let lease_end = now + self.config.lease;
         let place = match &mut self.phase {
             Phase::Closed => Ok(None),
             Phase::Open { until } => Err(*until),
             Phase::HalfOpen(probation) => {
+                let lease_end = now + self.config.lease;
                 probation.admit(now, lease_end, self.config.success_threshold).map(Some)
             }
         };
         match place {
-            Ok(probe) => Ok(Permit { lease_end, generation: self.generation, probe }),
+            Ok(probe) => Ok(Permit { generation: self.generation, probe }),
             Err(retry_at) => {
                 self.stats.rejected += 1;
                 Err(Open { retry_at })
@@ -358,11 +360,15 @@ impl Breaker {
     /// What has happened so far.
     pub fn stats(&self, now: Instant) -> Stats {
         let mut stats = self.stats;
-        stats.window = self.window.alive(now).fold(Counts::default(), |sum, bucket| Counts {
+        stats.window = self.sum(now);
+        stats
+    }
+
+    fn sum(&self, now: Instant) -> Counts {
+        self.window.alive(now).fold(Counts::default(), |sum, bucket| Counts {
             successes: sum.successes + bucket.successes,
             failures: sum.failures + bucket.failures,
-        });
-        stats
+        })
     }
 
     #[inline]
@@ -377,6 +383,7 @@ impl Breaker {
         }
     }
 
+    #[inline]
     fn succeeded(&mut self, now: Instant) -> Option<Transition> {
         self.stats.succeeded += 1;
         self.stats.consecutive_failures = 0;
@@ -385,7 +392,7 @@ impl Breaker {
                 probation.succeeded(self.config.success_threshold).then(|| self.close())
             }
             _ => {
-                self.record(now, Counts { successes: 1, failures: 0 });
+                self.window.at(now, drop).successes += 1;
                 None
             }
         }
@@ -396,8 +403,8 @@ impl Breaker {
         self.stats.last_failure = Some(now);
         self.stats.consecutive_failures = self.stats.consecutive_failures.saturating_add(1);
         if let Phase::Closed = self.phase {
-            self.record(now, Counts { successes: 0, failures: 1 });
-            if !self.is_too_much() {
+            self.window.at(now, drop).failures += 1;
+            if !self.is_too_much(now) {
                 return None;
             }
         }
@@ -406,20 +413,10 @@ impl Breaker {
         Some(self.enter(Phase::Open { until }))
     }
 
-    fn record(&mut self, now: Instant, result: Counts) {
-        let sum = &mut self.stats.window;
-        let bucket = self.window.at(now, |expired| {
-            sum.successes -= expired.successes;
-            sum.failures -= expired.failures;
-        });
-        bucket.successes += result.successes;
-        bucket.failures += result.failures;
-        sum.successes += result.successes;
-        sum.failures += result.failures;
-    }
-
-    fn is_too_much(&self) -> bool {
-        let Counts { successes, failures } = self.stats.window;
+    #[inline]
+    /// Only failures ask for the sum of the buckets, so that a success need not keep one.
+    fn is_too_much(&self, now: Instant) -> bool {
+        let Counts { successes, failures } = self.sum(now);
         match self.config.mode {
             Mode::Count { failures: limit } => failures >= u64::from(limit.get()),
             Mode::Rate { consecutive, success, volume } => {
@@ -450,7 +447,6 @@ impl Breaker {
 
     fn forget(&mut self, period: Duration) {
         self.window = Buckets::new(period);
-        self.stats.window = Counts::default();
         self.stats.consecutive_failures = 0;
     }
 

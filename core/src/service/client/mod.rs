@@ -46,6 +46,9 @@ mod config;
 mod ending;
 mod hedging;
 mod machine;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod pending;
 mod pings;
 mod requests;
 mod taking;
