@@ -172,6 +172,11 @@ impl Receiver {
         }
     }
 
+    /// Whether neither [`reclaim`](Self::reclaim) nor [`relieved`](Self::relieved) has anything to do.
+    pub fn is_settled(&self) -> bool {
+        self.emptied.is_empty() && self.starved.is_empty()
+    }
+
     /// Whether `slot` waits for the budget to allow more.
     pub fn is_starved(&self, slot: u32) -> bool {
         self.inboxes[slot as usize].starved

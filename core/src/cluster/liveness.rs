@@ -218,10 +218,13 @@ impl Cluster {
     /// Dials one more connection to an endpoint whose connections are all busy.
     pub(super) fn grow(&mut self, now: Instant, id: EndpointId) {
         let Some(endpoint) = self.endpoints.get(id) else { return };
-        let least =
-            endpoint.conns.iter().filter_map(|&conn| self.conns.get(conn)).map(|conn| conn.in_flight).min();
-        let busy = least.is_none_or(|least| least > self.config.grow_at);
-        if busy && self.may_dial(endpoint) && endpoint.dial_at <= now {
+        // First what costs little: this is asked for most requests.
+        if !self.may_dial(endpoint) || endpoint.dial_at > now {
+            return;
+        }
+        let in_flight = |conn: &ConnId| self.conns.get(*conn).map(|conn| conn.in_flight);
+        let least = endpoint.conns.iter().filter_map(in_flight).min();
+        if least.is_none_or(|least| least > self.config.grow_at) {
             self.dial(now, id);
             self.review(now, id);
         }

@@ -21,6 +21,8 @@ pub(super) struct Next {
     pub(super) content: Range<usize>,
     pub(super) id: RequestId,
     pub(super) tag: u64,
+    /// Whether its content says so; otherwise it says what has failed.
+    pub(super) success: bool,
 }
 
 impl<P: Protocol> Client<P> {
@@ -53,8 +55,8 @@ impl<P: Protocol> Client<P> {
                 }
                 Decoded::Response { id, content, len } => {
                     let answered = self.settle_answer(slot, id, content.clone())?;
-                    if let Some((id, tag)) = answered {
-                        return Ok(Some(Next { slot, len, content, id, tag }));
+                    if let Some((id, tag, success)) = answered {
+                        return Ok(Some(Next { slot, len, content, id, tag, success }));
                     }
                     self.receiver.consume(slot, len);
                 }
@@ -69,13 +71,13 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    /// Settles the request that an answer is for: `None` if nobody waits for it.
+    /// Settles the request that an answer is for, and says whether it succeeded: `None` if nobody waits for it.
     fn settle_answer(
         &mut self,
         slot: u32,
         wire_id: Option<WireId>,
         content: Range<usize>,
-    ) -> Result<Option<(RequestId, u64)>, ProtocolError> {
+    ) -> Result<Option<(RequestId, u64, bool)>, ProtocolError> {
         let conn = self.links[slot as usize].conn;
         let request = match wire_id {
             Some(id) => self.requests.find_wire(id, conn),
@@ -105,7 +107,9 @@ impl<P: Protocol> Client<P> {
                 return Ok(None);
             }
         };
-        let (outcome, fate) = match self.protocol.verdict(&self.receiver.bytes(slot)[content]) {
+        let verdict = self.protocol.verdict(&self.receiver.bytes(slot)[content]);
+        let success = matches!(verdict, Verdict::Success);
+        let (outcome, fate) = match verdict {
             Verdict::Success => {
                 self.metrics.succeeded += 1;
                 (breaker::Outcome::Success, Fate::Answered)
@@ -128,7 +132,7 @@ impl<P: Protocol> Client<P> {
             let leave = self.requests.take_leave(owner);
             self.admission.settle(self.now, leave, fate);
         }
-        let found = (self.requests.id(owner), self.requests.get(owner).tag);
+        let found = (self.requests.id(owner), self.requests.get(owner).tag, success);
         self.metrics.latency.record(self.now.since(self.requests.get(owner).taken));
         self.requests.leave(&mut self.links[slot as usize].line, request);
         self.cluster.settle(self.now, place, outcome);

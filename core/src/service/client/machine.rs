@@ -57,7 +57,8 @@ impl<P: Protocol> Machine for Client<P> {
         }
         if let Some((next, lent)) = self.take_next() {
             let content = self.receiver.lent(&lent, next.content);
-            let outcome = outcome_of(&self.protocol, content);
+            let outcome =
+                if next.success { Outcome::Answer(content) } else { outcome_of(&self.protocol, content) };
             return Some(Event::Outcome { id: next.id, tag: next.tag, outcome });
         }
         self.cluster.state_event().map(Event::State)

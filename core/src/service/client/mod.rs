@@ -327,6 +327,15 @@ impl<P: Protocol> Client<P> {
 
     /// Does what the cluster wants, ends what is doomed, and looks for the next answer.
     fn catch_up(&mut self) {
+        // Between two answers of a burst nothing of it is due.
+        let looks_ahead = self.next.is_none() && self.ready.peek().is_some();
+        let is_due = self.cluster.has_actions() || self.doomed.is_some() || self.draining.is_some();
+        if is_due || looks_ahead || !self.receiver.is_settled() {
+            self.catch_up_now();
+        }
+    }
+
+    fn catch_up_now(&mut self) {
         loop {
             if let Some((slot, error)) = self.doomed.take() {
                 self.metrics.protocol_errors += 1;
