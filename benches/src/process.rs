@@ -143,3 +143,69 @@ fn on_core<T>(core: usize, start: impl FnOnce() -> io::Result<T>) -> io::Result<
     sched_setaffinity(None, &everywhere)?;
     started
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn shell(script: &str) -> Process {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Process::start("the shell", CLIENT_CORE, command).unwrap()
+    }
+
+    fn proc(process: &Process) -> String {
+        format!("/proc/{}", process.child.id())
+    }
+
+    #[test]
+    fn a_child_is_told_lines_says_lines_and_ends_with_its_stdin() {
+        let mut echo = shell("while read line; do echo got $line; done");
+        echo.say("one").unwrap();
+        assert_eq!(echo.line().unwrap(), "got one");
+        echo.end().unwrap();
+    }
+
+    #[test]
+    fn a_child_that_fails_says_so_at_its_end() {
+        let mut failing = shell("echo ready; exit 3");
+        assert_eq!(failing.line().unwrap(), "ready");
+        assert_eq!(failing.line().unwrap_err().to_string(), "the shell has ended");
+        assert!(failing.end().unwrap_err().to_string().contains("exit status: 3"));
+    }
+
+    #[test]
+    fn a_child_that_does_not_watch_its_stdin_gets_a_signal() {
+        let mut deaf = shell("trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done");
+        deaf.line().unwrap();
+        deaf.end().unwrap();
+    }
+
+    #[test]
+    fn a_child_that_is_dropped_is_gone() {
+        let mut stubborn = shell("trap '' TERM; echo ready; while :; do sleep 0.01; done");
+        stubborn.line().unwrap();
+        let proc = proc(&stubborn);
+        assert!(Path::new(&proc).exists());
+        drop(stubborn);
+        assert!(!Path::new(&proc).exists());
+    }
+
+    #[test]
+    fn a_child_stays_on_its_core_and_its_parent_does_not() {
+        let before = sched_getaffinity(None).unwrap();
+        let mut child = shell("grep Cpus_allowed_list /proc/self/status");
+        let everywhere = !before.is_set(CLIENT_CORE);
+        assert!(everywhere || child.line().unwrap().ends_with(&format!("\t{CLIENT_CORE}")));
+        assert_eq!(sched_getaffinity(None).unwrap(), before);
+    }
+
+    #[test]
+    fn cpu_time_and_memory_of_a_child_are_known() {
+        let mut busy = shell("i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done; echo done; read line");
+        busy.line().unwrap();
+        assert!(busy.cpu().unwrap() > Duration::ZERO);
+        assert!(busy.resident().unwrap() > 100_000);
+    }
+}
