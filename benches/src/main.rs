@@ -8,6 +8,7 @@ mod cells;
 mod contestants;
 mod process;
 mod rounds;
+mod syscalls;
 mod table;
 
 use std::io::{self, Write};

@@ -1,5 +1,6 @@
 //! Children: on a core of their own, ended in order, and never left behind.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -68,6 +69,27 @@ impl Process {
         writeln!(stdin, "{line}").map_err(|error| format!("{}: {error}", self.name).into())
     }
 
+    /// What all its threads have spent, in the kernel too. A thread that runs at this moment may have spent up to a
+    /// tick of the kernel more.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let mut nanos = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // A thread may have ended since.
+            let Ok(stat) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+            nanos += stat.split(' ').next().unwrap_or_default().parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    /// Resident memory, in bytes.
+    pub(crate) fn resident(&self) -> Result<u64> {
+        // What /proc says elsewhere may lag behind.
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
+        let line =
+            rollup.lines().find_map(|line| line.strip_prefix("Rss:")).ok_or("no Rss in smaps_rollup")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+    }
+
     /// Ends it: by the end of its stdin, then by a signal if it does not listen to that. It is an error if it takes
     /// more than that, or says that it has failed.
     pub(crate) fn end(mut self) -> Result<()> {
@@ -120,4 +142,70 @@ fn on_core<T>(core: usize, start: impl FnOnce() -> io::Result<T>) -> io::Result<
     let started = start();
     sched_setaffinity(None, &everywhere)?;
     started
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn shell(script: &str) -> Process {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Process::start("the shell", CLIENT_CORE, command).unwrap()
+    }
+
+    fn proc(process: &Process) -> String {
+        format!("/proc/{}", process.child.id())
+    }
+
+    #[test]
+    fn a_child_is_told_lines_says_lines_and_ends_with_its_stdin() {
+        let mut echo = shell("while read line; do echo got $line; done");
+        echo.say("one").unwrap();
+        assert_eq!(echo.line().unwrap(), "got one");
+        echo.end().unwrap();
+    }
+
+    #[test]
+    fn a_child_that_fails_says_so_at_its_end() {
+        let mut failing = shell("echo ready; exit 3");
+        assert_eq!(failing.line().unwrap(), "ready");
+        assert_eq!(failing.line().unwrap_err().to_string(), "the shell has ended");
+        assert!(failing.end().unwrap_err().to_string().contains("exit status: 3"));
+    }
+
+    #[test]
+    fn a_child_that_does_not_watch_its_stdin_gets_a_signal() {
+        let mut deaf = shell("trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done");
+        deaf.line().unwrap();
+        deaf.end().unwrap();
+    }
+
+    #[test]
+    fn a_child_that_is_dropped_is_gone() {
+        let mut stubborn = shell("trap '' TERM; echo ready; while :; do sleep 0.01; done");
+        stubborn.line().unwrap();
+        let proc = proc(&stubborn);
+        assert!(Path::new(&proc).exists());
+        drop(stubborn);
+        assert!(!Path::new(&proc).exists());
+    }
+
+    #[test]
+    fn a_child_stays_on_its_core_and_its_parent_does_not() {
+        let before = sched_getaffinity(None).unwrap();
+        let mut child = shell("grep Cpus_allowed_list /proc/self/status");
+        let everywhere = !before.is_set(CLIENT_CORE);
+        assert!(everywhere || child.line().unwrap().ends_with(&format!("\t{CLIENT_CORE}")));
+        assert_eq!(sched_getaffinity(None).unwrap(), before);
+    }
+
+    #[test]
+    fn cpu_time_and_memory_of_a_child_are_known() {
+        let mut busy = shell("i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done; echo done; read line");
+        busy.line().unwrap();
+        assert!(busy.cpu().unwrap() > Duration::ZERO);
+        assert!(busy.resident().unwrap() > 100_000);
+    }
 }

@@ -1,40 +1,98 @@
-//! CPU of client and server for a request over UW v1 on loopback.
+//! Requests over UW v1 on loopback: CPU of client and server, system calls, memory.
 
-use crate::contestants::{Kind, Load, Pair};
+use std::fmt;
+
+use crate::contestants::{Kind, Load, Pair, calls_per_request};
 use crate::rounds::{Contestant, Goal, Group};
 
-const FIGURES: &[&str] = &["both", "client", "server"];
+/// Those that speak UW.
+const UW: [Kind; 3] = [Kind::Raw, Kind::PlainTokio, Kind::Plimsoll];
 
 pub(super) fn groups() -> Vec<Group> {
-    let cell = |name: &str, load: Load, ratio| Group {
-        name: format!("uw/{name}"),
-        about: format!("CPU us per request, {}", Shape(&load)),
-        figures: FIGURES,
-        contestants: Kind::ALL.iter().map(|&kind| contestant(kind, load.clone())).collect(),
-        goals: vec![Goal::ratio("plimsoll", "both", "raw", ratio)],
-    };
+    let mut beside_tonic = cpu("64B-1x256", Load::new(1, 256, 64), 1.75, &Kind::ALL);
+    beside_tonic.goals.push(Goal::ratio("plimsoll", "both", "tonic", 1.0 / 30.0));
     vec![
-        cell("64B-1x256", Load::new(1, 256, 64), 1.75),
-        cell("64B-16x256", Load::new(16, 256, 64), 1.0),
-        cell("64B-1x64", Load::new(1, 64, 64), 1.4),
-        cell("64B-1x256-apart", Load { apart: true, ..Load::new(1, 256, 64) }, 2.1),
-        cell("4KiB-1x256", Load::new(1, 256, 4_096), 1.25),
-        cell("64B-1x1", Load::new(1, 1, 64), 1.1),
+        beside_tonic,
+        cpu("64B-16x256", Load::new(16, 256, 64), 1.0, &UW),
+        cpu("64B-1x64", Load::new(1, 64, 64), 1.4, &UW),
+        cpu("64B-1x256-apart", Load { apart: true, ..Load::new(1, 256, 64) }, 2.1, &UW),
+        cpu("4KiB-1x256", Load::new(1, 256, 4_096), 1.25, &UW),
+        cpu("64B-1x1", Load::new(1, 1, 64), 1.1, &UW),
+        system_calls(),
+        idle_connections(),
     ]
 }
 
-fn contestant(kind: Kind, load: Load) -> Contestant {
-    Contestant::new(kind.name(), move |time| {
-        let cpu = Pair::start(kind, &load)?.measure(time)?;
-        Ok(vec![cpu.client + cpu.server, cpu.client, cpu.server])
-    })
+fn cpu(name: &str, load: Load, goal: f64, kinds: &[Kind]) -> Group {
+    let contestant = |&kind: &Kind| {
+        let load = load.clone();
+        Contestant::new(kind.name(), move |time| {
+            let spent = Pair::start(kind, &load)?.measure(time)?;
+            Ok(vec![spent.client + spent.server, spent.client, spent.server])
+        })
+    };
+    Group {
+        name: format!("uw/{name}"),
+        about: format!("CPU us per request, {}", Shape(&load)),
+        figures: &["both", "client", "server"],
+        contestants: kinds.iter().map(contestant).collect(),
+        goals: vec![Goal::ratio("plimsoll", "both", "raw", goal)],
+    }
+}
+
+fn system_calls() -> Group {
+    let load = Load::new(1, 1, 64);
+    let contestant = |kind: Kind| {
+        let load = load.clone();
+        Contestant::new(kind.name(), move |_| {
+            let calls = calls_per_request(kind, &load)?;
+            Ok(vec![calls.client, calls.server])
+        })
+    };
+    let goal = |figure| Goal { of: "plimsoll", figure, beside: None, at_most: 4.0 };
+    Group {
+        name: "uw/64B-1x1-syscalls".into(),
+        about: format!("system calls per request, {}", Shape(&load)),
+        figures: &["client", "server"],
+        contestants: UW.map(contestant).into(),
+        goals: vec![goal("client"), goal("server")],
+    }
+}
+
+fn idle_connections() -> Group {
+    let contestant = |name, kind, idle| {
+        let load = Load { idle, ..Load::new(1, 1, 64) };
+        Contestant::new(name, move |time| {
+            let spent = Pair::with_raw_client(kind, &load)?.measure(time)?;
+            Ok(vec![spent.server, spent.grown as f64 / 1e6])
+        })
+    };
+    Group {
+        name: "uw/64B-1000-open".into(),
+        about: "the server of so many connections, one of them with 1 request in flight, the client raw: \
+                CPU us per request, MB of resident memory more than before they came"
+            .into(),
+        figures: &["server", "memory"],
+        contestants: vec![
+            contestant("plimsoll 1", Kind::Plimsoll, 0),
+            contestant("plimsoll 1,000", Kind::Plimsoll, 999),
+            contestant("plain-tokio 1", Kind::PlainTokio, 0),
+            contestant("plain-tokio 1,000", Kind::PlainTokio, 999),
+            contestant("raw 1", Kind::Raw, 0),
+            contestant("raw 1,000", Kind::Raw, 999),
+        ],
+        goals: vec![
+            Goal::ratio("plimsoll 1,000", "server", "plimsoll 1", 1.2),
+            Goal { of: "plimsoll 1,000", figure: "memory", beside: None, at_most: 4.0 },
+        ],
+    }
 }
 
 /// A load, for people.
 struct Shape<'a>(&'a Load);
 
-impl std::fmt::Display for Shape<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Shape<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Load { connections, in_flight, size, apart, .. } = self.0;
         let plural = if *connections == 1 { "" } else { "s" };
         write!(f, "{size} B, {connections} connection{plural} x {in_flight} in flight")?;

@@ -1,81 +1,101 @@
-//! Who is measured: pairs of a client and a server, each a process of this same program.
+//! Who is measured: clients and servers, each a process of this same program, and what the parent makes of them.
 //!
 //! A child says `ready` on stdout once it listens (with its address) or stands connected; then it answers every line on
-//! stdin with what it has counted (see [`report`]), and ends when stdin does.
+//! stdin with how many requests were answered so far, and ends when stdin does.
 
+mod callers;
 mod ours_tokio;
+mod pair;
+mod plain_tokio;
 mod raw;
 mod report;
+#[cfg(feature = "peers")]
+mod tonic;
 
-use std::env;
 use std::net::SocketAddr;
-use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use clap::{Subcommand, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+pub(crate) use pair::{Pair, calls_per_request, check};
 
 use crate::Result;
-use crate::process::{CLIENT_CORE, Process, SERVER_CORE};
-use report::Report;
-
-/// How long pools, tables and estimates get to grow to their size.
-const WARM_UP: Duration = Duration::from_millis(200);
-/// Requests that a check makes.
-const CHECKED: u64 = 1_000;
 
 /// The method that everybody calls; it answers with what it was given.
 const METHOD: &str = "echo";
+const NOT_WHAT_WAS_SENT: &str = "an answer is not what was sent";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     /// The plainest read, parse, write loop.
     Raw,
+    /// Tasks, channels and a map, without any policy.
+    PlainTokio,
     /// Plimsoll on tokio, with all that it does by default.
     Plimsoll,
+    /// gRPC by tonic.
+    Tonic,
 }
 
 impl Kind {
-    pub(crate) const ALL: &[Kind] = &[Kind::Raw, Kind::Plimsoll];
+    pub(crate) const ALL: [Kind; 4] = [Kind::Raw, Kind::PlainTokio, Kind::Plimsoll, Kind::Tonic];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Raw => "raw",
+            Kind::PlainTokio => "plain-tokio",
             Kind::Plimsoll => "plimsoll",
+            Kind::Tonic => "tonic",
         }
+    }
+
+    pub(crate) fn is_compiled_in(self) -> bool {
+        self != Kind::Tonic || cfg!(feature = "peers")
     }
 }
 
 /// What a client does, until it is told to end.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Load {
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) connections: u32,
     /// Of each connection
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) in_flight: u32,
     /// Bytes of what is sent, and comes back
-    #[arg(long)]
-    pub(crate) size: usize,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=65_536))]
+    pub(crate) size: u32,
     /// Ask from another thread than that of the connections, if there is a difference
     #[arg(long)]
     pub(crate) apart: bool,
+    /// Connections that stand besides, without ever a request
+    #[arg(long, default_value_t = 0)]
+    pub(crate) idle: u32,
     /// Make exactly so many requests, say so, and end
     #[arg(long)]
     pub(crate) requests: Option<u64>,
 }
 
 impl Load {
-    pub(crate) fn new(connections: u32, in_flight: u32, size: usize) -> Self {
-        Load { connections, in_flight, size, apart: false, requests: None }
+    pub(crate) fn new(connections: u32, in_flight: u32, size: u32) -> Self {
+        Load { connections, in_flight, size, apart: false, idle: 0, requests: None }
     }
 
-    /// What is sent: JSON, as this wire has it.
+    /// What is sent: JSON, as UW has it.
     fn content(&self) -> Vec<u8> {
-        let mut content = vec![b'x'; self.size.max(2)];
+        let mut content = vec![b'x'; self.size as usize];
         content[0] = b'"';
-        content[self.size - 1] = b'"';
+        content[self.size as usize - 1] = b'"';
         content
+    }
+
+    fn requests(&self) -> u64 {
+        self.requests.unwrap_or(u64::MAX)
+    }
+
+    /// What number `at` of so many makes of the requests.
+    fn share(&self, at: u64, of: u64) -> u64 {
+        self.requests() / of + u64::from(at < self.requests() % of)
     }
 }
 
@@ -99,109 +119,26 @@ enum Side {
 
 /// One process of one contestant; returns only to say what went wrong, or after the requests that were asked for.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    raise_descriptor_limit()?;
     match (args.kind, &args.side) {
         (Kind::Raw, Side::Server) => raw::server(),
         (Kind::Raw, Side::Client { address, load }) => raw::client(*address, load),
+        (_, Side::Client { load, .. }) if load.idle > 0 => Err("only the raw client stands idle".into()),
+        (Kind::PlainTokio, Side::Server) => plain_tokio::server(),
+        (Kind::PlainTokio, Side::Client { address, load }) => plain_tokio::client(*address, load),
         (Kind::Plimsoll, Side::Server) => ours_tokio::server(),
         (Kind::Plimsoll, Side::Client { address, load }) => ours_tokio::client(*address, load),
+        #[cfg(feature = "peers")]
+        (Kind::Tonic, Side::Server) => tonic::server(),
+        #[cfg(feature = "peers")]
+        (Kind::Tonic, Side::Client { address, load }) => tonic::client(*address, load),
+        #[cfg(not(feature = "peers"))]
+        (Kind::Tonic, _) => Err("tonic is not compiled in".into()),
     }
 }
 
-/// A client and a server that talk to each other.
-pub(crate) struct Pair {
-    server: Process,
-    client: Process,
-}
-
-/// What each side spent for a request, in microseconds of CPU.
-pub(crate) struct Cpu {
-    pub(crate) client: f64,
-    pub(crate) server: f64,
-}
-
-impl Pair {
-    pub(crate) fn start(kind: Kind, load: &Load) -> Result<Pair> {
-        let mut server =
-            Process::start(&format!("the server of {}", kind.name()), SERVER_CORE, server(kind)?)?;
-        let ready = server.line()?;
-        let address = ready.strip_prefix("ready ").ok_or("a server says where it listens")?.parse()?;
-        let command = client(kind, address, load)?;
-        let mut client = Process::start(&format!("the client of {}", kind.name()), CLIENT_CORE, command)?;
-        client.line()?;
-        Ok(Pair { server, client })
-    }
-
-    /// Warms up, measures for so long, and ends both.
-    pub(crate) fn measure(mut self, time: Duration) -> Result<Cpu> {
-        thread::sleep(WARM_UP);
-        let (client, server) = self.report()?;
-        thread::sleep(time);
-        let (client_after, server_after) = self.report()?;
-        let requests = client_after.requests - client.requests;
-        if requests == 0 {
-            return Err("no request was answered".into());
-        }
-        self.client.end()?;
-        self.server.end()?;
-        let micros = |cpu: Duration| cpu.as_secs_f64() * 1e6 / requests as f64;
-        Ok(Cpu {
-            client: micros(client_after.cpu - client.cpu),
-            server: micros(server_after.cpu - server.cpu),
-        })
-    }
-
-    /// Both at once, as nearly as can be.
-    fn report(&mut self) -> Result<(Report, Report)> {
-        self.client.say("report")?;
-        self.server.say("report")?;
-        Ok((self.client.line()?.parse()?, self.server.line()?.parse()?))
-    }
-}
-
-fn server(kind: Kind) -> Result<Command> {
-    let mut command = Command::new(env::current_exe()?);
-    command.args(["contestant", kind.name(), "server"]);
-    Ok(command)
-}
-
-fn client(kind: Kind, address: SocketAddr, load: &Load) -> Result<Command> {
-    let mut command = Command::new(env::current_exe()?);
-    command.args(["contestant", kind.name(), "client"]);
-    command.arg(format!("--address={address}"));
-    command.arg(format!("--connections={}", load.connections));
-    command.arg(format!("--in-flight={}", load.in_flight));
-    command.arg(format!("--size={}", load.size));
-    if load.apart {
-        command.arg("--apart");
-    }
-    command.args(load.requests.map(|requests| format!("--requests={requests}")));
-    Ok(command)
-}
-
-/// Lets every pair make some requests in different ways; clients see to it that every one is answered, and with what
-/// was sent.
-pub(crate) fn check(only: &str) -> Result<()> {
-    let shapes = [(1, 1, 64), (1, 256, 64), (4, 16, 64), (1, 64, 4096)];
-    for &kind in Kind::ALL.iter().filter(|kind| kind.name().contains(only)) {
-        for (connections, in_flight, size) in shapes {
-            for apart in [false, true] {
-                let load = Load { apart, requests: Some(CHECKED), ..Load::new(connections, in_flight, size) };
-                let began = Instant::now();
-                let mut pair = Pair::start(kind, &load)?;
-                let done = pair.client.line()?;
-                if done != format!("done {CHECKED}") {
-                    return Err(format!("{} says {done:?} after {CHECKED} requests", kind.name()).into());
-                }
-                pair.client.end()?;
-                pair.server.end()?;
-                let apart = if apart { ", callers apart" } else { "" };
-                let took = began.elapsed().as_millis();
-                println!(
-                    "{}: {connections} x {in_flight}, {size} bytes{apart}: {CHECKED} answers, {took} ms",
-                    kind.name()
-                );
-            }
-        }
-    }
-    Ok(())
+/// Most shells allow 1,024 at first.
+fn raise_descriptor_limit() -> Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }

@@ -2,22 +2,16 @@
 //! request, a wait queue, breaker, health, a retry budget, metrics.
 
 use std::future;
-use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use plimsoll_core::cluster::StateEvent;
 use plimsoll_tokio::{Client, Events, Server, Service, ServiceConfig};
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::{JoinSet, spawn_blocking};
 
-use super::report::{answered, done, ready};
+use super::callers::{Echo, call, runtime};
+use super::report::ready;
 use super::{Load, METHOD};
 use crate::Result;
-
-fn runtime() -> Result<Runtime> {
-    Ok(Builder::new_current_thread().enable_all().build()?)
-}
 
 pub(super) fn server() -> Result<()> {
     runtime()?.block_on(async {
@@ -38,15 +32,7 @@ pub(super) fn client(address: SocketAddr, load: &Load) -> Result<()> {
         connected(&mut events, load.connections).await?;
         // Nobody listens while it is measured, as nobody does by default.
         drop(events);
-        ready("");
-        if load.apart {
-            let load = load.clone();
-            spawn_blocking(move || runtime()?.block_on(call(service, &load))).await??;
-        } else {
-            call(service, load).await?;
-        }
-        done(load.requests.unwrap_or(u64::MAX));
-        Ok(())
+        call(vec![service], load).await
     })
 }
 
@@ -72,30 +58,10 @@ async fn connected(events: &mut Events, connections: u32) -> Result<()> {
     Ok(())
 }
 
-/// As many callers as requests may be in flight, each with one request after the other.
-async fn call(service: Service, load: &Load) -> Result<()> {
-    let content = load.content();
-    let mut callers = JoinSet::new();
-    let all = u64::from(load.connections * load.in_flight);
-    let requests = load.requests.unwrap_or(u64::MAX);
-    for at in 0..all {
-        let share = requests / all + u64::from(at < requests % all);
-        callers.spawn(caller(service.clone(), content.clone(), share));
-    }
-    while let Some(ended) = callers.join_next().await {
-        ended??;
-    }
-    Ok(())
-}
+impl Echo for Service {
+    type Content = Vec<u8>;
 
-async fn caller(service: Service, mut content: Vec<u8>, requests: u64) -> Result<()> {
-    let size = content.len();
-    for _ in 0..requests {
-        content = service.call(METHOD).send(mem::take(&mut content)).await?;
-        if content.len() != size {
-            return Err("an answer is not what was sent".into());
-        }
-        answered(1);
+    async fn echo(&mut self, content: Vec<u8>) -> Result<Vec<u8>> {
+        Ok(self.call(METHOD).send(content).await?)
     }
-    Ok(())
 }

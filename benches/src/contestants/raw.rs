@@ -10,7 +10,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use super::report::{answered, done, ready};
-use super::{Load, METHOD};
+use super::{Load, METHOD, NOT_WHAT_WAS_SENT};
 use crate::Result;
 
 /// How much is read at once, and the largest frame.
@@ -227,7 +227,7 @@ impl Side for Window<'_> {
                 return Err("an answer to nothing".into());
             }
             if end - RESPONSE_HEADER != self.content.len() {
-                return Err("an answer is not what was sent".into());
+                return Err(NOT_WHAT_WAS_SENT.into());
             }
             rest = &rest[end..];
             count += 1;
@@ -243,16 +243,17 @@ pub(super) fn client(address: SocketAddr, load: &Load) -> Result<()> {
     let content = load.content();
     let mut poll = Poll::new()?;
     let mut conns = Vec::new();
-    let requests = load.requests.unwrap_or(u64::MAX);
-    let shares = u64::from(load.connections);
-    for at in 0..shares {
+    let connections = u64::from(load.connections);
+    for at in 0..connections {
         let stream = std::net::TcpStream::connect(address)?;
         stream.set_nonblocking(true)?;
         let mut stream = TcpStream::from_std(stream);
         poll.registry().register(&mut stream, Token(at as usize), Interest::READABLE | Interest::WRITABLE)?;
-        let share = requests / shares + u64::from(at < requests % shares);
-        conns.push(Conn::new(stream, Window::new(&content, load.in_flight, share))?);
+        let window = Window::new(&content, load.in_flight, load.share(at, connections));
+        conns.push(Conn::new(stream, window)?);
     }
+    let idle = (0..load.idle).map(|_| std::net::TcpStream::connect(address));
+    let _idle: Vec<_> = idle.collect::<io::Result<_>>()?;
     ready("");
     for conn in &mut conns {
         conn.side.fill(&mut conn.out);
@@ -269,6 +270,6 @@ pub(super) fn client(address: SocketAddr, load: &Load) -> Result<()> {
             }
         }
     }
-    done(requests);
+    done(load.requests());
     Ok(())
 }

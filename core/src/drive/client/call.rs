@@ -1,0 +1,137 @@
+//! One call of a service.
+
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::future::Future;
+use core::mem;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::{CallError, Cause};
+use super::host::{Answer, Command};
+use super::service::{Service, refused};
+use crate::drive::Key;
+use crate::policy::balance::consistent_hash::hash_key;
+
+/// One call that is being prepared. Dropping the future of [`json`](Self::json) or [`send`](Self::send) gives the call
+/// up and frees its place at once.
+#[derive(Clone)]
+#[must_use = "a call is made by `json` or `send`"]
+pub struct Call<'a> {
+    /// Or the name that no service has.
+    pub(super) service: Result<Cow<'a, Service>, &'a str>,
+    pub(super) method: &'a str,
+    pub(super) timeout: Option<Duration>,
+    pub(super) idempotent: bool,
+    pub(super) about: Option<u64>,
+}
+
+impl<'a> Call<'a> {
+    /// How long it may take, waiting and retries included.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// It may run more than once: it is sent again if a connection is lost that had begun to send it.
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// What it is about (a user, a file): calls with the same key go to the same endpoint, by `consistent_hash`, of all
+    /// clients of the service alike. Its hash is [`hash_key`].
+    pub fn key(mut self, key: &str) -> Self {
+        self.about = Some(hash_key(key.as_bytes()));
+        self
+    }
+
+    /// Sends parameters as JSON, and reads the answer as `T`.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn json<T: DeserializeOwned>(self, params: &(impl Serialize + ?Sized)) -> Result<T, CallError> {
+        let content = serde_json::to_vec(params)
+            .map_err(|error| self.error(Cause::Unserializable(error.to_string())))?;
+        let answer = self.clone().send(content).await?;
+        serde_json::from_slice(&answer).map_err(|error| self.error(Cause::NotJson(error.to_string())))
+    }
+
+    /// Sends `content` as it is; the answer is the content that came back, in the same vector.
+    pub fn send(self, content: Vec<u8>) -> Sending<'a> {
+        Sending { call: self, stage: Stage::Begin(content) }
+    }
+
+    fn error(&self, cause: Cause) -> CallError {
+        match &self.service {
+            Ok(service) => service.error(self.method, cause),
+            Err(name) => CallError { service: Box::from(*name), method: Box::from(self.method), cause },
+        }
+    }
+}
+
+/// A call on its way: ends with the content of the answer, or a [`CallError`]. Nothing happens until it is polled. If it
+/// is dropped, the call is given up.
+#[must_use = "futures do nothing unless they are polled"]
+pub struct Sending<'a> {
+    call: Call<'a>,
+    stage: Stage,
+}
+
+enum Stage {
+    Begin(Vec<u8>),
+    Waiting { shard: usize, key: Key },
+    Ended,
+}
+
+impl Sending<'_> {
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, Cause>> {
+        let Ok(service) = &self.call.service else { return Poll::Ready(Err(Cause::UnknownService)) };
+        let shards = &service.shared.shards;
+        match &mut self.stage {
+            Stage::Begin(content) => {
+                let shard = service.next_shard();
+                let Call { method, timeout, idempotent, about, .. } = self.call;
+                let content_len = content.len();
+                content.extend_from_slice(method.as_bytes());
+                let bytes = mem::take(content);
+                let command = |key| Command::Call { key, bytes, content_len, timeout, idempotent, about };
+                match shards[shard].send_and_wait(cx, command) {
+                    Ok(key) => self.stage = Stage::Waiting { shard, key },
+                    Err(error) => return Poll::Ready(Err(refused(error))),
+                }
+                Poll::Pending
+            }
+            Stage::Waiting { shard, key } => match shards[*shard].poll(*key, cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Some(Answer::Call(result))) => Poll::Ready(result.map_err(|cause| *cause)),
+                Poll::Ready(_) => Poll::Ready(Err(Cause::Closed)),
+            },
+            Stage::Ended => panic!("polled after it had ended"),
+        }
+    }
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<Vec<u8>, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(self.poll_answer(cx));
+        self.stage = Stage::Ended;
+        Poll::Ready(answer.map_err(|cause| self.call.error(cause)))
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if let (Stage::Waiting { shard, key }, Ok(service)) = (&self.stage, &self.call.service) {
+            service.shared.shards[*shard].abandon(*key, || Command::Cancel(*key));
+        }
+    }
+}
