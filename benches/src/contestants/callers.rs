@@ -18,7 +18,8 @@ pub(super) trait Echo: Clone + Send + 'static {
 
 /// One thread for everything.
 pub(super) fn runtime() -> Result<Runtime> {
-    Ok(Builder::new_current_thread().enable_all().build()?)
+    // By default sockets are looked at after every 61 tasks: several times for the answers of one read.
+    Ok(Builder::new_current_thread().event_interval(511).enable_all().build()?)
 }
 
 /// All that a client does once it stands connected. Callers are dealt round to the handles, which there are either one
