@@ -76,10 +76,13 @@ fn main() -> ExitCode {
 }
 
 fn measure(args: &Args) -> Result<()> {
-    let groups: Vec<_> =
-        cells::groups().into_iter().filter(|group| group.name.contains(&args.only)).collect();
+    let mut groups = cells::groups();
+    let names: Vec<_> = groups.iter().map(|group| group.name.clone()).collect();
+    groups.retain(|group| group.name.contains(&args.only));
     if groups.is_empty() {
-        return Err(format!("no group has {:?} in its name", args.only).into());
+        return Err(
+            format!("no group has {:?} in its name; there are {}", args.only, names.join(", ")).into()
+        );
     }
     let seconds = Duration::from_secs_f64(args.seconds);
     println!("Median (least - most) of {} rounds of {} s each.", args.rounds, args.seconds);

@@ -8,7 +8,9 @@ fn every_pair_answers_every_request_with_what_was_sent() {
     let (said, complaints) = (String::from_utf8_lossy(&check.stdout), String::from_utf8_lossy(&check.stderr));
     assert!(check.status.success(), "{said}{complaints}");
     assert_eq!(complaints, "");
-    for contestant in ["raw", "plimsoll"] {
+    for contestant in ["raw", "plain-tokio", "plimsoll"] {
         assert!(said.contains(&format!("{contestant}: 1 x 256, 64 bytes: 1000 answers")), "{said}");
     }
+    let tonic = if cfg!(feature = "peers") { "1 x 256, 64 bytes: 1000 answers" } else { "not compiled in" };
+    assert!(said.contains(&format!("tonic: {tonic}")), "{said}");
 }
