@@ -348,7 +348,7 @@ fn statistics_count_everything_and_the_window_forgets() {
 
 #[test]
 fn permits_are_small_and_states_speak() {
-    assert_eq!(size_of::<Permit>(), 16);
+    assert_eq!(size_of::<Permit>(), 8);
     assert!(size_of::<Breaker>() <= 640, "{}", size_of::<Breaker>());
     assert_eq!(State::HalfOpen.to_string(), "half-open");
     let open = Open { retry_at: Instant::from_millis(61_500) };

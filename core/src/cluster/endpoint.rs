@@ -220,7 +220,7 @@ impl Endpoint {
 
     /// The connection that the next request goes to: that of the burst, or the least loaded; of equals the one
     /// used last, so that the others can grow idle and close.
-    #[inline]
+    #[inline(always)]
     pub(super) fn choose(&mut self, conns: &Conns, limit: u32, burst: u32) -> Option<ConnId> {
         if let Some((id, left)) = self.burst
             && left > 0
@@ -229,6 +229,11 @@ impl Endpoint {
             self.burst = Some((id, left - 1));
             return Some(id);
         }
+        self.choose_anew(conns, limit, burst)
+    }
+
+    #[inline(never)]
+    fn choose_anew(&mut self, conns: &Conns, limit: u32, burst: u32) -> Option<ConnId> {
         let candidates = self.conns.iter().filter_map(|&id| conns.get(id).map(|conn| (id, conn)));
         let (id, _) = candidates
             .filter(|(_, conn)| conn.takes_requests(limit))

@@ -2,7 +2,7 @@
 
 use super::{Cluster, Place, StateEvent};
 use crate::id::EndpointId;
-use crate::policy::breaker::{self, Outcome};
+use crate::policy::breaker::{self, Outcome, Permit};
 use crate::policy::health_check::Level as Health;
 use crate::policy::panic::Spread;
 use crate::policy::{Ramp, outlier};
@@ -14,23 +14,37 @@ const RAMP_STEPS: u32 = 10;
 impl Cluster {
     /// What a request on `place` tells about its endpoint. Its place is given back apart from this, by
     /// [`release`](Self::release): on a wire without ids, a request that was given up still holds one.
+    // In parts that fit into registers: a place that is copied whole, just after it was written in parts, has to wait
+    // for them.
+    #[inline]
     pub fn settle(&mut self, now: Instant, place: Place, outcome: Outcome) {
-        let before = if self.explainer.is_some() { self.breaker_before(now, place.endpoint) } else { None };
-        let Some(endpoint) = self.endpoints.get_mut(place.endpoint) else { return };
+        let Place { endpoint, since, permit, .. } = place;
+        self.settle_permit(now, endpoint, now.nanos_since(since), permit, outcome);
+    }
+
+    fn settle_permit(
+        &mut self,
+        now: Instant,
+        id: EndpointId,
+        round_trip: u64,
+        permit: Permit,
+        outcome: Outcome,
+    ) {
+        let before = if self.explainer.is_some() { self.breaker_before(now, id) } else { None };
+        let Some(endpoint) = self.endpoints.get_mut(id) else { return };
         if outcome != Outcome::Ignored {
-            endpoint.learn(now, now.nanos_since(place.since), outcome == Outcome::Success);
+            endpoint.learn(now, round_trip, outcome == Outcome::Success);
         }
-        let transition = endpoint.breaker.settle(now, place.permit, outcome);
-        let mut moved = transition.is_some() || endpoint.out || place.permit.is_probe();
+        let transition = endpoint.breaker.settle(now, permit, outcome);
+        let moved = transition.is_some() || endpoint.out || permit.is_probe();
         if moved {
             let open = endpoint.breaker.state(now) == breaker::State::Open;
-            self.explain_trip(now, place.endpoint, transition, before, outcome == Outcome::Failure);
-            self.set_out(place.endpoint, open);
-            self.breaker_moved(now, place.endpoint, transition);
+            self.explain_trip(now, id, transition, before, outcome == Outcome::Failure);
+            self.set_out(id, open);
+            self.breaker_moved(now, id, transition);
         }
-        moved |= self.compare(now, place.endpoint, outcome);
-        if moved {
-            self.review(now, place.endpoint);
+        if self.compare(now, id, outcome) || moved {
+            self.review(now, id);
             self.hand_off(now);
         }
     }
@@ -48,22 +62,30 @@ impl Cluster {
     }
 
     /// Lets the outlier detection know. Whether the endpoint was ejected.
+    #[inline]
     fn compare(&mut self, now: Instant, id: EndpointId, outcome: Outcome) -> bool {
         let Some(outliers) = &mut self.outliers else { return false };
         match outcome {
-            Outcome::Success => outliers.succeeded(id),
-            Outcome::Failure => {
-                let out = self.endpoints.get(id).is_some_and(|endpoint| endpoint.out && !endpoint.ejected);
-                // Were it counted as open too, it would take two places below the cap.
-                let open = self.open_beside_ejected - u32::from(out);
-                if let Some(ejection) = outliers.failed(now, id, open) {
-                    self.ejected(now, ejection);
-                    return true;
-                }
+            Outcome::Success => {
+                outliers.succeeded(id);
+                false
             }
-            Outcome::Ignored => return false,
+            Outcome::Failure => self.compare_failed(now, id),
+            Outcome::Ignored => false,
         }
-        false
+    }
+
+    #[inline(never)]
+    fn compare_failed(&mut self, now: Instant, id: EndpointId) -> bool {
+        let Some(outliers) = &mut self.outliers else { return false };
+        let out = self.endpoints.get(id).is_some_and(|endpoint| endpoint.out && !endpoint.ejected);
+        // Were it counted as open too, it would take two places below the cap.
+        let open = self.open_beside_ejected - u32::from(out);
+        let ejection = outliers.failed(now, id, open);
+        if let Some(ejection) = ejection {
+            self.ejected(now, ejection);
+        }
+        ejection.is_some()
     }
 
     fn ejected(&mut self, now: Instant, ejection: outlier::Ejection) {

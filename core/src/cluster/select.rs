@@ -7,7 +7,7 @@ use super::view::View;
 use super::{Action, CloseCause, Cluster};
 use crate::error::Rejected;
 use crate::id::{ConnId, EndpointId};
-use crate::policy::balance::{PREQUAL_FLEET, Strategy};
+use crate::policy::balance::{PREQUAL_FLEET, Strategy, p2c};
 use crate::policy::breaker::Permit;
 use crate::policy::panic::Spread;
 use crate::time::Instant;
@@ -53,17 +53,27 @@ impl Cluster {
     /// [`Unplaced`]: it may wait, or is rejected.
     #[inline]
     pub fn checkout(&mut self, now: Instant, want: Want) -> Result<Place, Unplaced> {
+        // Most want nothing, which is known where they ask: their want need not be written to be read again.
+        self.checkout_as(now, if want == Want::default() { None } else { Some(&want) })
+    }
+
+    fn checkout_as(&mut self, now: Instant, want: Option<&Want>) -> Result<Place, Unplaced> {
         if self.waiters.is_empty()
             && let Some(place) = self.place(now, want)
         {
             return Ok(place);
         }
+        Err(self.unplaced(now))
+    }
+
+    #[cold]
+    fn unplaced(&mut self, now: Instant) -> Unplaced {
         let unplaced = self.hopeless().map_or(Unplaced::Full, Unplaced::Rejected);
         self.explain_unplaced(now, unplaced);
         if unplaced == Unplaced::Full {
             self.dial_for_room(now, self.waiters.len() + 1);
         }
-        Err(unplaced)
+        unplaced
     }
 
     /// Why waiting would not help, if it would not.
@@ -144,7 +154,7 @@ impl Cluster {
     /// Gives places to those who wait, as far as there are any.
     pub(super) fn hand_off(&mut self, now: Instant) {
         while let Some(want) = self.waiters.peek() {
-            let Some(place) = self.place(now, want) else {
+            let Some(place) = self.place(now, Some(&want)) else {
                 self.dial_for_room(now, self.waiters.len());
                 return;
             };
@@ -155,15 +165,15 @@ impl Cluster {
     }
 
     /// Chooses an endpoint, asks its breaker, and takes a place on one of its connections.
-    #[inline]
-    fn place(&mut self, now: Instant, want: Want) -> Option<Place> {
+    // Always: an id that is passed through memory costs as much as the choice of it.
+    #[inline(always)]
+    fn place(&mut self, now: Instant, want: Option<&Want>) -> Option<Place> {
         // Each round places the request or takes an endpoint off its list.
         loop {
             let id = self.pick(now, want)?;
             let endpoint = self.endpoints.get_mut(id)?;
             let Ok(permit) = endpoint.breaker.admit(now) else {
-                self.set_out(id, true);
-                self.review(now, id);
+                self.pass_by(now, id);
                 continue;
             };
             let (limit, burst) = (self.config.in_flight.get(), self.config.burst);
@@ -174,24 +184,41 @@ impl Cluster {
             state.last_used = now;
             endpoint.in_flight += 1;
             self.levels[usize::from(endpoint.priority)].in_flight += 1;
-            let grow = in_flight > self.config.grow_at && endpoint.dialing.is_none();
-            let full = in_flight >= limit && endpoint.room(limit) == 0;
-            if grow {
-                self.grow(now, id);
-            }
-            if full {
-                self.review_listing(id);
-            }
-            if permit.is_probe() {
-                self.review(now, id);
+            if in_flight >= limit || in_flight > self.config.grow_at || permit.is_probe() {
+                self.placed(now, id, in_flight, permit);
             }
             return Some(Place { conn, endpoint: id, since: now, permit });
         }
     }
 
+    /// An endpoint's breaker lets nothing through.
+    #[cold]
+    fn pass_by(&mut self, now: Instant, id: EndpointId) {
+        self.set_out(id, true);
+        self.review(now, id);
+    }
+
+    /// What follows from a place if it was among the last of its endpoint, many are taken on its connection, or it is for a
+    /// probe.
+    #[inline(never)]
+    fn placed(&mut self, now: Instant, id: EndpointId, in_flight: u32, permit: Permit) {
+        let Some(endpoint) = self.endpoints.get(id) else { return };
+        let grow = in_flight > self.config.grow_at && endpoint.dialing.is_none();
+        let full = endpoint.room(self.config.in_flight.get()) == 0;
+        if grow {
+            self.grow(now, id);
+        }
+        if full {
+            self.review_listing(id);
+        }
+        if permit.is_probe() {
+            self.review(now, id);
+        }
+    }
+
     /// The endpoint that is next, of the level that is next.
-    #[inline]
-    fn pick(&mut self, now: Instant, want: Want) -> Option<EndpointId> {
+    #[inline(always)]
+    fn pick(&mut self, now: Instant, want: Option<&Want>) -> Option<EndpointId> {
         match self.levels.as_slice() {
             [only] if only.listed.is_empty() => None,
             [_] => self.pick_in(now, 0, want),
@@ -200,7 +227,7 @@ impl Cluster {
     }
 
     #[inline(never)]
-    fn pick_by_level(&mut self, now: Instant, want: Want) -> Option<EndpointId> {
+    fn pick_by_level(&mut self, now: Instant, want: Option<&Want>) -> Option<EndpointId> {
         let drawn = usize::from(self.priorities.pick(&mut self.rng));
         for level in core::iter::once(drawn).chain(0..self.levels.len()) {
             let takes_any = self.taking & (1 << level) != 0;
@@ -214,23 +241,28 @@ impl Cluster {
         None
     }
 
-    #[inline]
-    fn pick_in(&mut self, now: Instant, priority: usize, want: Want) -> Option<EndpointId> {
+    #[inline(always)]
+    fn pick_in(&mut self, now: Instant, priority: usize, want: Option<&Want>) -> Option<EndpointId> {
         if self.is_special(priority, want) {
-            return self.pick_specially(now, priority, want);
+            return self.pick_specially(now, priority, want.copied().unwrap_or_default());
         }
-        let level = &self.levels[priority];
-        let view = View { endpoints: &self.endpoints, level, key: want.key, slow_start: None, drawn: 0, now };
-        let at = self.balancers[priority].pick(&mut self.rng, &view)?;
-        Some(level.listed[at])
+        let listed = &self.levels[priority].listed;
+        let (one, other) = p2c::pair(&mut self.rng, listed.len())?;
+        let (one, other) = (listed[one], listed[other]);
+        let cost = |id| {
+            let endpoint = self.endpoints.get(id);
+            endpoint.map_or(u64::MAX, |endpoint| endpoint.ewma.cost(now, endpoint.in_flight))
+        };
+        Some(if cost(other) < cost(one) { other } else { one })
     }
 
-    /// Whether there is more to a pick than the balancer's answer.
-    fn is_special(&self, priority: usize, want: Want) -> bool {
-        self.levels[priority].ramping > 0
-            || want.avoid.is_some()
+    /// Whether there is more to a pick than the cheaper of two.
+    #[inline(always)]
+    fn is_special(&self, priority: usize, want: Option<&Want>) -> bool {
+        self.config.strategy != Strategy::P2cEwma
+            || self.levels[priority].ramping > 0
+            || want.is_some_and(|want| want.avoid.is_some())
             || self.explainer.is_some()
-            || self.config.strategy == Strategy::Prequal
     }
 
     /// Apart, so that the ordinary pick stays small.
@@ -238,8 +270,9 @@ impl Cluster {
     fn pick_specially(&mut self, now: Instant, priority: usize, want: Want) -> Option<EndpointId> {
         let strategy = self.config.strategy;
         let (level, balancer) = (&self.levels[priority], &mut self.balancers[priority]);
-        let drawn = if level.ramping > 0 { self.rng.next_u32() } else { 0 };
-        let slow_start = (strategy != Strategy::ConsistentHash).then_some(self.config.slow_start);
+        let ramps = level.ramping > 0;
+        let drawn = if ramps { self.rng.next_u32() } else { 0 };
+        let slow_start = (ramps && strategy != Strategy::ConsistentHash).then_some(self.config.slow_start);
         let view = View { endpoints: &self.endpoints, level, key: want.key, slow_start, drawn, now };
         let mut before = self.explainer.is_some().then(|| self.rng.clone());
         let probed = before.is_some()

@@ -46,12 +46,6 @@ impl View<'_> {
             || self.ramp(self.at(at)).is_none_or(|factor| u64::from(self.drawn) < factor)
     }
 
-    #[inline(never)]
-    fn cost_of_fresh(&self, at: usize) -> u64 {
-        let endpoint = self.at(at);
-        if self.takes_part(at) { endpoint.ewma.cost(self.now, self.load(endpoint)) } else { u64::MAX }
-    }
-
     /// The requests on an endpoint; on a fresh one as many as it would have at its full weight.
     #[inline]
     pub(super) fn load(&self, endpoint: &Endpoint) -> u32 {
@@ -73,11 +67,7 @@ impl Candidates for View<'_> {
     #[inline]
     fn cost(&self, at: usize) -> u64 {
         let endpoint = self.at(at);
-        if self.slow_start.is_none() {
-            endpoint.ewma.cost(self.now, endpoint.in_flight)
-        } else {
-            self.cost_of_fresh(at)
-        }
+        if self.takes_part(at) { endpoint.ewma.cost(self.now, self.load(endpoint)) } else { u64::MAX }
     }
 
     fn weight(&self, at: usize) -> u32 {

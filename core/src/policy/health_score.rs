@@ -76,7 +76,9 @@ impl HealthScore {
     #[inline]
     pub(crate) fn ended(&mut self, round_trip: u64, served: bool) {
         self.round_trip = moved(self.round_trip, round_trip);
-        self.errors = moved(self.errors, if served { 0 } else { ONE });
+        if !served || self.errors > 0 {
+            self.errors = moved(self.errors, if served { 0 } else { ONE });
+        }
         self.answered = true;
     }
 

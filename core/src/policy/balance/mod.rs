@@ -192,15 +192,6 @@ impl Balancer {
     /// The position of the next one; `None` if there is no candidate, or none of them has any weight.
     #[inline]
     pub fn pick(&mut self, rng: &mut Pcg, candidates: &impl Candidates) -> Option<usize> {
-        // The usual one costs little more than a call of the others.
-        match self.state {
-            State::P2cEwma => p2c::pick(rng, candidates.len(), |at| candidates.cost(at)),
-            _ => self.pick_otherwise(rng, candidates),
-        }
-    }
-
-    #[inline(never)]
-    fn pick_otherwise(&mut self, rng: &mut Pcg, candidates: &impl Candidates) -> Option<usize> {
         let len = candidates.len();
         match &mut self.state {
             State::RoundRobin(turns) => turns.pick(len),

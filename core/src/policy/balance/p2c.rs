@@ -22,7 +22,7 @@ pub fn pick(rng: &mut Pcg, len: usize, cost: impl Fn(usize) -> u64) -> Option<us
 
 /// Two different positions below `len`, every ordered pair with equal chance; the same one twice, and nothing drawn, if
 /// there is only one; `None` if there is none.
-#[inline]
+#[inline(always)]
 pub fn pair(rng: &mut Pcg, len: usize) -> Option<(usize, usize)> {
     match bounded(len) {
         0 => None,

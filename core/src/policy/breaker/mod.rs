@@ -293,6 +293,15 @@ impl Breaker {
             self.stats.stale += 1;
             return None;
         }
+        if let (Phase::Closed, Outcome::Success) = (&self.phase, outcome) {
+            self.served(now);
+            return None;
+        }
+        self.settle_otherwise(now, permit, outcome)
+    }
+
+    #[inline(never)]
+    fn settle_otherwise(&mut self, now: Instant, permit: Permit, outcome: Outcome) -> Option<Transition> {
         if let (Phase::HalfOpen(probation), Some(probe)) = (&mut self.phase, permit.probe) {
             probation.give_back(probe);
         }
@@ -384,18 +393,20 @@ impl Breaker {
     }
 
     #[inline]
-    fn succeeded(&mut self, now: Instant) -> Option<Transition> {
+    fn served(&mut self, now: Instant) {
         self.stats.succeeded += 1;
         self.stats.consecutive_failures = 0;
-        match &mut self.phase {
-            Phase::HalfOpen(probation) => {
-                probation.succeeded(self.config.success_threshold).then(|| self.close())
-            }
-            _ => {
-                self.window.at(now, drop).successes += 1;
-                None
-            }
+        self.window.at(now, drop).successes += 1;
+    }
+
+    fn succeeded(&mut self, now: Instant) -> Option<Transition> {
+        if let Phase::HalfOpen(probation) = &mut self.phase {
+            self.stats.succeeded += 1;
+            self.stats.consecutive_failures = 0;
+            return probation.succeeded(self.config.success_threshold).then(|| self.close());
         }
+        self.served(now);
+        None
     }
 
     fn failed(&mut self, now: Instant) -> Option<Transition> {
