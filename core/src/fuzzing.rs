@@ -10,10 +10,10 @@ use crate::error::ProtocolError;
 use crate::machine::{Action, Input, Machine};
 use crate::service::Uw;
 use crate::service::server::{self, Request, Server};
-use crate::testing::laws;
+use crate::testing::laws::{self, Subject};
 use crate::testing::play::client_laws::{Surroundings, without_garbage};
 use crate::testing::play::rig::Toy;
-use crate::testing::play::{self, Op};
+use crate::testing::play::{self, Op, server_laws};
 use crate::time::Instant;
 use crate::wire::uw::{
     Limits, Mode, Step, decode_request, decode_response, encode_request, encode_response, read_error,
@@ -23,11 +23,13 @@ use crate::wire::uw::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
     ("breaker", breaker),
     ("client", client),
     ("client_laws", client_laws),
     ("cluster", cluster),
+    ("cluster_model", self::cluster_model),
+    ("server_laws", self::server_laws),
     ("uw_error", uw_error),
     ("uw_requests", uw_requests),
     ("uw_responses", uw_responses),
@@ -39,8 +41,8 @@ const LIMITS: Limits = Limits { content: 512 };
 /// The longest frame within [`LIMITS`], in bytes.
 const LONGEST: usize = 24 + 255 + 512;
 
-/// More operations find nothing that fewer do not, and an input should take milliseconds.
-const OPS: usize = 200;
+/// More operations find nothing that fewer do not, and an input should take less than a millisecond.
+const OPS: usize = 100;
 
 /// A breaker beside its model: 5 bytes that configure it, 1 that seeds its jitter, then operations.
 pub fn breaker(data: &[u8]) {
@@ -59,22 +61,40 @@ pub fn client(data: &[u8]) {
     }
 }
 
-/// A service client under one of the laws: 1 byte that picks it, 1 that configures the client, then operations.
+/// A service client under one of the laws: 1 byte that picks it and the wire, 1 that configures the client, then
+/// operations.
 pub fn client_laws(data: &[u8]) {
     let Some((&[law, seed], ops)) = data.split_first_chunk() else { return };
-    let ops: Vec<laws::Op> = operations(ops)
-        .into_iter()
-        .map(|(what, low, high)| (what, u16::from_le_bytes([low, high])))
-        .collect();
-    let seed = seed.into();
+    let ops = lawful(ops);
+    if law % 2 == 0 {
+        hold::<Surroundings<Uw>>(law / 2, seed.into(), &ops, &without_garbage(&ops));
+    } else {
+        hold::<Surroundings<Toy>>(law / 2, seed.into(), &ops, &without_garbage(&ops));
+    }
+}
+
+/// A service server under one of the laws: 1 byte that picks it and the configuration, 1 more that does, then operations.
+pub fn server_laws(data: &[u8]) {
+    let Some((&[law, seed], ops)) = data.split_first_chunk() else { return };
+    let ops = server_laws::with_connections(&lawful(ops));
+    if law % 2 == 0 {
+        // Which of its limits a small server reaches first depends on the cuts.
+        hold::<server_laws::Small>(law / 2 % 6 + 1, seed.into(), &ops, &[]);
+    } else {
+        hold::<server_laws::Large>(law / 2, seed.into(), &ops, &ops);
+    }
+}
+
+/// One of the laws; the one about cuts with operations of its own.
+fn hold<S: Subject>(law: u8, seed: u64, ops: &[laws::Op], cut: &[laws::Op]) {
     match law % 7 {
-        0 => laws::cutting::<Surroundings<Uw>>(seed, &without_garbage(&ops), &[law / 7 % 8]),
-        1 => laws::cutting::<Surroundings<Toy>>(seed, &without_garbage(&ops), &[law / 7 % 8]),
-        2 => laws::early_and_repeated_ticks::<Surroundings<Uw>>(seed, &ops),
-        3 => laws::tick_at_deadline_makes_progress::<Surroundings<Uw>>(seed, &ops),
-        4 => laws::undrained_action_is_due::<Surroundings<Uw>>(seed, &ops),
-        5 => laws::clock_going_back::<Surroundings<Uw>>(seed, &ops),
-        _ => laws::recycled_slots_ignore_late_completions::<Surroundings<Uw>>(seed, &ops),
+        0 => laws::cutting::<S>(seed, cut, &[law / 7 % 8]),
+        1 => laws::early_and_repeated_ticks::<S>(seed, ops),
+        2 => laws::tick_at_deadline_makes_progress::<S>(seed, ops),
+        3 => laws::undrained_action_is_due::<S>(seed, ops),
+        4 => laws::clock_going_back::<S>(seed, ops),
+        5 => laws::same_seed_same_trace::<S>(seed, ops),
+        _ => laws::recycled_slots_ignore_late_completions::<S>(seed, ops),
     }
     .expect("the law");
 }
@@ -83,6 +103,18 @@ pub fn client_laws(data: &[u8]) {
 pub fn cluster(data: &[u8]) {
     let Some((&shape, ops)) = data.split_first_chunk() else { return };
     play::cluster::play(u32::from_le_bytes(shape), &operations(ops));
+}
+
+/// A cluster beside its model: 4 bytes that configure it, then operations.
+pub fn cluster_model(data: &[u8]) {
+    let Some((&shape, ops)) = data.split_first_chunk() else { return };
+    play::cluster_model::agrees(u32::from_le_bytes(shape), &operations(ops));
+}
+
+/// Three bytes each.
+fn lawful(bytes: &[u8]) -> Vec<laws::Op> {
+    let number = |(what, low, high)| (what, u16::from_le_bytes([low, high]));
+    operations(bytes).into_iter().map(number).collect()
 }
 
 /// Three bytes each.
