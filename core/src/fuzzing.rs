@@ -2,11 +2,12 @@
 //! that ordinary builds check them, and the seeds in `fuzz/seeds` are replayed as a test.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::error::ProtocolError;
+use crate::error::{Misuse, ProtocolError};
 use crate::machine::{Action, Input, Machine};
 use crate::service::Uw;
 use crate::service::server::{self, Request, Server};
@@ -16,21 +17,25 @@ use crate::testing::play::rig::Toy;
 use crate::testing::play::{self, Op, server_laws};
 use crate::time::Instant;
 use crate::wire::uw::{
-    Limits, Mode, Step, decode_request, decode_response, encode_request, encode_response, read_error,
+    Limits, Mode, Step, asks_for_load, decode_request, decode_response, encode_request, encode_response,
+    read_error, read_load, write_error, write_load,
 };
+use crate::wire::{Load, WireId};
 
 /// A target by its name.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 12] = [
     ("breaker", breaker),
     ("client", client),
     ("client_laws", client_laws),
     ("cluster", cluster),
     ("cluster_model", self::cluster_model),
+    ("server", server),
     ("server_laws", self::server_laws),
     ("uw_error", uw_error),
+    ("uw_load", uw_load),
     ("uw_requests", uw_requests),
     ("uw_responses", uw_responses),
     ("uw_server", uw_server),
@@ -71,6 +76,12 @@ pub fn client_laws(data: &[u8]) {
     } else {
         hold::<Surroundings<Toy>>(law / 2, seed.into(), &ops, &without_garbage(&ops));
     }
+}
+
+/// A service server, its application, its network and its peers: 2 bytes that configure it, then operations.
+pub fn server(data: &[u8]) {
+    let Some((&shape, ops)) = data.split_first_chunk() else { return };
+    play::server::play(u16::from_le_bytes(shape), &operations(ops));
 }
 
 /// A service server under one of the laws: 1 byte that picks it and the configuration, 1 more that does, then operations.
@@ -122,8 +133,11 @@ fn operations(bytes: &[u8]) -> Vec<Op> {
     bytes.as_chunks().0.iter().take(OPS).map(|&[what, whom, much]| (what, whom, much)).collect()
 }
 
-/// A stream of requests; the first byte says into what pieces it is cut.
+/// A stream of requests, and a request whose method or content it might be; the first byte says into what pieces it is cut.
 pub fn uw_requests(data: &[u8]) {
+    let (id, method) = (WireId::new(0, 0, 0), core::str::from_utf8(data).unwrap_or_default());
+    let within = method.len() <= 255 && data.len() <= LIMITS.content as usize;
+    is_written_or_left(within, |out| encode_request(out, id, method, data, &LIMITS));
     check_stream(data, |bytes, mode| {
         decode_request(bytes, &LIMITS, mode).map(|step| match step {
             Step::Need(needed) => Step::Need(needed),
@@ -139,8 +153,10 @@ pub fn uw_requests(data: &[u8]) {
     });
 }
 
-/// A stream of responses; the first byte says into what pieces it is cut.
+/// A stream of responses, and a response whose content it might be; the first byte says into what pieces it is cut.
 pub fn uw_responses(data: &[u8]) {
+    let (id, within) = (WireId::new(0, 0, 0), data.len() <= LIMITS.content as usize);
+    is_written_or_left(within, |out| encode_response(out, id, data, &LIMITS));
     check_stream(data, |bytes, mode| {
         decode_response(bytes, &LIMITS, mode).map(|step| match step {
             Step::Need(needed) => Step::Need(needed),
@@ -155,18 +171,50 @@ pub fn uw_responses(data: &[u8]) {
     });
 }
 
-/// Content of a response. Whatever is read as an error is JSON with `error` as its only key.
+/// What is above a limit leaves no trace.
+fn is_written_or_left(within: bool, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), Misuse>) {
+    let mut out = Vec::new();
+    assert_eq!(encode(&mut out).is_ok(), within);
+    assert_eq!(out.is_empty(), !within);
+}
+
+/// Content of a response. Whatever is read as an error is JSON with `error` as its only key. And as text: any code and
+/// message are read as they were written.
 pub fn uw_error(content: &[u8]) {
+    if let Ok(text) = core::str::from_utf8(content) {
+        let (code, message) = text.split_once('|').unwrap_or((text, ""));
+        let mut written = Vec::new();
+        write_error(&mut written, code, message);
+        let read = read_error(&written).expect("what is written is read");
+        assert_eq!((unquoted(read.code), unquoted(read.message)), (Value::from(code), Value::from(message)));
+    }
     let Some(error) = read_error(content) else { return };
     serde_json::from_slice::<IgnoredAny>(content).expect("an error is JSON");
     // Half a surrogate pair, escaped, is JSON by the grammar of RFC 8259, but no text that could be compared.
     let Ok(value) = serde_json::from_slice::<Value>(content) else { return };
     let (keys, inner) = (value.as_object().expect("an object"), &value["error"]);
     assert_eq!(keys.len(), 1, "error is its only key");
-    let unquoted =
-        |text: &str| serde_json::from_str::<Value>(&alloc::format!("\"{text}\"")).expect("a JSON string");
     assert_eq!(inner["code"], unquoted(error.code));
     assert_eq!(*inner.get("message").unwrap_or(&Value::from("")), unquoted(error.message));
+}
+
+fn unquoted(text: &str) -> Value {
+    serde_json::from_str(&alloc::format!("\"{text}\"")).expect("a JSON string")
+}
+
+/// Content of a ping or of its answer: a time, the requests in flight and a latency, in 20 bytes, are read as they were
+/// written; and any other content is asked whether it asks, and what it tells.
+pub fn uw_load(content: &[u8]) {
+    let _ = (asks_for_load(content), read_load(content));
+    let Some((&time, rest)) = content.split_first_chunk() else { return };
+    let Some((&in_flight, rest)) = rest.split_first_chunk() else { return };
+    let Some((&micros, _)) = rest.split_first_chunk() else { return };
+    let latency = Duration::from_micros(u64::from_le_bytes(micros));
+    let load = Load { in_flight: u32::from_le_bytes(in_flight), latency };
+    let mut written = Vec::new();
+    write_load(&mut written, u64::from_le_bytes(time), load);
+    assert_eq!(read_load(&written), Some(load));
+    serde_json::from_slice::<IgnoredAny>(&written).expect("a load is JSON");
 }
 
 /// A stream of requests to a server that echoes; the first byte says into what pieces it is cut. However it is cut, the

@@ -8,6 +8,7 @@ pub mod client_laws;
 pub mod cluster;
 pub mod cluster_model;
 pub mod rig;
+pub mod server;
 pub mod server_laws;
 mod wires;
 
