@@ -75,7 +75,7 @@ impl Peer {
         self.read += n;
         self.last_traffic = now;
         let whole = self.ends.iter().take_while(|&&end| end <= self.read).count();
-        let last = self.ends.drain(..whole).last();
+        let last = self.ends.drain(..whole).next_back();
         self.partial = match last {
             Some(end) if end == self.read => None,
             Some(_) => Some(now),
