@@ -24,7 +24,7 @@ def first_test_line(path):
     return sys.maxsize
 
 
-def measure(report):
+def measure(report, folder):
     root = os.path.join(os.getcwd(), "core", "")
     ends = {}
     branches, regions = defaultdict(int), defaultdict(int)
@@ -37,7 +37,7 @@ def measure(report):
                 if not name.startswith(root) or (not is_branch and span[7] != CODE_REGION):
                     continue
                 name = name[len(root):]
-                if not name.startswith("src/") or name.startswith(LEFT_OUT) or name.endswith(TEST_FILE):
+                if not name.startswith(folder) or name.startswith(LEFT_OUT) or name.endswith(TEST_FILE):
                     continue
                 end = ends.setdefault(name, first_test_line(os.path.join(root, name)))
                 if place[0] >= end:
@@ -70,7 +70,7 @@ def share(reached, total):
 def main():
     report = json.load(open(sys.argv[1], encoding="utf-8"))["data"][0]
     minimum = float(sys.argv[2])
-    branches, regions, ends = measure(report)
+    branches, regions, ends = measure(report, sys.argv[3])
     lines = lines_of(report, ends)
 
     files = defaultdict(lambda: [0, 0])

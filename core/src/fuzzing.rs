@@ -2,33 +2,40 @@
 //! that ordinary builds check them, and the seeds in `fuzz/seeds` are replayed as a test.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::error::ProtocolError;
+use crate::error::{Misuse, ProtocolError};
 use crate::machine::{Action, Input, Machine};
 use crate::service::Uw;
 use crate::service::server::{self, Request, Server};
-use crate::testing::laws;
+use crate::testing::laws::{self, Subject};
 use crate::testing::play::client_laws::{Surroundings, without_garbage};
 use crate::testing::play::rig::Toy;
-use crate::testing::play::{self, Op};
+use crate::testing::play::{self, Op, server_laws};
 use crate::time::Instant;
 use crate::wire::uw::{
-    Limits, Mode, Step, decode_request, decode_response, encode_request, encode_response, read_error,
+    Limits, Mode, Step, asks_for_load, decode_request, decode_response, encode_request, encode_response,
+    read_error, read_load, write_error, write_load,
 };
+use crate::wire::{Load, WireId};
 
 /// A target by its name.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 12] = [
     ("breaker", breaker),
     ("client", client),
     ("client_laws", client_laws),
     ("cluster", cluster),
+    ("cluster_model", self::cluster_model),
+    ("server", server),
+    ("server_laws", self::server_laws),
     ("uw_error", uw_error),
+    ("uw_load", uw_load),
     ("uw_requests", uw_requests),
     ("uw_responses", uw_responses),
     ("uw_server", uw_server),
@@ -39,8 +46,8 @@ const LIMITS: Limits = Limits { content: 512 };
 /// The longest frame within [`LIMITS`], in bytes.
 const LONGEST: usize = 24 + 255 + 512;
 
-/// More operations find nothing that fewer do not, and an input should take milliseconds.
-const OPS: usize = 200;
+/// More operations find nothing that fewer do not, and an input should take less than a millisecond.
+const OPS: usize = 100;
 
 /// A breaker beside its model: 5 bytes that configure it, 1 that seeds its jitter, then operations.
 pub fn breaker(data: &[u8]) {
@@ -59,22 +66,46 @@ pub fn client(data: &[u8]) {
     }
 }
 
-/// A service client under one of the laws: 1 byte that picks it, 1 that configures the client, then operations.
+/// A service client under one of the laws: 1 byte that picks it and the wire, 1 that configures the client, then
+/// operations.
 pub fn client_laws(data: &[u8]) {
     let Some((&[law, seed], ops)) = data.split_first_chunk() else { return };
-    let ops: Vec<laws::Op> = operations(ops)
-        .into_iter()
-        .map(|(what, low, high)| (what, u16::from_le_bytes([low, high])))
-        .collect();
-    let seed = seed.into();
+    let ops = lawful(ops);
+    if law % 2 == 0 {
+        hold::<Surroundings<Uw>>(law / 2, seed.into(), &ops, &without_garbage(&ops));
+    } else {
+        hold::<Surroundings<Toy>>(law / 2, seed.into(), &ops, &without_garbage(&ops));
+    }
+}
+
+/// A service server, its application, its network and its peers: 2 bytes that configure it, then operations.
+pub fn server(data: &[u8]) {
+    let Some((&shape, ops)) = data.split_first_chunk() else { return };
+    play::server::play(u16::from_le_bytes(shape), &operations(ops));
+}
+
+/// A service server under one of the laws: 1 byte that picks it and the configuration, 1 more that does, then operations.
+pub fn server_laws(data: &[u8]) {
+    let Some((&[law, seed], ops)) = data.split_first_chunk() else { return };
+    let ops = server_laws::with_connections(&lawful(ops));
+    if law % 2 == 0 {
+        // Which of its limits a small server reaches first depends on the cuts.
+        hold::<server_laws::Small>(law / 2 % 6 + 1, seed.into(), &ops, &[]);
+    } else {
+        hold::<server_laws::Large>(law / 2, seed.into(), &ops, &ops);
+    }
+}
+
+/// One of the laws; the one about cuts with operations of its own.
+fn hold<S: Subject>(law: u8, seed: u64, ops: &[laws::Op], cut: &[laws::Op]) {
     match law % 7 {
-        0 => laws::cutting::<Surroundings<Uw>>(seed, &without_garbage(&ops), &[law / 7 % 8]),
-        1 => laws::cutting::<Surroundings<Toy>>(seed, &without_garbage(&ops), &[law / 7 % 8]),
-        2 => laws::early_and_repeated_ticks::<Surroundings<Uw>>(seed, &ops),
-        3 => laws::tick_at_deadline_makes_progress::<Surroundings<Uw>>(seed, &ops),
-        4 => laws::undrained_action_is_due::<Surroundings<Uw>>(seed, &ops),
-        5 => laws::clock_going_back::<Surroundings<Uw>>(seed, &ops),
-        _ => laws::recycled_slots_ignore_late_completions::<Surroundings<Uw>>(seed, &ops),
+        0 => laws::cutting::<S>(seed, cut, &[law / 7 % 8]),
+        1 => laws::early_and_repeated_ticks::<S>(seed, ops),
+        2 => laws::tick_at_deadline_makes_progress::<S>(seed, ops),
+        3 => laws::undrained_action_is_due::<S>(seed, ops),
+        4 => laws::clock_going_back::<S>(seed, ops),
+        5 => laws::same_seed_same_trace::<S>(seed, ops),
+        _ => laws::recycled_slots_ignore_late_completions::<S>(seed, ops),
     }
     .expect("the law");
 }
@@ -85,13 +116,28 @@ pub fn cluster(data: &[u8]) {
     play::cluster::play(u32::from_le_bytes(shape), &operations(ops));
 }
 
+/// A cluster beside its model: 4 bytes that configure it, then operations.
+pub fn cluster_model(data: &[u8]) {
+    let Some((&shape, ops)) = data.split_first_chunk() else { return };
+    play::cluster_model::agrees(u32::from_le_bytes(shape), &operations(ops));
+}
+
+/// Three bytes each.
+fn lawful(bytes: &[u8]) -> Vec<laws::Op> {
+    let number = |(what, low, high)| (what, u16::from_le_bytes([low, high]));
+    operations(bytes).into_iter().map(number).collect()
+}
+
 /// Three bytes each.
 fn operations(bytes: &[u8]) -> Vec<Op> {
     bytes.as_chunks().0.iter().take(OPS).map(|&[what, whom, much]| (what, whom, much)).collect()
 }
 
-/// A stream of requests; the first byte says into what pieces it is cut.
+/// A stream of requests, and a request whose method or content it might be; the first byte says into what pieces it is cut.
 pub fn uw_requests(data: &[u8]) {
+    let (id, method) = (WireId::new(0, 0, 0), core::str::from_utf8(data).unwrap_or_default());
+    let within = method.len() <= 255 && data.len() <= LIMITS.content as usize;
+    is_written_or_left(within, |out| encode_request(out, id, method, data, &LIMITS));
     check_stream(data, |bytes, mode| {
         decode_request(bytes, &LIMITS, mode).map(|step| match step {
             Step::Need(needed) => Step::Need(needed),
@@ -107,8 +153,10 @@ pub fn uw_requests(data: &[u8]) {
     });
 }
 
-/// A stream of responses; the first byte says into what pieces it is cut.
+/// A stream of responses, and a response whose content it might be; the first byte says into what pieces it is cut.
 pub fn uw_responses(data: &[u8]) {
+    let (id, within) = (WireId::new(0, 0, 0), data.len() <= LIMITS.content as usize);
+    is_written_or_left(within, |out| encode_response(out, id, data, &LIMITS));
     check_stream(data, |bytes, mode| {
         decode_response(bytes, &LIMITS, mode).map(|step| match step {
             Step::Need(needed) => Step::Need(needed),
@@ -123,18 +171,50 @@ pub fn uw_responses(data: &[u8]) {
     });
 }
 
-/// Content of a response. Whatever is read as an error is JSON with `error` as its only key.
+/// What is above a limit leaves no trace.
+fn is_written_or_left(within: bool, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), Misuse>) {
+    let mut out = Vec::new();
+    assert_eq!(encode(&mut out).is_ok(), within);
+    assert_eq!(out.is_empty(), !within);
+}
+
+/// Content of a response. Whatever is read as an error is JSON with `error` as its only key. And as text: any code and
+/// message are read as they were written.
 pub fn uw_error(content: &[u8]) {
+    if let Ok(text) = core::str::from_utf8(content) {
+        let (code, message) = text.split_once('|').unwrap_or((text, ""));
+        let mut written = Vec::new();
+        write_error(&mut written, code, message);
+        let read = read_error(&written).expect("what is written is read");
+        assert_eq!((unquoted(read.code), unquoted(read.message)), (Value::from(code), Value::from(message)));
+    }
     let Some(error) = read_error(content) else { return };
     serde_json::from_slice::<IgnoredAny>(content).expect("an error is JSON");
     // Half a surrogate pair, escaped, is JSON by the grammar of RFC 8259, but no text that could be compared.
     let Ok(value) = serde_json::from_slice::<Value>(content) else { return };
     let (keys, inner) = (value.as_object().expect("an object"), &value["error"]);
     assert_eq!(keys.len(), 1, "error is its only key");
-    let unquoted =
-        |text: &str| serde_json::from_str::<Value>(&alloc::format!("\"{text}\"")).expect("a JSON string");
     assert_eq!(inner["code"], unquoted(error.code));
     assert_eq!(*inner.get("message").unwrap_or(&Value::from("")), unquoted(error.message));
+}
+
+fn unquoted(text: &str) -> Value {
+    serde_json::from_str(&alloc::format!("\"{text}\"")).expect("a JSON string")
+}
+
+/// Content of a ping or of its answer: a time, the requests in flight and a latency, in 20 bytes, are read as they were
+/// written; and any other content is asked whether it asks, and what it tells.
+pub fn uw_load(content: &[u8]) {
+    let _ = (asks_for_load(content), read_load(content));
+    let Some((&time, rest)) = content.split_first_chunk() else { return };
+    let Some((&in_flight, rest)) = rest.split_first_chunk() else { return };
+    let Some((&micros, _)) = rest.split_first_chunk() else { return };
+    let latency = Duration::from_micros(u64::from_le_bytes(micros));
+    let load = Load { in_flight: u32::from_le_bytes(in_flight), latency };
+    let mut written = Vec::new();
+    write_load(&mut written, u64::from_le_bytes(time), load);
+    assert_eq!(read_load(&written), Some(load));
+    serde_json::from_slice::<IgnoredAny>(&written).expect("a load is JSON");
 }
 
 /// A stream of requests to a server that echoes; the first byte says into what pieces it is cut. However it is cut, the

@@ -128,6 +128,19 @@ fn a_dial_that_fails_costs_the_old_connection_nothing() {
 }
 
 #[test]
+fn who_waits_while_the_only_connection_retires_gets_the_next_one_at_once() {
+    let mut config = Config { in_flight: limit(1), max_connections: limit(1), min_connections: 0, ..calm() };
+    config.dial_stagger = Duration::ZERO;
+    let mut fleet = Fleet::new(config, 1);
+    fleet.wait(1, Want::default());
+    fleet.wait(2, Want::default());
+    let first = fleet.place_of(1).expect("a place");
+    // The request on it may take for ever.
+    assert!(fleet.retire(first.conn));
+    assert_ne!(fleet.place_of(2).expect("a place on another").conn, first.conn);
+}
+
+#[test]
 fn requests_on_a_connection_that_retires_finish_there_and_new_ones_go_elsewhere() {
     let mut fleet = Fleet::new(aging(), 1);
     let id = fleet.endpoints[0];

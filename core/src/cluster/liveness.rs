@@ -123,6 +123,15 @@ impl Cluster {
     /// Sends no more requests to a connection, and closes it when its last one has ended; another is dialled in its place
     /// as it is needed. `false` if there is no such connection, or it is not standing.
     pub fn retire(&mut self, now: Instant, conn: ConnId) -> bool {
+        let stands = self.let_retire(now, conn);
+        if stands && self.has_conn(conn) {
+            // Those who wait need not do so until its last request has ended.
+            self.dial_for_room(now, self.waiters.len());
+        }
+        stands
+    }
+
+    fn let_retire(&mut self, now: Instant, conn: ConnId) -> bool {
         let Some(state) = self.conns.get_mut(conn).filter(|state| state.is_open()) else { return false };
         let before = core::mem::replace(&mut state.age, Age::Retiring);
         state.expires = None;
@@ -154,7 +163,7 @@ impl Cluster {
         let is_aged = |conn: &ConnId| self.conns.get(*conn).is_some_and(|conn| conn.age == Age::Aged);
         let aged: Vec<ConnId> = endpoint.conns.iter().copied().filter(is_aged).collect();
         for conn in aged {
-            self.retire(now, conn);
+            self.let_retire(now, conn);
         }
     }
 
@@ -215,11 +224,12 @@ impl Cluster {
             && self.taking & (1 << endpoint.priority) != 0
     }
 
-    /// Dials one more connection to an endpoint whose connections are all busy.
+    /// Dials one more connection to an endpoint whose connections are all busy; while draining, no load comes that would
+    /// need it.
     pub(super) fn grow(&mut self, now: Instant, id: EndpointId) {
         let Some(endpoint) = self.endpoints.get(id) else { return };
         // First what costs little: this is asked for most requests.
-        if !self.may_dial(endpoint) || endpoint.dial_at > now {
+        if self.draining || !self.may_dial(endpoint) || endpoint.dial_at > now {
             return;
         }
         let in_flight = |conn: &ConnId| self.conns.get(*conn).map(|conn| conn.in_flight);

@@ -134,10 +134,12 @@ impl Cluster {
         if endpoint.listed.is_none() {
             self.review_listing(id);
         }
-        if !self.waiters.is_empty() {
+        let waited = !self.waiters.is_empty();
+        if waited {
             self.hand_off(now);
         }
-        if idle && self.draining {
+        // The last who waited may have kept this one busy, and others from closing.
+        if self.draining && (idle || waited) {
             self.close_drained(now);
         }
     }

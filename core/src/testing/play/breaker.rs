@@ -46,7 +46,7 @@ struct Call {
     is_back: bool,
 }
 
-struct Model {
+pub(super) struct Model {
     config: Config,
     state: State,
     era: usize,
@@ -58,10 +58,29 @@ struct Model {
 }
 
 impl Model {
-    fn now_is(&mut self, now: Instant) {
-        if self.state == State::Open && now >= self.until {
+    pub(super) fn new(config: Config, now: Instant) -> Model {
+        Model {
+            config,
+            state: State::Closed,
+            era: 0,
+            until: now,
+            reopened: 0,
+            calls: Vec::new(),
+            results: Vec::new(),
+        }
+    }
+
+    /// Whether it becomes half-open.
+    pub(super) fn now_is(&mut self, now: Instant) -> bool {
+        let over = self.state == State::Open && now >= self.until;
+        if over {
             self.enter(State::HalfOpen);
         }
+        over
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.state
     }
 
     fn enter(&mut self, to: State) -> Option<Transition> {
@@ -71,7 +90,7 @@ impl Model {
         Some(Transition { from, to })
     }
 
-    fn admits(&self, now: Instant) -> bool {
+    pub(super) fn admits(&self, now: Instant) -> bool {
         match self.state {
             State::Closed => true,
             State::Open => false,
@@ -82,7 +101,14 @@ impl Model {
         }
     }
 
-    fn settle(&mut self, now: Instant, index: usize, outcome: Outcome) -> Option<Transition> {
+    /// A call begins that is admitted; its number.
+    pub(super) fn call(&mut self, now: Instant) -> usize {
+        let lease_end = now + self.config.lease;
+        self.calls.push(Call { era: self.era, lease_end, is_back: false });
+        self.calls.len() - 1
+    }
+
+    pub(super) fn settle(&mut self, now: Instant, index: usize, outcome: Outcome) -> Option<Transition> {
         let call = &mut self.calls[index];
         call.is_back = true;
         if call.era != self.era || outcome == Outcome::Ignored {
@@ -122,8 +148,10 @@ impl Model {
         }
     }
 
-    /// What jitter leaves open: how long it stays open the n-th time.
-    fn open_time_is_lawful(&self, open: Duration) -> bool {
+    /// It has opened now, until then: whether that is what jitter leaves open for the n-th time.
+    pub(super) fn opens_until(&mut self, now: Instant, until: Instant) -> bool {
+        self.until = until;
+        let open = until.since(now);
         let multiplier = self.config.multiplier.as_per_mille() / 1_000;
         let grown = self.config.recovery * multiplier.saturating_pow(self.reopened.min(20));
         let longest = grown.min(self.config.recovery_cap);
@@ -135,15 +163,7 @@ impl Model {
 fn run(config: Config, seed: u64, steps: impl Iterator<Item = Step>) -> Result<(), String> {
     let mut now = Instant::from_millis(77_000);
     let mut breaker = Breaker::new(config, Pcg::new(seed, 1));
-    let mut model = Model {
-        config,
-        state: State::Closed,
-        era: 0,
-        until: now,
-        reopened: 0,
-        calls: Vec::new(),
-        results: Vec::new(),
-    };
+    let mut model = Model::new(config, now);
     let mut permits: Vec<(Permit, usize)> = Vec::new();
     for (number, step) in steps.enumerate() {
         match step {
@@ -162,9 +182,7 @@ fn run(config: Config, seed: u64, steps: impl Iterator<Item = Step>) -> Result<(
                         if !expected || permit.is_probe() != (model.state == State::HalfOpen) {
                             return fail("admitted");
                         }
-                        permits.push((permit, model.calls.len()));
-                        let lease_end = now + config.lease;
-                        model.calls.push(Call { era: model.era, lease_end, is_back: false });
+                        permits.push((permit, model.call(now)));
                     }
                     Err(Open { retry_at }) => {
                         if expected || retry_at <= now {
@@ -203,8 +221,8 @@ fn run(config: Config, seed: u64, steps: impl Iterator<Item = Step>) -> Result<(
             }
         }
         if changed.is_some_and(|change| change.to == State::Open) {
-            model.until = breaker.deadline().expect("an open breaker has a deadline");
-            if !model.open_time_is_lawful(model.until.since(now)) {
+            let until = breaker.deadline().expect("an open breaker has a deadline");
+            if !model.opens_until(now, until) {
                 return fail("an open time out of its bounds");
             }
         }

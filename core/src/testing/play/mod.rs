@@ -6,7 +6,10 @@ pub mod breaker;
 pub mod client;
 pub mod client_laws;
 pub mod cluster;
+pub mod cluster_model;
 pub mod rig;
+pub mod server;
+pub mod server_laws;
 mod wires;
 
 use core::num::NonZeroU32;

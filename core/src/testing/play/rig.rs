@@ -183,7 +183,11 @@ impl<W: Wire> Rig<W> {
 
     /// The connections that stand, as the network sees it.
     pub fn open(&self) -> Vec<ConnId> {
-        self.peers.iter().filter(|(_, peer)| peer.open).map(|(&conn, _)| conn).collect()
+        self.open_with(|_| true)
+    }
+
+    fn open_with(&self, wanted: impl Fn(&Peer) -> bool) -> Vec<ConnId> {
+        self.peers.iter().filter(|(_, peer)| peer.open && wanted(peer)).map(|(&conn, _)| conn).collect()
     }
 
     /// The last connection that was dialled.
@@ -334,7 +338,7 @@ impl<W: Wire> Rig<W> {
 
     fn write(&mut self) -> bool {
         let mut busy = false;
-        for conn in self.open() {
+        for conn in self.open_with(|peer| peer.flush) {
             while self.peers[&conn].flush {
                 let mut bufs = [&[][..]; 2];
                 let n = self.client.send_bufs(conn, &mut bufs);
@@ -361,13 +365,11 @@ impl<W: Wire> Rig<W> {
 
     fn deliver(&mut self) -> bool {
         let mut busy = false;
-        for conn in self.open() {
+        for conn in self.open_with(|peer| peer.reads && !peer.outbox.is_empty()) {
             let peer = self.peers.get_mut(&conn).expect("an open connection");
-            if peer.reads && !peer.outbox.is_empty() {
-                let n = self.client.feed(self.now, conn, &peer.outbox);
-                peer.outbox.drain(..n);
-                busy |= n > 0;
-            }
+            let n = self.client.feed(self.now, conn, &peer.outbox);
+            peer.outbox.drain(..n);
+            busy |= n > 0;
         }
         busy
     }
