@@ -147,7 +147,7 @@ impl Edge {
     }
 
     pub(crate) fn active_requests(&self) -> u64 {
-        self.front.routes.metrics.snapshot().active_requests
+        self.front.routes.metrics.active_requests()
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener) {
@@ -211,12 +211,13 @@ impl Edge {
         stream: S,
         peer: SocketAddr,
     ) -> ConnEnd {
-        let activity = Activity::new(self.idle_timeout, self.write_timeout);
-        let service = service_fn(|request| Arc::clone(&self.front).serve(request, Arc::clone(&activity)));
+        let metrics = Arc::clone(&self.front.routes.metrics);
+        let activity = Activity::new(self.idle_timeout, self.write_timeout, metrics);
+        let service = service_fn(|request| Arc::clone(&self.front).serve(request, &activity));
         let begun = Begun::default();
         let http = http(&self.server, begun.clone());
         let connection = http.serve_connection(TokioIo::new(Metered::new(stream)), service);
-        let mut requests = Requests::new(connection, begun);
+        let mut requests = Requests::new(connection, begun, &activity);
         let mut look = pin!(sleep_until(Instant::now()));
         let mut idle = false;
         let mut stopping = false;

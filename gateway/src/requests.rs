@@ -13,6 +13,8 @@ use std::task::{Context, Poll, Waker};
 use hyper::rt::Executor;
 use plimsoll_core::drive::ReadyList;
 
+use crate::activity::Activity;
+
 type Request = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The connection's place on the list of what can go on; requests have those behind it.
@@ -38,7 +40,8 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Begun {
 }
 
 /// A connection and its requests. Ready when the connection has ended; requests that it left behind end with this.
-pub(crate) struct Requests<C> {
+pub(crate) struct Requests<'a, C> {
+    activity: &'a Activity,
     connection: Pin<Box<C>>,
     connection_is_due: bool,
     waker: Waker,
@@ -56,11 +59,12 @@ struct Running {
     waker: Waker,
 }
 
-impl<C> Requests<C> {
+impl<'a, C> Requests<'a, C> {
     /// Of a connection that puts them into `begun`.
-    pub(crate) fn new(connection: C, begun: Begun) -> Requests<C> {
+    pub(crate) fn new(connection: C, begun: Begun, activity: &'a Activity) -> Requests<'a, C> {
         let mut list = ReadyList::new();
         Requests {
+            activity,
             connection: Box::pin(connection),
             connection_is_due: true,
             waker: list.waker(CONNECTION),
@@ -125,11 +129,12 @@ impl<C> Requests<C> {
     }
 }
 
-impl<C: Future> Future for Requests<C> {
+impl<C: Future> Future for Requests<'_, C> {
     type Output = C::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let this = self.get_mut();
+        this.activity.turn();
         for _ in 0..ROUNDS {
             this.resume();
             if mem::take(&mut this.connection_is_due) {
