@@ -1,11 +1,11 @@
 //! What one connection is busy with, so that it can be closed when it is idle or stuck.
 
-use std::collections::BTreeMap;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::metrics::Metrics;
 
@@ -13,14 +13,27 @@ use crate::metrics::Metrics;
 pub(crate) struct Activity {
     idle_timeout: Duration,
     write_timeout: Duration,
+    metrics: Arc<Metrics>,
+    /// Random, for the numbers of requests.
+    name: [u8; 16],
     state: Mutex<State>,
 }
 
 struct State {
+    /// When the connection's turn began.
+    now: Instant,
     last_end: Instant,
-    next: u64,
+    begun: u32,
     /// Every open exchange; from when its answer last made progress, once it has one.
-    open: BTreeMap<u64, Option<Instant>>,
+    places: Vec<Place>,
+    free: Vec<u32>,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Free,
+    Asked,
+    Sending(Instant),
 }
 
 /// What should happen to a connection.
@@ -35,29 +48,49 @@ pub(crate) enum Verdict {
 }
 
 impl Activity {
-    pub(crate) fn new(idle_timeout: Duration, write_timeout: Duration) -> Arc<Activity> {
-        let state = State { last_end: Instant::now(), next: 0, open: BTreeMap::new() };
-        Arc::new(Activity { idle_timeout, write_timeout, state: Mutex::new(state) })
+    pub(crate) fn new(
+        idle_timeout: Duration,
+        write_timeout: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Activity> {
+        let now = Instant::now();
+        let state = State { now, last_end: now, begun: 0, places: Vec::new(), free: Vec::new() };
+        let name = Uuid::new_v4().into_bytes();
+        Arc::new(Activity { idle_timeout, write_timeout, metrics, name, state: Mutex::new(state) })
+    }
+
+    /// The connection has its turn: to all that it does until the next one, this is the time.
+    pub(crate) fn turn(&self) {
+        self.state().now = Instant::now();
     }
 
     /// A request has begun. It lasts until what is returned is dropped.
-    pub(crate) fn begin(self: &Arc<Self>, metrics: Arc<Metrics>) -> Exchange {
+    pub(crate) fn begin(self: &Arc<Self>) -> Exchange {
         let mut state = self.state();
-        let id = state.next;
-        state.next += 1;
-        state.open.insert(id, None);
+        let number = state.begun;
+        state.begun = number.wrapping_add(1);
+        let place = state.free.pop().unwrap_or_else(|| {
+            state.places.push(Place::Free);
+            state.places.len() as u32 - 1
+        });
+        state.places[place as usize] = Place::Asked;
+        let began = state.now;
         drop(state);
-        metrics.request_began();
-        Exchange { activity: Arc::clone(self), metrics, id, answered: false, permit: None }
+        let others = self.metrics.request_began();
+        Exchange { activity: Arc::clone(self), place, number, began, others, active: true, answered: false }
     }
 
     pub(crate) fn verdict(&self, now: Instant) -> Verdict {
         let state = self.state();
         let idle_at = state.last_end + self.idle_timeout;
-        if state.open.is_empty() && idle_at <= now {
+        if state.free.len() == state.places.len() && idle_at <= now {
             return Verdict::Idle;
         }
-        let stuck_at = state.open.values().flatten().min().map(|&since| since + self.write_timeout);
+        let since = state.places.iter().filter_map(|place| match place {
+            Place::Sending(since) => Some(*since),
+            Place::Free | Place::Asked => None,
+        });
+        let stuck_at = since.min().map(|since| since + self.write_timeout);
         if stuck_at.is_some_and(|at| at <= now) {
             return Verdict::Stuck;
         }
@@ -74,16 +107,37 @@ impl Activity {
 /// One request from its headers to the last byte of its answer.
 pub(crate) struct Exchange {
     activity: Arc<Activity>,
-    metrics: Arc<Metrics>,
-    id: u64,
+    place: u32,
+    number: u32,
+    began: Instant,
+    others: u64,
+    active: bool,
     answered: bool,
-    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Exchange {
-    /// Holds a place among all requests for as long as the exchange lasts.
-    pub(crate) fn occupy(&mut self, permit: OwnedSemaphorePermit) {
-        self.permit = Some(permit);
+    /// When its headers were read.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// How many requests were active when it began.
+    pub(crate) fn others(&self) -> u64 {
+        self.others
+    }
+
+    /// It is refused, and so is no longer one of the active requests.
+    pub(crate) fn give_way(&mut self) {
+        if mem::take(&mut self.active) {
+            self.activity.metrics.request_gave_way();
+        }
+    }
+
+    /// A number that no other request has: one for the connection, at random, and in it one after the other.
+    pub(crate) fn number(&self) -> Uuid {
+        let mut bytes = self.activity.name;
+        bytes[12..].copy_from_slice(&self.number.to_be_bytes());
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
     }
 
     pub(crate) fn answered(&mut self) {
@@ -92,51 +146,67 @@ impl Exchange {
 
     /// The answer has begun, or the client has taken a piece of it.
     pub(crate) fn sending(&self) {
-        self.activity.state().open.insert(self.id, Some(Instant::now()));
+        let mut state = self.activity.state();
+        state.places[self.place as usize] = Place::Sending(state.now);
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
         let mut state = self.activity.state();
-        state.open.remove(&self.id);
-        state.last_end = Instant::now();
+        state.places[self.place as usize] = Place::Free;
+        state.free.push(self.place);
+        state.last_end = state.now;
         drop(state);
-        self.metrics.request_ended(self.answered);
+        self.activity.metrics.request_ended(self.active, self.answered);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     const IDLE: Duration = Duration::from_secs(60);
     const WRITE: Duration = Duration::from_secs(10);
 
+    async fn advance(activity: &Activity, time: Duration) {
+        tokio::time::advance(time).await;
+        activity.turn();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_idle_only_while_nothing_is_open_on_it() {
-        let activity = Activity::new(IDLE, WRITE);
-        let exchange = activity.begin(Arc::default());
-        tokio::time::advance(IDLE * 2).await;
+        let activity = Activity::new(IDLE, WRITE, Arc::default());
+        let exchange = activity.begin();
+        advance(&activity, IDLE * 2).await;
         assert!(matches!(activity.verdict(Instant::now()), Verdict::LookAgain(_)));
         drop(exchange);
         assert_eq!(activity.verdict(Instant::now()), Verdict::LookAgain(Instant::now() + WRITE));
-        tokio::time::advance(IDLE).await;
+        advance(&activity, IDLE).await;
         assert_eq!(activity.verdict(Instant::now()), Verdict::Idle);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_stuck_when_one_answer_makes_no_progress_whatever_the_others_do() {
-        let activity = Activity::new(IDLE, WRITE);
-        let (slow, fast) = (activity.begin(Arc::default()), activity.begin(Arc::default()));
+        let activity = Activity::new(IDLE, WRITE, Arc::default());
+        let (slow, fast) = (activity.begin(), activity.begin());
         slow.sending();
-        tokio::time::advance(WRITE / 2).await;
+        advance(&activity, WRITE / 2).await;
         fast.sending();
         slow.sending();
-        tokio::time::advance(WRITE - Duration::from_millis(1)).await;
+        advance(&activity, WRITE - Duration::from_millis(1)).await;
         fast.sending();
         assert!(matches!(activity.verdict(Instant::now()), Verdict::LookAgain(_)));
-        tokio::time::advance(Duration::from_millis(1)).await;
+        advance(&activity, Duration::from_millis(1)).await;
         assert_eq!(activity.verdict(Instant::now()), Verdict::Stuck);
+    }
+
+    #[tokio::test]
+    async fn every_request_has_a_number_of_its_own() {
+        let connections = [(); 2].map(|()| Activity::new(IDLE, WRITE, Arc::default()));
+        let exchanges = connections.iter().flat_map(|activity| [activity.begin(), activity.begin()]);
+        let numbers: HashSet<_> = exchanges.map(|exchange| exchange.number()).collect();
+        assert_eq!(numbers.len(), 4);
     }
 }

@@ -2,6 +2,7 @@
 //! that stops reading is noticed.
 
 use std::convert::Infallible;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -101,7 +102,7 @@ impl Limits {
     /// Takes and forgets what a client still sends after its answer. Cutting it off would be allowed, but there are
     /// clients (curl among them) that then report a broken stream in place of the answer.
     pub(crate) fn linger(&self, mut body: Incoming) {
-        if body.is_end_stream() {
+        if body.size_hint().exact() == Some(0) || body.is_end_stream() {
             return;
         }
         let (patience, mut left) = (Instant::now() + self.read_timeout, LINGER);
@@ -148,9 +149,11 @@ impl Body for ReplyBody {
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }
+        if self.rest.len() <= PIECE {
+            return Poll::Ready(Some(Ok(Frame::data(mem::take(&mut self.rest)))));
+        }
         self.exchange.sending();
-        let piece = self.rest.len().min(PIECE);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(PIECE)))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use socket2::SockRef;
@@ -26,6 +26,7 @@ use crate::config::{Config, Server};
 use crate::flood::Metered;
 use crate::front::Front;
 use crate::metrics::ConnEnd;
+use crate::requests::{Begun, Requests};
 
 /// What a client may have in flight towards us before we read it: per stream and per connection. Half of the
 /// latter is also what `h2` lets the overhead of tiny DATA frames amount to: about 2,000 of them at once.
@@ -110,7 +111,7 @@ async fn listen_on_loopback(port: u16) -> Result<Vec<TcpListener>, ListenError> 
 pub(crate) struct Edge {
     front: Arc<Front>,
     tls: Option<TlsAcceptor>,
-    http: auto::Builder<TokioExecutor>,
+    server: Server,
     places: Arc<Semaphore>,
     handshake_timeout: Duration,
     idle_timeout: Duration,
@@ -124,7 +125,7 @@ impl Edge {
         Arc::new(Edge {
             front: Arc::new(front),
             tls: tls.map(TlsAcceptor::from),
-            http: http(&config.server),
+            server: config.server.clone(),
             places: Arc::new(Semaphore::new(config.server.max_connections as usize)),
             handshake_timeout: config.tls.handshake_timeout.get(),
             idle_timeout: config.server.idle_timeout.get(),
@@ -146,7 +147,7 @@ impl Edge {
     }
 
     pub(crate) fn active_requests(&self) -> u64 {
-        self.front.routes.metrics.snapshot().active_requests
+        self.front.routes.metrics.active_requests()
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener) {
@@ -210,15 +211,19 @@ impl Edge {
         stream: S,
         peer: SocketAddr,
     ) -> ConnEnd {
-        let activity = Activity::new(self.idle_timeout, self.write_timeout);
-        let service = service_fn(|request| Arc::clone(&self.front).serve(request, Arc::clone(&activity)));
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(Metered::new(stream)), service));
+        let metrics = Arc::clone(&self.front.routes.metrics);
+        let activity = Activity::new(self.idle_timeout, self.write_timeout, metrics);
+        let service = service_fn(|request| Arc::clone(&self.front).serve(request, &activity));
+        let begun = Begun::default();
+        let http = http(&self.server, begun.clone());
+        let connection = http.serve_connection(TokioIo::new(Metered::new(stream)), service);
+        let mut requests = Requests::new(connection, begun, &activity);
         let mut look = pin!(sleep_until(Instant::now()));
         let mut idle = false;
         let mut stopping = false;
         loop {
             tokio::select! {
-                result = connection.as_mut() => return match result {
+                result = &mut requests => return match result {
                     Ok(()) if idle => ConnEnd::Idle,
                     Ok(()) => ConnEnd::Closed,
                     Err(error) if has_left(error.as_ref()) => ConnEnd::Closed,
@@ -230,7 +235,7 @@ impl Edge {
                 },
                 () = self.stop.cancelled(), if !stopping => {
                     stopping = true;
-                    connection.as_mut().graceful_shutdown();
+                    requests.connection().graceful_shutdown();
                 }
                 () = look.as_mut() => match activity.verdict(Instant::now()) {
                     Verdict::LookAgain(at) => look.as_mut().reset(at),
@@ -239,7 +244,7 @@ impl Edge {
                     Verdict::Idle if idle => return ConnEnd::Idle,
                     Verdict::Idle => {
                         idle = true;
-                        connection.as_mut().graceful_shutdown();
+                        requests.connection().graceful_shutdown();
                         look.as_mut().reset(Instant::now() + GOAWAY_PATIENCE);
                     }
                 },
@@ -248,8 +253,8 @@ impl Edge {
     }
 }
 
-fn http(server: &Server) -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
+fn http(server: &Server, begun: Begun) -> auto::Builder<Begun> {
+    let mut http = auto::Builder::new(begun);
     // HTTP/1.1 is understood just enough to be refused with a reason.
     http.http1().timer(TokioTimer::new()).header_read_timeout(server.read_timeout.get()).keep_alive(false);
     http.http2()

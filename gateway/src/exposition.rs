@@ -352,8 +352,9 @@ mod tests {
 
     fn all() -> All {
         let metrics = crate::metrics::Metrics::default();
-        metrics.answered(Route::Health, StatusCode::OK, Duration::from_millis(3));
-        metrics.answered(Route::Health, StatusCode::OK, Duration::from_secs(60));
+        let now = tokio::time::Instant::now();
+        metrics.answered(Route::Health, StatusCode::OK, Duration::from_millis(3), now);
+        metrics.answered(Route::Health, StatusCode::OK, Duration::from_secs(60), now);
         All {
             edge: metrics.snapshot(),
             project: plimsoll_tokio::Snapshot::default(),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::activity::Activity;
+use crate::activity::{Activity, Exchange};
 use crate::body::ReplyBody;
 use crate::config::Server;
 use crate::reply::{Problem, Reply};
@@ -23,7 +23,7 @@ const MAX_REQUEST_ID: usize = 128;
 /// What every request passes on its way to the routes.
 pub(crate) struct Front {
     pub(crate) routes: Routes,
-    places: Arc<Semaphore>,
+    max_requests: u64,
     request_timeout: Duration,
 }
 
@@ -31,34 +31,35 @@ impl Front {
     pub(crate) fn new(server: &Server, routes: Routes) -> Front {
         Front {
             routes,
-            places: Arc::new(Semaphore::new(server.max_concurrent_requests as usize)),
+            max_requests: server.max_concurrent_requests.into(),
             request_timeout: server.request_timeout.get(),
         }
     }
 
-    pub(crate) async fn serve(
+    pub(crate) fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
-        activity: Arc<Activity>,
-    ) -> Result<Response<ReplyBody>, Infallible> {
-        let start = Instant::now();
-        let mut exchange = activity.begin(Arc::clone(&self.routes.metrics));
-        let (head, mut body) = request.into_parts();
-        let request_id = request_id(&head.headers);
-        let route = routes::route(head.uri.path());
+        activity: &Arc<Activity>,
+    ) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> + use<> {
+        let exchange = activity.begin();
+        let (head, body) = request.into_parts();
+        async move { Ok(self.exchange(head, body, exchange).await) }
+    }
 
+    async fn exchange(&self, head: Parts, mut body: Incoming, mut exchange: Exchange) -> Response<ReplyBody> {
+        let route = routes::route(head.uri.path());
         let result = if head.version != Version::HTTP_2 {
             Err(version_refused(head.version))
-        } else if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            exchange.occupy(place);
-            self.routes.answer(route, &head, &mut body, start + self.request_timeout).await
+        } else if exchange.others() < self.max_requests {
+            self.routes.answer(route, &head, &mut body, exchange.began() + self.request_timeout).await
         } else {
+            exchange.give_way();
             let message = "the gateway answers as many requests as it may; try again later";
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "OVERLOADED", message).worth_retrying())
         };
-
         self.routes.limits.linger(body);
 
+        let request_id = request_id(&head.headers, &exchange);
         let id = request_id.to_str().unwrap_or_default();
         let mut reply = result.unwrap_or_else(|problem| {
             if problem.status.is_server_error() && head.version == Version::HTTP_2 {
@@ -70,9 +71,10 @@ impl Front {
             reply.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         reply.headers.insert(REQUEST_ID, request_id);
-        self.routes.metrics.answered(route, reply.status, start.elapsed());
+        let now = Instant::now();
+        self.routes.metrics.answered(route, reply.status, now.duration_since(exchange.began()), now);
         exchange.answered();
-        Ok(response(&head.method, reply, |body| ReplyBody::new(body, exchange)))
+        response(&head.method, reply, |body| ReplyBody::new(body, exchange))
     }
 }
 
@@ -91,9 +93,10 @@ fn response(
     response
 }
 
-/// The client's own number if it is fit to be logged and handed on, else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
-    headers
+/// The client's own number if it is fit to be logged and handed on, else a new one. It is marked as sensitive, which
+/// keeps it out of the compression table of HTTP/2: nobody needs it twice there, and it would push out what is.
+fn request_id(headers: &HeaderMap, exchange: &Exchange) -> HeaderValue {
+    let mut id = headers
         .get(REQUEST_ID)
         .filter(|id| {
             (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -101,9 +104,11 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         .cloned()
         .unwrap_or_else(|| {
             let mut buffer = Uuid::encode_buffer();
-            HeaderValue::from_str(Uuid::new_v4().hyphenated().encode_lower(&mut buffer))
+            HeaderValue::from_str(exchange.number().hyphenated().encode_lower(&mut buffer))
                 .unwrap_or(HeaderValue::from_static("none"))
-        })
+        });
+    id.set_sensitive(true);
+    id
 }
 
 fn version_refused(version: Version) -> Problem {

@@ -16,6 +16,7 @@ mod health;
 mod metrics;
 mod projects;
 mod reply;
+mod requests;
 mod routes;
 mod run;
 mod serve;

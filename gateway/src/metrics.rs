@@ -1,11 +1,13 @@
 //! What the edge counts: under one lock that is held for a few instructions, read as one snapshot.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::StatusCode;
 use plimsoll_core::metrics::{Histogram, Rate};
 use plimsoll_core::time::Instant as Moment;
+use tokio::time::Instant;
 
 /// The routes by their pattern, so that ids in paths do not become labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,36 +130,52 @@ impl Snapshot {
 /// The counters of one gateway.
 pub(crate) struct Metrics {
     start: Instant,
+    /// Apart from the others, for it changes twice with every request.
+    active_requests: AtomicU64,
     counters: Mutex<Snapshot>,
 }
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        Metrics { start: Instant::now(), counters: Mutex::default() }
+        Metrics { start: Instant::now(), active_requests: AtomicU64::new(0), counters: Mutex::default() }
     }
 }
 
 impl Metrics {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.counters().clone();
-        snapshot.uptime = self.start.elapsed();
-        snapshot.per_second = snapshot.rate.per_second(self.moment());
+        let now = Instant::now();
+        snapshot.active_requests = self.active_requests();
+        snapshot.uptime = now.duration_since(self.start);
+        snapshot.per_second = snapshot.rate.per_second(self.moment(now));
         snapshot
     }
 
-    pub(crate) fn request_began(&self) {
-        self.counters().active_requests += 1;
+    pub(crate) fn active_requests(&self) -> u64 {
+        self.active_requests.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn request_ended(&self, answered: bool) {
-        let mut counters = self.counters();
-        counters.active_requests -= 1;
-        counters.cancelled += u64::from(!answered);
+    /// How many were active before it.
+    pub(crate) fn request_began(&self) -> u64 {
+        self.active_requests.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn answered(&self, route: Route, status: StatusCode, latency: Duration) {
+    pub(crate) fn request_gave_way(&self) {
+        self.active_requests.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn request_ended(&self, active: bool, answered: bool) {
+        if active {
+            self.active_requests.fetch_sub(1, Ordering::Relaxed);
+        }
+        if !answered {
+            self.counters().cancelled += 1;
+        }
+    }
+
+    pub(crate) fn answered(&self, route: Route, status: StatusCode, latency: Duration, now: Instant) {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
-        let now = self.moment();
+        let now = self.moment(now);
         let mut counters = self.counters();
         counters.answers[route as usize][class] += 1;
         counters.latency.record(latency);
@@ -178,8 +196,8 @@ impl Metrics {
         self.counters().ended[ConnEnd::Refused as usize] += 1;
     }
 
-    fn moment(&self) -> Moment {
-        Moment::from_nanos(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    fn moment(&self, now: Instant) -> Moment {
+        Moment::from_nanos(u64::try_from(now.duration_since(self.start).as_nanos()).unwrap_or(u64::MAX))
     }
 
     fn counters(&self) -> MutexGuard<'_, Snapshot> {
@@ -202,11 +220,12 @@ mod tests {
         let metrics = Metrics::default();
         for answered in [true, true, false] {
             metrics.request_began();
-            metrics.request_ended(answered);
+            metrics.request_ended(true, answered);
         }
         metrics.request_began();
-        metrics.answered(Route::Health, StatusCode::OK, Duration::from_millis(1));
-        metrics.answered(Route::Unknown, StatusCode::NOT_FOUND, Duration::from_millis(3));
+        let now = Instant::now();
+        metrics.answered(Route::Health, StatusCode::OK, Duration::from_millis(1), now);
+        metrics.answered(Route::Unknown, StatusCode::NOT_FOUND, Duration::from_millis(3), now);
         let snapshot = metrics.snapshot();
         assert_eq!((snapshot.processed(), snapshot.class(1), snapshot.class(3)), (2, 1, 1));
         assert_eq!((snapshot.cancelled, snapshot.active_requests), (1, 1));

@@ -26,6 +26,9 @@ use crate::{exposition, health};
 /// An id in a path, after its escapes are resolved, has at most so many bytes.
 const MAX_ID: usize = 128;
 
+/// Room for a request to a service and for its answer, which comes in the same vector; it grows if they are larger.
+const CONTENT: usize = 256;
+
 /// All that a route may need.
 pub(crate) struct Routes {
     pub(crate) backend: Backend,
@@ -48,7 +51,8 @@ impl Routes {
         }
     }
 
-    /// Answers one request; `deadline` is when its client shall have an answer of whatever kind.
+    /// Answers one request. What is large and asked for seldom waits in a box of its own, because every request is
+    /// moved with the room for all of them. `deadline` is when its client shall have an answer of whatever kind.
     pub(crate) async fn answer(
         &self,
         route: Route,
@@ -64,11 +68,13 @@ impl Routes {
             (Route::Project, _) => Err(not_allowed(head, "PUT")),
             (Route::Health, &Method::GET | &Method::HEAD) => Ok(health::reply(self).await),
             (Route::Metrics, &Method::GET | &Method::HEAD) => {
-                Ok(exposition::reply(self, &head.headers).await)
+                Ok(Box::pin(exposition::reply(self, &head.headers)).await)
             }
             (Route::Services, &Method::GET | &Method::HEAD) => Ok(self.services.list(self).await),
             (Route::ServicesHealth, &Method::GET | &Method::HEAD) => Ok(self.services.health(self).await),
-            (Route::ServicesStats, &Method::GET | &Method::HEAD) => Ok(self.services.stats(self).await),
+            (Route::ServicesStats, &Method::GET | &Method::HEAD) => {
+                Ok(Box::pin(self.services.stats(self)).await)
+            }
             (Route::ServicesExplain, &Method::GET | &Method::HEAD) => Ok(self.services.explain(self).await),
             (
                 Route::Health
@@ -155,12 +161,13 @@ impl Routes {
         idempotent: bool,
         deadline: Instant,
     ) -> Result<Bytes, Problem> {
-        let params = serde_json::to_vec(params).map_err(|error| {
+        let mut bytes = Vec::with_capacity(CONTENT);
+        serde_json::to_writer(&mut bytes, params).map_err(|error| {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", error.to_string())
         })?;
         let timeout = self.project_timeout.min(deadline.saturating_duration_since(Instant::now()));
         let content =
-            self.backend.call(Call { method, params, idempotent, timeout }).await.map_err(problem)?;
+            self.backend.call(Call { method, params: bytes, idempotent, timeout }).await.map_err(problem)?;
         match serde_json::from_slice::<&RawValue>(&content) {
             Ok(_) => Ok(content),
             Err(_) => Err(problem(BackendError::NotJson)),
