@@ -84,11 +84,26 @@ pub fn write_success(
     reply: &Reply<'_>,
     data: Option<Value<'_>>,
 ) -> Result<(), Misuse> {
+    write_result(out, format, limits, reply, |body| match data {
+        Some(data) => body.copy(data),
+        None => body.null(),
+    })
+}
+
+/// Appends the answer to a call that was done, whose result `data` appends.
+///
+/// # Errors
+/// A body above the limit; `out` is then as it was.
+pub fn write_result(
+    out: &mut Vec<u8>,
+    format: Format,
+    limits: &Limits,
+    reply: &Reply<'_>,
+    data: impl FnOnce(&mut Writer<'_>),
+) -> Result<(), Misuse> {
     write_frame(out, format, limits, |body| {
-        begin_response(body, reply, "success", data.is_some());
-        if let Some(data) = data {
-            body.key("data").copy(data);
-        }
+        begin_response(body, reply, "success");
+        data(body.key("data"));
         end_response(body, reply);
         Ok(())
     })
@@ -108,7 +123,7 @@ pub fn write_failure(
     message: &str,
 ) -> Result<(), Misuse> {
     write_frame(out, format, limits, |body| {
-        begin_response(body, reply, "error", true);
+        begin_response(body, reply, "error");
         body.key("error");
         write_reason(body, code, message);
         end_response(body, reply);
@@ -185,8 +200,8 @@ fn write_own(out: &mut Vec<u8>, format: Format, write: impl FnOnce(&mut Writer<'
     });
 }
 
-fn begin_response(body: &mut Writer<'_>, reply: &Reply<'_>, status: &str, result: bool) {
-    body.object(5 + u32::from(result) + u32::from(reply.context.is_some()));
+fn begin_response(body: &mut Writer<'_>, reply: &Reply<'_>, status: &str) {
+    body.object(6 + u32::from(reply.context.is_some()));
     body.key("type").text("RESPONSE");
     body.key("id").lent_text(reply.id);
     body.key("from").lent_text(reply.from);

@@ -70,7 +70,7 @@ pub use convert::{ConvertError, convert};
 pub use envelope::{Context, Envelope, Kind, Status};
 pub use message::{
     Call, Register, Reply, write_call, write_error, write_failure, write_heartbeat, write_register,
-    write_register_ack, write_success,
+    write_register_ack, write_result, write_success,
 };
 pub use value::{Elements, Members, Text, Value};
 pub use write::{Writer, write_frame};

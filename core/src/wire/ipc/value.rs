@@ -43,6 +43,16 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Text that was found to be one whole value before.
+    pub(crate) const fn checked_json(text: &'a str) -> Self {
+        Value(Checked::Json(text))
+    }
+
+    /// Bytes that were found to be one whole value before.
+    pub(crate) const fn checked_message_pack(bytes: &'a [u8]) -> Self {
+        Value(Checked::MessagePack(bytes))
+    }
+
     /// Its format.
     pub fn format(self) -> Format {
         match self.0 {

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Format, HEADER, Limits, Text, Value, convert};
+use super::{ConvertError, Format, HEADER, Limits, Text, Value, convert};
 use crate::error::Misuse;
 use crate::wire::{json, msgpack};
 
@@ -104,6 +104,15 @@ impl<'a> Writer<'a> {
             }
         };
         self.value(append, append);
+    }
+
+    /// A value that stands elsewhere, in at most `limit` bytes.
+    ///
+    /// # Errors
+    /// If this format cannot say it.
+    pub fn convert(&mut self, value: Value<'_>, limit: usize) -> Result<(), ConvertError> {
+        self.value(|_| {}, |_| {});
+        convert(value, self.format, self.out, limit)
     }
 
     #[inline]
