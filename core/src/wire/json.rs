@@ -3,6 +3,7 @@
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::MAX_DEPTH;
 use crate::error::Malformed;
@@ -61,45 +62,49 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A string, without its quotes; escapes are checked, and not resolved.
+    /// A string, without its quotes; escapes are checked, and not resolved. Whether there are any.
     #[inline]
-    pub(crate) fn string(&mut self) -> Result<&'a str, Malformed> {
+    pub(crate) fn string(&mut self) -> Result<(&'a str, bool), Malformed> {
         self.expect(b'"')?;
         let (bytes, start) = (self.text.as_bytes(), self.at);
+        let mut escapes = false;
         loop {
-            while let Some(stride) = bytes.get(self.at..self.at + STRIDE)
-                && !stride.iter().fold(false, |found, &byte| found | is_special(byte))
-            {
-                self.at += STRIDE;
-            }
-            let ahead = &bytes[self.at..bytes.len().min(self.at + STRIDE)];
-            let Some(plain) = ahead.iter().position(|&byte| is_special(byte)) else {
-                return Err(Malformed::Truncated);
-            };
-            self.at += plain;
-            match bytes[self.at] {
-                b'"' => break,
-                b'\\' => match escape_len(&bytes[self.at..]) {
-                    Some(len) => self.at += len,
+            self.at = plain_end(bytes, self.at);
+            match bytes.get(self.at) {
+                Some(b'"') => break,
+                Some(b'\\') => match escape_len(&bytes[self.at..]) {
+                    Some(len) => {
+                        self.at += len;
+                        escapes = true;
+                    }
                     None if bytes.len() - self.at < 6 => return Err(Malformed::Truncated),
                     None => return Err(self.wrong()),
                 },
-                _ => return Err(self.wrong()),
+                Some(_) => return Err(self.wrong()),
+                None => return Err(Malformed::Truncated),
             }
         }
         let string = &self.text[start..self.at];
         self.at += 1;
-        Ok(string)
+        Ok((string, escapes))
     }
 
     /// Steps over a value that may hold `depth` containers within each other: what stands there.
+    #[inline]
     pub(crate) fn value(&mut self, depth: u32) -> Result<&'a str, Malformed> {
+        let span = self.span(depth)?;
+        Ok(&self.text[span])
+    }
+
+    /// Steps over a value as [`value`](Self::value) does: where it stands.
+    #[inline]
+    pub(crate) fn span(&mut self, depth: u32) -> Result<Range<usize>, Malformed> {
         self.peek()?;
         let start = self.at;
         if !self.begin_value()? {
             self.container(depth)?;
         }
-        Ok(&self.text[start..self.at])
+        Ok(start..self.at)
     }
 
     /// Steps over a value that is no container; `false` if it is one, whose bracket is next.
@@ -153,7 +158,7 @@ impl<'a> Scanner<'a> {
 
     /// A key and its colon.
     #[inline]
-    pub(crate) fn key(&mut self) -> Result<&'a str, Malformed> {
+    pub(crate) fn key(&mut self) -> Result<(&'a str, bool), Malformed> {
         let key = self.string()?;
         self.expect(b':')?;
         Ok(key)
@@ -201,6 +206,38 @@ impl<'a> Scanner<'a> {
     fn wrong(&self) -> Malformed {
         Malformed::Syntax { at: self.at }
     }
+}
+
+/// Where the plain part of a string ends: at its first special byte, or at the end of the bytes.
+#[inline]
+fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+    // Most strings are short: eight bytes at a time in one register, a few times.
+    for _ in 0..4 {
+        let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) else { break };
+        match special_bytes(u64::from_le_bytes(*eight)) {
+            0 => at += 8,
+            found => return at + (found.trailing_zeros() / 8) as usize,
+        }
+    }
+    while let Some(stride) = bytes.get(at..at + STRIDE)
+        && !stride.iter().fold(false, |found, &byte| found | is_special(byte))
+    {
+        at += STRIDE;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|&byte| is_special(byte)).unwrap_or(rest.len())
+}
+
+/// The highest bit of the first byte that is special is set, and none below it; 0 if no byte is. (The search for a zero
+/// byte of "Bit Twiddling Hacks", S. E. Anderson; bits above the first that is found may be wrong.)
+#[inline]
+fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 0xff;
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word;
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let quote = zeros(word ^ (ONES * b'"' as u64));
+    let backslash = zeros(word ^ (ONES * b'\\' as u64));
+    (control | quote | backslash) & (ONES * 0x80)
 }
 
 /// Whether a string cannot just go on with this byte.
@@ -333,8 +370,14 @@ mod tests {
             let mut out = Vec::new();
             write_string(&mut out, &text);
             let json = core::str::from_utf8(&out).unwrap();
-            let raw = Scanner::new(json).string().unwrap();
-            unescape(raw) == text && serde_json::from_str::<String>(json).unwrap() == text
+            let (raw, escapes) = Scanner::new(json).string().unwrap();
+            unescape(raw) == text && escapes == raw.contains('\\') && serde_json::from_str::<String>(json).unwrap() == text
+        }
+
+        fn the_plain_part_of_a_string_ends_where_it_should(bytes: Vec<u8>, plain: u8) -> bool {
+            let bytes = [&[b'x'].repeat(usize::from(plain))[..], &bytes].concat();
+            let expected = bytes.iter().position(|&byte| is_special(byte)).unwrap_or(bytes.len());
+            plain_end(&bytes, 0) == expected
         }
 
         fn escapes_say_what_serde_json_reads(units: Vec<u16>) -> bool {

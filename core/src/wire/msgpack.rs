@@ -2,6 +2,7 @@
 //! never built into a tree.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::MAX_DEPTH;
 use crate::error::Malformed;
@@ -111,12 +112,20 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps over a value that may hold `depth` containers within each other: its bytes.
+    #[inline]
     pub(crate) fn value(&mut self, depth: u32) -> Result<&'a [u8], Malformed> {
+        let span = self.span(depth)?;
+        Ok(&self.bytes[span])
+    }
+
+    /// Steps over a value as [`value`](Self::value) does: where it stands.
+    #[inline]
+    pub(crate) fn span(&mut self, depth: u32) -> Result<Range<usize>, Malformed> {
         let start = self.at;
         if let Some(children) = self.head()?.children() {
             self.container(children, depth)?;
         }
-        Ok(&self.bytes[start..self.at])
+        Ok(start..self.at)
     }
 
     /// Steps over the rest of a container that has begun. What a header claims is only counted down.

@@ -10,7 +10,7 @@ use crate::id::{ConnId, Table, kind};
 use crate::machine::Action;
 use crate::sched::ReadyList;
 
-/// Emptied send chunks that are kept, at most 64 KiB each.
+/// Emptied send chunks that are kept, at most 128 KiB each.
 const KEPT_CHUNKS: usize = 256;
 
 #[derive(Clone, Debug)]

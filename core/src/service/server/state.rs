@@ -21,7 +21,7 @@ use crate::wire::uw::{
 };
 use crate::wire::{Load, WireId};
 
-/// Emptied send chunks that are kept, at most 64 KiB each.
+/// Emptied send chunks that are kept, at most 128 KiB each.
 const KEPT_CHUNKS: usize = 256;
 /// So many requests of one connection are lent before the next one has its turn.
 const BURST: u32 = 64;

@@ -112,7 +112,7 @@ fn pack(text: &str, out: &mut Vec<u8>, limit: Limit) -> Result<(), ConvertError>
             if !scanner.take(if first == b'{' { b'}' } else { b']' })? {
                 stack[depth - 1].items = 1;
                 if first == b'{' {
-                    pack_text(scanner.key()?, out);
+                    pack_text(scanner.key()?.0, out);
                 }
                 continue;
             }
@@ -126,7 +126,7 @@ fn pack(text: &str, out: &mut Vec<u8>, limit: Limit) -> Result<(), ConvertError>
             if scanner.take(b',')? {
                 open.items += 1;
                 if open.object {
-                    pack_text(scanner.key()?, out);
+                    pack_text(scanner.key()?.0, out);
                 }
                 break;
             }

@@ -73,8 +73,9 @@ const NAMES: [&str; 15] = [
 
 impl Field {
     #[inline]
-    fn of(name: &str) -> Option<Field> {
-        Some(match name {
+    fn of(name: Text<'_>) -> Option<Field> {
+        let name = name.get();
+        Some(match &*name {
             "type" => Field::Type,
             "id" => Field::Id,
             "from" => Field::From,
@@ -104,7 +105,14 @@ impl Field {
 pub struct Envelope<'a> {
     kind: Kind,
     whole: Value<'a>,
-    fields: [Option<Value<'a>>; NAMES.len()],
+    fields: [Span; NAMES.len()],
+}
+
+/// Where a field stands, in bytes from the start of the body; nowhere if it is empty. Half as large as a range.
+#[derive(Clone, Copy, Default)]
+struct Span {
+    start: u32,
+    end: u32,
 }
 
 impl<'a> Envelope<'a> {
@@ -120,16 +128,20 @@ impl<'a> Envelope<'a> {
             Format::Json => Checked::Json(core::str::from_utf8(body).map_err(|_| Malformed::NotUtf8)?),
             Format::MessagePack => Checked::MessagePack(body),
         };
-        let mut fields = [None; NAMES.len()];
+        if u32::try_from(body.len()).is_err() {
+            return Err(MessageError::TooLong);
+        }
+        let mut fields = [Span::default(); NAMES.len()];
         let mut twice = None;
         let mut cursor = Cursor::of_object(checked)?;
         while let Some(key) = cursor.next_key()? {
-            let value = cursor.value(MAX_DEPTH - 1)?;
-            if let Some(field) = Field::of(&key.get())
-                && fields[field as usize].replace(value).is_some()
-            {
+            let span = cursor.span(MAX_DEPTH - 1)?;
+            let Some(field) = Field::of(key) else { continue };
+            let place = &mut fields[field as usize];
+            if place.end > 0 {
                 twice = Some(field);
             }
+            *place = Span { start: span.start as u32, end: span.end as u32 };
         }
         cursor.finish()?;
         if let Some(field) = twice {
@@ -289,7 +301,8 @@ impl<'a> Envelope<'a> {
 
     #[inline]
     fn field(&self, field: Field) -> Option<Value<'a>> {
-        self.fields[field as usize]
+        let Span { start, end } = self.fields[field as usize];
+        if end == 0 { None } else { self.whole.part(start as usize..end as usize) }
     }
 
     #[inline]
@@ -303,8 +316,9 @@ impl<'a> Envelope<'a> {
 impl fmt::Display for Envelope<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;
-        let known = NAMES.iter().zip(&self.fields);
-        for (at, (name, value)) in known.filter_map(|(name, value)| Some((name, (*value)?))).enumerate() {
+        let part = |span: &Span| self.whole.part(span.start as usize..span.end as usize);
+        let known = NAMES.iter().zip(&self.fields).filter(|(_, span)| span.end > 0);
+        for (at, (name, value)) in known.filter_map(|(name, span)| Some((name, part(span)?))).enumerate() {
             let comma = if at == 0 { "" } else { ", " };
             write!(f, "{comma}{name}: {value}")?;
         }

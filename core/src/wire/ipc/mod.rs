@@ -186,6 +186,9 @@ pub enum MessageError {
     /// It is neither a JSON object nor a MessagePack map.
     #[error("a message is a JSON object or a MessagePack map; this begins with neither")]
     NotAMap,
+    /// It has 4 GiB or more, which no frame holds.
+    #[error("the message has 4 GiB or more")]
+    TooLong,
     /// A field is missing.
     #[error("the field \"{0}\" is missing")]
     Missing(&'static str),
@@ -204,13 +207,15 @@ impl MessageError {
     /// The word of the wire for it.
     pub const fn code(self) -> &'static str {
         match self {
-            MessageError::Malformed(_) | MessageError::NotAMap => code::DESERIALIZATION_FAILED,
+            MessageError::Malformed(_) | MessageError::NotAMap | MessageError::TooLong => {
+                code::DESERIALIZATION_FAILED
+            }
             _ => code::INVALID_MESSAGE,
         }
     }
 
     /// Whether nothing that the sender sends can be trusted any more.
     pub const fn is_fatal(self) -> bool {
-        matches!(self, MessageError::Malformed(_) | MessageError::NotAMap)
+        matches!(self, MessageError::Malformed(_) | MessageError::NotAMap | MessageError::TooLong)
     }
 }

@@ -3,6 +3,7 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use super::{Format, convert};
 use crate::error::Malformed;
@@ -51,6 +52,15 @@ impl<'a> Value<'a> {
     /// Bytes that were found to be one whole value before.
     pub(crate) const fn checked_message_pack(bytes: &'a [u8]) -> Self {
         Value(Checked::MessagePack(bytes))
+    }
+
+    /// A value that stands in this one.
+    #[inline]
+    pub(super) fn part(self, span: Range<usize>) -> Option<Value<'a>> {
+        Some(Value(match self.0 {
+            Checked::Json(text) => Checked::Json(text.get(span)?),
+            Checked::MessagePack(bytes) => Checked::MessagePack(bytes.get(span)?),
+        }))
     }
 
     /// Its format.
@@ -285,7 +295,10 @@ impl<'a> Cursor<'a> {
             return Ok(None);
         }
         match self {
-            Cursor::Json { text, .. } => Ok(Some(Text::escaped(text.key()?))),
+            Cursor::Json { text, .. } => {
+                let (raw, escapes) = text.key()?;
+                Ok(Some(Text { raw, escapes }))
+            }
             Cursor::MessagePack { bytes, .. } => {
                 let at = bytes.at();
                 match bytes.head()? {
@@ -303,6 +316,15 @@ impl<'a> Cursor<'a> {
             Cursor::Json { text, .. } => Checked::Json(text.value(depth)?),
             Cursor::MessagePack { bytes, .. } => Checked::MessagePack(bytes.value(depth)?),
         }))
+    }
+
+    /// Where the value that is next stands.
+    #[inline]
+    pub(super) fn span(&mut self, depth: u32) -> Result<Range<usize>, Malformed> {
+        match self {
+            Cursor::Json { text, .. } => text.span(depth),
+            Cursor::MessagePack { bytes, .. } => bytes.span(depth),
+        }
     }
 
     /// Nothing may be left.
