@@ -37,6 +37,27 @@ pub enum ProtocolError {
     Other(u16),
 }
 
+/// Bytes that are no JSON text, or no MessagePack value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Malformed {
+    /// The value does not end where its bytes end.
+    #[error("it ends in the middle of a value")]
+    Truncated,
+    /// What stands at this byte, counted from the start, cannot stand there.
+    #[error("the byte at {at} cannot stand there")]
+    Syntax {
+        /// Where, in bytes.
+        at: usize,
+    },
+    /// Text that is not UTF-8.
+    #[error("its text is not UTF-8")]
+    NotUtf8,
+    /// More objects and arrays within each other than are taken.
+    #[error("objects and arrays stand in each other more than {} deep", crate::wire::MAX_DEPTH)]
+    TooDeep,
+}
+
 /// Our own policy refused a request before it was taken. Nothing was sent, so trying later or elsewhere is
 /// always safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]

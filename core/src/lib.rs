@@ -93,6 +93,7 @@ pub mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod id;
+pub mod ipc;
 pub mod machine;
 pub mod map;
 pub mod metrics;

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 /// Below it, one contiguous copy is faster than vectored writes.
 const CHUNK: usize = 32 * 1024;
 /// A chunk of more than this goes back to the allocator instead of the pool: one large body must not be paid for
-/// until the process ends.
-const KEEP: usize = 2 * CHUNK;
+/// until the process ends. What grows by doubling may be twice as large as a full chunk and the body that closed it.
+const KEEP: usize = 4 * CHUNK;
 
 /// Emptied chunks, shared by all connections of a machine, so that an idle connection holds none.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct SendPool {
 }
 
 impl SendPool {
-    /// Keeps at most `limit` chunks of at most 64 KiB.
+    /// Keeps at most `limit` chunks of at most 128 KiB.
     pub fn new(limit: usize) -> Self {
         SendPool { chunks: Vec::new(), limit }
     }

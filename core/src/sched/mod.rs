@@ -1,4 +1,4 @@
-//! What a machine that owns many nodes schedules with: who is ready ([`ReadyList`]), who wants to be woken when
+//! What a machine that owns many nodes schedules with: who is ready ([`ReadyList`], [`Turns`]), who wants to be woken when
 //! ([`Timers`]), and which requests run out of time ([`Deadlines`]).
 //!
 //! All three are keyed by a small dense `u32` (the slot of an [`Id`](crate::id::Id)): tables as long as the
@@ -8,11 +8,15 @@
 mod deadlines;
 mod heap;
 mod ready;
+mod signals;
 mod timers;
+mod turns;
 
 pub use deadlines::Deadlines;
 pub use ready::ReadyList;
+pub(crate) use signals::Signals;
 pub use timers::Timers;
+pub use turns::Turns;
 
 /// One more than the highest key; the two numbers above it mark the ends of lists and what is in no list.
 pub const MAX_KEYS: u32 = u32::MAX - 1;

@@ -63,6 +63,18 @@ impl ReadyList {
         true
     }
 
+    /// Puts the key in, or takes it out.
+    ///
+    /// # Panics
+    /// If the key is not below [`MAX_KEYS`].
+    pub fn set(&mut self, key: u32, member: bool) {
+        if member {
+            self.push(key);
+        } else {
+            self.remove(key);
+        }
+    }
+
     /// Takes the key that has waited longest.
     pub fn pop(&mut self) -> Option<u32> {
         let key = self.peek()?;

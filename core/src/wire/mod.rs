@@ -5,7 +5,13 @@ use core::time::Duration;
 
 use uuid::Uuid;
 
+pub mod ipc;
+mod json;
+mod msgpack;
 pub mod uw;
+
+/// How many objects and arrays may stand within each other in what a peer sends; the same that `serde_json` allows.
+pub const MAX_DEPTH: u32 = 128;
 
 /// How busy a server says that it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use crate::buf::SendQueue;
 use crate::error::ProtocolError;
 use crate::id::RequestId;
 use crate::policy::watermark::{Band, Watermark};
+use crate::sched::Signals;
 use crate::time::Instant;
 use crate::wire::uw::RequestHead;
 
@@ -21,14 +22,6 @@ pub(super) enum Intake {
     Ended,
     /// They are thrown away, and the connection closes for this cause once everything is answered.
     Stopped(Cause),
-}
-
-/// Whether the runtime knows that there are bytes to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flush {
-    None,
-    Due,
-    Told,
 }
 
 /// What a connection wants next.
@@ -51,9 +44,7 @@ pub(super) struct Conn {
     pub(super) first: Option<RequestId>,
     /// Waits for the receive budget.
     pub(super) starved: bool,
-    pub(super) flush: Flush,
-    /// Whether the runtime was told to read.
-    pub(super) reads: bool,
+    pub(super) signals: Signals,
     /// Nothing of it is left, but the runtime has not been told.
     pub(super) closed: bool,
     /// When the first byte of the frame was seen that is not yet whole.
@@ -72,8 +63,7 @@ impl Conn {
             load: Watermark::new(half_open(config.in_flight.get()), config.unsent),
             first: None,
             starved: false,
-            flush: Flush::None,
-            reads: true,
+            signals: Signals::new(),
             closed: false,
             frame_began: None,
             paused: None,

@@ -6,7 +6,7 @@ use core::ops::Range;
 use core::time::Duration;
 
 use super::api::{Config, ReplyError, Status, Token};
-use super::conn::{Conn, Flush, half_open, three_quarters};
+use super::conn::{Conn, half_open, three_quarters};
 use super::in_flight::{Deferred, InFlight};
 use super::metrics::{Cause, Metrics};
 use crate::buf::SendPool;
@@ -14,14 +14,14 @@ use crate::error::Misuse;
 use crate::id::{ConnId, Table, kind};
 use crate::machine::Action;
 use crate::policy::watermark::{Band, Watermark};
-use crate::sched::{MAX_KEYS, ReadyList, Timers};
+use crate::sched::{MAX_KEYS, ReadyList, Timers, Turns};
 use crate::time::{Instant, nanos};
 use crate::wire::uw::{
     Limits, RequestHead, code, encode_response, write_error, write_load, write_ping_content,
 };
 use crate::wire::{Load, WireId};
 
-/// Emptied send chunks that are kept, at most 64 KiB each.
+/// Emptied send chunks that are kept, at most 128 KiB each.
 const KEPT_CHUNKS: usize = 256;
 /// So many requests of one connection are lent before the next one has its turn.
 const BURST: u32 = 64;
@@ -45,9 +45,7 @@ pub(super) struct State {
     scarce: Watermark,
     pool: SendPool,
     /// Connections that have a request to lend.
-    ready: ReadyList,
-    /// How many were lent of the connection whose turn it is.
-    burst: u32,
+    ready: Turns,
     /// Connections with an action for the runtime.
     actions: ReadyList,
     /// The wall clock in milliseconds since 1970, and when it said so.
@@ -71,8 +69,7 @@ impl State {
             total: Watermark::new(half_open(config.in_flight_total.get()), no_bytes),
             scarce: Watermark::new(three_quarters(config.in_flight_total.get()), no_bytes),
             pool: SendPool::new(KEPT_CHUNKS),
-            ready: ReadyList::new(),
-            burst: 0,
+            ready: Turns::new(BURST),
             actions: ReadyList::new(),
             wall: (0, Instant::ZERO),
             scratch: Vec::new(),
@@ -120,7 +117,7 @@ impl State {
 
     /// The next request, which is no longer the connection's next one.
     pub(super) fn take(&mut self) -> Option<(ConnId, RequestHead)> {
-        let slot = self.ready.peek().filter(|_| self.has_request())?;
+        let slot = self.ready.current().filter(|_| self.has_request())?;
         let conn = self.conns.id_at(slot)?;
         let head = self.conns.get_mut(conn)?.head.take()?;
         self.metrics.requests += 1;
@@ -133,17 +130,10 @@ impl State {
         let scarce = self.scarce.is_above();
         let lends = |conn: &Conn| !conn.closed && conn.lends(&self.config, scarce);
         // Mostly the next one waits behind it, and nothing has changed.
-        if self.ready.peek() != Some(conn.slot()) || !self.conns.get(conn).is_some_and(lends) {
+        if self.ready.current() != Some(conn.slot()) || !self.conns.get(conn).is_some_and(lends) {
             self.settle(conn);
         }
-        self.burst += 1;
-        if self.ready.peek() != Some(conn.slot()) {
-            self.burst = 0;
-        } else if self.burst >= BURST {
-            self.ready.remove(conn.slot());
-            self.ready.push(conn.slot());
-            self.burst = 0;
-        }
+        self.ready.took(conn.slot());
     }
 
     pub(super) fn answer(&mut self, to: Addressee, content: &[u8]) -> Result<(), Misuse> {
@@ -226,7 +216,7 @@ impl State {
         conn.load.remove(0, n as u64);
         conn.touch(now);
         if conn.send.is_empty() {
-            conn.flush = Flush::None;
+            conn.signals.emptied();
         }
         self.metrics.bytes_out += n as u64;
     }
@@ -242,7 +232,7 @@ impl State {
         conn.send.clear(&mut self.pool);
         self.metrics.count_closed(cause);
         self.timers.set(id.slot(), None);
-        self.ready.remove(id.slot());
+        self.ready.set(id.slot(), false);
         self.actions.push(id.slot());
         let freed = u64::from(abandoned);
         if self.total.remove(freed, 0).is_some() | self.scarce.remove(freed, 0).is_some() {
@@ -263,12 +253,9 @@ impl State {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| !conn.closed) else { return };
         conn.set_pressure(self.now, self.total.is_above());
         let slot = id.slot();
-        set(&mut self.ready, slot, conn.lends(&self.config, scarce));
+        self.ready.set(slot, conn.lends(&self.config, scarce));
         let interest = conn.interest(&self.config);
-        if interest.write && conn.flush == Flush::None {
-            conn.flush = Flush::Due;
-        }
-        set(&mut self.actions, slot, interest.read != conn.reads || conn.flush == Flush::Due);
+        self.actions.set(slot, conn.signals.update(interest.read, interest.write));
         // A timer that stands too early is moved when it is due: far cheaper than at every byte.
         if let Some(due) = interest.deadline
             && self.timers.get(slot).is_none_or(|at| at > due)
@@ -286,14 +273,9 @@ impl State {
             return Some(Action::Close(id));
         }
         let interest = conn.interest(&self.config);
-        if interest.read != conn.reads {
-            conn.reads = interest.read;
-            set(&mut self.actions, slot, conn.flush == Flush::Due);
-            return Some(Action::Read(id, interest.read));
-        }
-        conn.flush = Flush::Told;
-        self.actions.remove(slot);
-        Some(Action::Flush(id))
+        let action = conn.signals.next(id, interest.read);
+        self.actions.set(slot, conn.signals.update(interest.read, interest.write));
+        action
     }
 
     pub(super) fn has_action(&self) -> bool {
@@ -352,7 +334,7 @@ impl State {
         conn.send.push_with(&mut self.pool, write)?;
         // Mostly it is neither the first answer that waits nor the one that is too many, and nothing has changed.
         let is_too_much = conn.load.add(0, (conn.send.len() - before) as u64).is_some();
-        if is_too_much || conn.flush == Flush::None {
+        if is_too_much || !conn.signals.sends() {
             self.settle(id);
         }
         Ok(())
@@ -381,12 +363,4 @@ pub(super) struct Addressee {
     pub(super) conn: ConnId,
     pub(super) wire: WireId,
     pub(super) taken: Instant,
-}
-
-fn set(list: &mut ReadyList, key: u32, member: bool) {
-    if member {
-        list.push(key);
-    } else {
-        list.remove(key);
-    }
 }

@@ -1,0 +1,220 @@
+//! The laws of machines, for the hub of Bro IPC.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use plimsoll_core::ipc::hub::{Config, Event, Hub};
+use plimsoll_core::policy::watermark::Band;
+use plimsoll_core::testing::laws::{self, Op, Subject};
+use plimsoll_core::time::Instant;
+use plimsoll_core::wire::ipc::{Envelope, Format, Kind, Limits, Step, Value, convert, decode_frame};
+use quickcheck::quickcheck;
+
+/// A hub, small enough that its limits are reached, or at its defaults.
+struct Surroundings<const SMALL: bool> {
+    peers: BTreeMap<u32, Peer>,
+    said: u32,
+}
+
+#[derive(Default)]
+struct Peer {
+    registered: bool,
+    /// What it has begun to send and not finished.
+    begun: Vec<u8>,
+    /// What it has received of a message.
+    heard: Vec<u8>,
+    /// Calls that it was passed: their ids, and who called.
+    called: Vec<(String, String)>,
+}
+
+fn small() -> Config {
+    let limit = |n| NonZeroU32::new(n).unwrap();
+    Config {
+        limits: Limits { body: 600_000 },
+        timeout: Duration::from_secs(20),
+        register_timeout: Duration::from_secs(300),
+        connections: limit(4),
+        methods: limit(2),
+        pending: limit(2),
+        pending_total: limit(4),
+        unsent: Band::new(300, 600).unwrap(),
+        unsent_total: limit(1_500),
+        receive_budget: limit(1),
+        ..Config::default()
+    }
+}
+
+fn format_of(peer: u32) -> Format {
+    if peer.is_multiple_of(3) { Format::MessagePack } else { Format::Json }
+}
+
+fn name_of(peer: u32) -> String {
+    format!("service-{}", peer % 5)
+}
+
+fn frame(format: Format, json: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    let value = Value::parse(Format::Json, json.as_bytes()).unwrap();
+    convert(value, format, &mut body, usize::MAX).unwrap();
+    [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat()
+}
+
+impl<const SMALL: bool> Surroundings<SMALL> {
+    fn message(&mut self, peer: u32, number: u16) -> String {
+        self.said += 1;
+        let (name, other) = (name_of(peer), name_of(u32::from(number / 16) % 4));
+        let of_peer = self.peers.entry(peer).or_default();
+        // Most register before they say anything else.
+        let first = !std::mem::replace(&mut of_peer.registered, true) && !number.is_multiple_of(8);
+        match if first { 0 } else { number % 16 } {
+            0 => format!(r#"{{"type":"REGISTER","serviceName":"{name}","methods":["a","b"]}}"#),
+            1 => format!(
+                r#"{{"type":"REGISTER","serviceName":"{name}","methods":["a"],"metadata":{{"poolIndex":{},"poolSize":4}}}}"#,
+                peer % 4
+            ),
+            2 => format!(r#"{{"type":"HEARTBEAT","from":"{name}","timestamp":1}}"#),
+            3 => format!(r#"{{"type":"CALL","id":"x","from":"{other}","to":"{name}","method":"a"}}"#),
+            4..=7 => {
+                let (id, large) = (self.said, "x".repeat(usize::from(number) % 200));
+                let method = ["a", "b", "a", "b", "c"][usize::from(number) % 5];
+                let deadline = 1_700_000_000_000 + u64::from(number) * 1_000;
+                format!(
+                    r#"{{"type":"CALL","id":"{id}","from":"{name}","to":"{other}","method":"{method}","params":"{large}","context":{{"root":"r","chain":["a"],"depth":{},"deadline":{deadline}}}}}"#,
+                    1 + number % 102
+                )
+            }
+            8 => format!(
+                r#"{{"type":"CALL","id":"q","from":"{name}","to":"$hub","method":"status","context":{{"root":"r","chain":[],"depth":1,"deadline":1e15}}}}"#
+            ),
+            9 => r#"{"type":"ERROR"}"#.into(),
+            _ => match of_peer.called.pop() {
+                Some((id, to)) => {
+                    let status = if number.is_multiple_of(2) { "success" } else { "error" };
+                    format!(
+                        r#"{{"type":"RESPONSE","id":"{id}","from":"{name}","to":"{to}","status":"{status}","data":[1]}}"#
+                    )
+                }
+                None => format!(r#"{{"type":"HEARTBEAT","from":"{name}"}}"#),
+            },
+        }
+    }
+}
+
+impl<const SMALL: bool> Subject for Surroundings<SMALL> {
+    type Machine = Hub;
+
+    fn new(seed: u64) -> (Self, Hub) {
+        let large = Config { register_timeout: Duration::from_secs(300), ..Config::default() };
+        let hub = Hub::new(if SMALL { small() } else { large }, seed);
+        (Surroundings { peers: BTreeMap::new(), said: 0 }, hub)
+    }
+
+    fn command(&mut self, hub: &mut Hub, now: Instant, number: u16) {
+        if number % 64 == 63 {
+            hub.shutdown(now, now + Duration::from_millis(u64::from(number)));
+        }
+    }
+
+    fn event(&mut self, event: Event<'_>) -> (u64, String) {
+        let seen = match event {
+            Event::Registered { register, .. } => format!("registered {register}"),
+            Event::CallRouted { call, .. } => format!("routed {call}"),
+            Event::CallAnswered { call, refused } => format!("answered {call} {refused:?}"),
+            Event::ResponseRouted { response, .. } => format!("response {response}"),
+            Event::ResponseDropped { response, why } => format!("dropped {response} {why:?}"),
+            Event::Heartbeat { .. } => "heartbeat".into(),
+            Event::Invalid { refused, .. } => format!("invalid {refused:?}"),
+            Event::Disconnected { service, cause, .. } => format!("disconnected {service:?} {cause:?}"),
+            other => format!("{other:?}"),
+        };
+        // Which of two connections is found silent first may depend on how their bytes came.
+        let line = match event {
+            Event::Disconnected { service, .. } => service.map_or(1, |name| u64::from(name.as_bytes()[8])),
+            _ => 0,
+        };
+        (line, seen)
+    }
+
+    fn hear(&mut self, peer: u32, bytes: &[u8]) -> Vec<String> {
+        let of_peer = self.peers.entry(peer).or_default();
+        of_peer.heard.extend(bytes);
+        let mut messages = Vec::new();
+        while let Ok(Step::Frame(body)) = decode_frame(&of_peer.heard, &Limits { body: u32::MAX }) {
+            let message = of_peer.heard[body.clone()].to_vec();
+            of_peer.heard.drain(..body.end);
+            let format = Format::of(message[0]).expect("the hub sends objects");
+            let envelope = Envelope::parse(format, &message).expect("the hub passes on what can be read");
+            if envelope.kind() == Kind::Call {
+                let text = |text: plimsoll_core::wire::ipc::Text<'_>| text.get().into_owned();
+                of_peer.called.push((text(envelope.id().unwrap()), text(envelope.from().unwrap())));
+            }
+            messages.push(envelope.to_string());
+        }
+        messages
+    }
+
+    fn speak(&mut self, peer: u32, number: u16) -> Vec<u8> {
+        let rest = std::mem::take(&mut self.peers.entry(peer).or_default().begun);
+        if !rest.is_empty() {
+            return rest;
+        }
+        let mut bytes = Vec::new();
+        for n in 0..number % 7 {
+            let message = self.message(peer, number / 5 + 7 * n);
+            bytes.extend(frame(format_of(peer), &message));
+        }
+        match number / 8 % 64 {
+            0 => bytes.extend(b"\xff\xff\xff\xffgarbage"),
+            1 => bytes.extend(b"\0\0\0\x04nope"),
+            2 => bytes.extend(frame(format_of(peer), &format!("{{\"type\":\"{}\"}}", "x".repeat(300_000)))),
+            3..=20 if !bytes.is_empty() => {
+                let rest = bytes.split_off(bytes.len() - 1 - usize::from(number) % bytes.len());
+                self.peers.entry(peer).or_default().begun = rest;
+            }
+            _ => {}
+        }
+        bytes
+    }
+}
+
+type Small = Surroundings<true>;
+type Large = Surroundings<false>;
+
+/// Somebody must have connected and registered for much to happen.
+fn with_connections(ops: Vec<Op>) -> Vec<Op> {
+    let connect = (1, 0);
+    // 85: one message, a registration, and nothing after it.
+    let register = [(2, 85 * 16), (2, 85 * 16 + 1), (2, 85 * 16 + 2)];
+    [connect; 3].into_iter().chain(register).chain(ops).collect()
+}
+
+quickcheck! {
+    fn cutting_changes_nothing(seed: u64, ops: Vec<Op>, cuts: Vec<u8>) -> Result<(), String> {
+        laws::cutting::<Large>(seed, &with_connections(ops), &cuts)
+    }
+
+    fn early_and_repeated_ticks_change_nothing(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::early_and_repeated_ticks::<Small>(seed, &with_connections(ops))
+    }
+
+    fn a_tick_at_the_deadline_makes_progress(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::tick_at_deadline_makes_progress::<Small>(seed, &with_connections(ops))
+    }
+
+    fn an_undrained_action_is_due(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::undrained_action_is_due::<Small>(seed, &with_connections(ops))
+    }
+
+    fn a_clock_that_goes_back_changes_nothing(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::clock_going_back::<Small>(seed, &with_connections(ops))
+    }
+
+    fn the_same_seed_gives_the_same_trace(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::same_seed_same_trace::<Small>(seed, &with_connections(ops))
+    }
+
+    fn late_completions_change_nothing(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::recycled_slots_ignore_late_completions::<Small>(seed, &with_connections(ops))
+    }
+}
