@@ -86,6 +86,9 @@ fn measure(args: &Args) -> Result<()> {
     }
     let seconds = Duration::from_secs_f64(args.seconds);
     println!("Median (least - most) of {} rounds of {} s each.", args.rounds, args.seconds);
+    println!(
+        "% waited: how long processes waited for a core, of the time that they ran; the less, the better the figures."
+    );
     for group in groups {
         let results = rounds::run(&group, args.rounds, seconds);
         print!("\n{}", table::Table { group: &group, results: &results });

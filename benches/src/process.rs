@@ -72,11 +72,20 @@ impl Process {
     /// What all its threads have spent, in the kernel too. A thread that runs at this moment may have spent up to a
     /// tick of the kernel more.
     pub(crate) fn cpu(&self) -> Result<Duration> {
+        self.schedstat(0)
+    }
+
+    /// How long its threads could have run, but their core was taken: by others of its own, or by strangers.
+    pub(crate) fn waited(&self) -> Result<Duration> {
+        self.schedstat(1)
+    }
+
+    fn schedstat(&self, column: usize) -> Result<Duration> {
         let mut nanos = 0;
         for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
             // A thread may have ended since.
             let Ok(stat) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
-            nanos += stat.split(' ').next().unwrap_or_default().parse::<u64>()?;
+            nanos += stat.split(' ').nth(column).ok_or("schedstat is short of a column")?.parse::<u64>()?;
         }
         Ok(Duration::from_nanos(nanos))
     }

@@ -28,13 +28,13 @@ fn cpu(name: &str, load: Load, goal: f64, kinds: &[Kind]) -> Group {
         let load = load.clone();
         Contestant::new(kind.name(), move |time| {
             let spent = Pair::start(kind, &load)?.measure(time)?;
-            Ok(vec![spent.client + spent.server, spent.client, spent.server])
+            Ok(vec![spent.client + spent.server, spent.client, spent.server, spent.waited])
         })
     };
     Group {
         name: format!("uw/{name}"),
         about: format!("CPU us per request, {}", Shape(&load)),
-        figures: &["both", "client", "server"],
+        figures: &["both", "client", "server", "% waited"],
         contestants: kinds.iter().map(contestant).collect(),
         goals: vec![Goal::ratio("plimsoll", "both", "raw", goal)],
     }
@@ -64,7 +64,7 @@ fn idle_connections() -> Group {
         let load = Load { idle, ..Load::new(1, 1, 64) };
         Contestant::new(name, move |time| {
             let spent = Pair::with_raw_client(kind, &load)?.measure(time)?;
-            Ok(vec![spent.server, spent.grown as f64 / 1e6])
+            Ok(vec![spent.server, spent.grown as f64 / 1e6, spent.waited])
         })
     };
     Group {
@@ -72,7 +72,7 @@ fn idle_connections() -> Group {
         about: "the server of so many connections, one of them with 1 request in flight, the client raw: \
                 CPU us per request, MB of resident memory more than before they came"
             .into(),
-        figures: &["server", "memory"],
+        figures: &["server", "memory", "% waited"],
         contestants: vec![
             contestant("plimsoll 1", Kind::Plimsoll, 0),
             contestant("plimsoll 1,000", Kind::Plimsoll, 999),

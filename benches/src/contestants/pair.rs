@@ -33,6 +33,8 @@ pub(crate) struct Spent {
     /// Microseconds of CPU for a request.
     pub(crate) client: f64,
     pub(crate) server: f64,
+    /// How long the two waited for their cores, in percent of what they spent: how much others were in the way.
+    pub(crate) waited: f64,
     /// By how many bytes the server has grown since it listens.
     pub(crate) grown: u64,
 }
@@ -85,14 +87,16 @@ impl Pair {
             return Err("no request was answered".into());
         }
         let micros = |cpu: Duration| cpu.as_secs_f64() * 1e6 / requests as f64;
-        let (client, server) = (micros(after.client - before.client), micros(after.server - before.server));
-        Ok(Spent { client, server, grown })
+        let (client, server) = (after.client - before.client, after.server - before.server);
+        let waited = (after.waited - before.waited).div_duration_f64(client + server) * 100.0;
+        Ok(Spent { client: micros(client), server: micros(server), waited, grown })
     }
 
     fn sample(&mut self) -> Result<Sample> {
         self.client.say("report")?;
         let requests = self.client.line()?.parse()?;
-        Ok(Sample { requests, client: self.client.cpu()?, server: self.server.cpu()? })
+        let waited = self.client.waited()? + self.server.waited()?;
+        Ok(Sample { requests, client: self.client.cpu()?, server: self.server.cpu()?, waited })
     }
 
     /// Waits until the client has made the requests of its load, and ends both.
@@ -111,6 +115,7 @@ struct Sample {
     requests: u64,
     client: Duration,
     server: Duration,
+    waited: Duration,
 }
 
 /// What a longer run makes more than a shorter one: whatever a start and an end cost is in both.
