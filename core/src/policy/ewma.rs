@@ -217,6 +217,19 @@ mod tests {
     }
 
     quickcheck! {
+        fn it_is_never_below_the_decay_and_at_most_a_4000th_of_the_peak_above(peak: u32, elapsed: u64) -> bool {
+            let (mut load, _) = after(&[]);
+            let peak = u64::from(peak);
+            load.succeeded(START, Duration::from_nanos(peak));
+            // Of ten seconds, the whole and a thousandth: there the steps are.
+            [elapsed % 10_000_000_000, elapsed % 10_000_000].into_iter().all(|elapsed| {
+                let elapsed = Duration::from_nanos(elapsed);
+                let exact = Decay::new(Config::default().decay).apply(peak, elapsed);
+                let above = nanos(load.estimate(START + elapsed)).checked_sub(exact);
+                above.is_some_and(|above| above <= peak / 4_000 + 1)
+            })
+        }
+
         fn between_the_answer_and_the_peak(answers: Vec<(u16, u64)>) -> bool {
             let (mut load, mut now) = after(&[]);
             let mut peak = 0;

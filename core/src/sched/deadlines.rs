@@ -98,17 +98,18 @@ impl Deadlines {
     }
 
     /// Takes back the key's deadline; `false` if it has none.
+    #[inline]
     pub fn remove(&mut self, key: u32) -> bool {
-        let Some(&entry) = self.entries.get(key as usize) else { return false };
-        match entry.class {
-            ABSENT => return false,
-            IN_HEAP => {
-                self.rest.remove(key);
-            }
-            class => self.unlink(usize::from(class), entry),
-        }
-        self.entries[key as usize].class = ABSENT;
+        let Some(entry) = self.entries.get_mut(key as usize).filter(|entry| entry.class != ABSENT) else {
+            return false;
+        };
+        let (taken, class) = (*entry, core::mem::replace(&mut entry.class, ABSENT));
         self.len -= 1;
+        if class == IN_HEAP {
+            self.rest.remove(key);
+        } else {
+            self.unlink(usize::from(class), taken);
+        }
         true
     }
 

@@ -47,10 +47,7 @@ impl WireId {
     ///
     /// From the highest bit: slot 32, generation 16, version 4, salt 12, variant 2, generation 16, salt 46.
     pub const fn new(slot: u32, generation: u32, salt: u64) -> Self {
-        let (slot, generation) = (slot as u64, generation as u64);
-        let high = slot << 32 | generation >> 16 << 16 | Self::VERSION | salt >> 46 & 0xfff;
-        let low = Self::VARIANT | (generation & 0xffff) << 46 | salt & ((1 << 46) - 1);
-        WireId(((high as u128) << 64 | low as u128).to_be_bytes())
+        Ids::new(salt).id(slot, generation)
     }
 
     /// The slot that [`new`](Self::new) wrote; any number if the id is a stranger's.
@@ -66,6 +63,27 @@ impl WireId {
 
     const fn bits(self) -> u128 {
         u128::from_be_bytes(self.0)
+    }
+}
+
+/// The ids of one salt: what they share is put together once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ids {
+    high: u64,
+    low: u64,
+}
+
+impl Ids {
+    pub(crate) const fn new(salt: u64) -> Self {
+        Ids { high: WireId::VERSION | salt >> 46 & 0xfff, low: WireId::VARIANT | salt & ((1 << 46) - 1) }
+    }
+
+    #[inline]
+    pub(crate) const fn id(self, slot: u32, generation: u32) -> WireId {
+        let (slot, generation) = (slot as u64, generation as u64);
+        let high = slot << 32 | generation >> 16 << 16 | self.high;
+        let low = (generation & 0xffff) << 46 | self.low;
+        WireId(((high as u128) << 64 | low as u128).to_be_bytes())
     }
 }
 

@@ -7,13 +7,17 @@ use crate::cluster::{Place, Want};
 use crate::id::{ConnId, Id, RequestId};
 use crate::sched::Deadlines;
 use crate::time::Instant;
-use crate::wire::WireId;
+use crate::wire::{Ids, WireId};
 
 /// "No slot" in the lines.
 const NONE: u32 = u32::MAX;
 
 /// Where a request stands.
+///
+/// With a tag as wide as what follows it: a place is written by its parts, and were it copied together with the bytes
+/// between a narrow tag and itself, the copy would wait for all of them.
 #[derive(Clone, Copy, Debug)]
+#[repr(u64)]
 pub(super) enum State {
     Free,
     /// For a place, with its frame kept.
@@ -96,13 +100,14 @@ pub(super) struct Requests {
     pub(super) deadlines: Deadlines,
     /// When each of those that may have a second copy has waited for long.
     pub(super) slow_at: Deadlines,
-    salt: u64,
+    ids: Ids,
 }
 
 impl Requests {
     pub(super) fn new(salt: u64) -> Self {
         let (deadlines, slow_at) = (Deadlines::new(), Deadlines::new());
-        Requests { slots: Vec::new(), extras: Vec::new(), free: Vec::new(), deadlines, slow_at, salt }
+        let ids = Ids::new(salt);
+        Requests { slots: Vec::new(), extras: Vec::new(), free: Vec::new(), deadlines, slow_at, ids }
     }
 
     /// How many slots are taken.
@@ -111,33 +116,11 @@ impl Requests {
     }
 
     /// Takes a slot; it waits, without a deadline, until it is said otherwise.
+    #[inline]
     pub(super) fn open(&mut self, now: Instant) -> u32 {
         let slot = match self.free.pop() {
             Some(slot) => slot,
-            None => {
-                self.slots.push(Request {
-                    first: 0,
-                    generation: 0,
-                    state: State::Free,
-                    prev: NONE,
-                    next: NONE,
-                    start: 0,
-                    len: 0,
-                    tag: 0,
-                    taken: now,
-                    attempts: 1,
-                    idempotent: false,
-                    hedges: 0,
-                    partner: NONE,
-                    is_copy: false,
-                    sent: false,
-                    has_extra: false,
-                    frame: Vec::new(),
-                });
-                // Giving all of them back at once never allocates.
-                self.free.reserve(self.slots.len());
-                self.slots.len() as u32 - 1
-            }
+            None => self.grow(now),
         };
         let request = &mut self.slots[slot as usize];
         request.first = request.generation;
@@ -150,6 +133,32 @@ impl Requests {
         request.is_copy = false;
         request.sent = false;
         slot
+    }
+
+    #[cold]
+    fn grow(&mut self, now: Instant) -> u32 {
+        self.slots.push(Request {
+            first: 0,
+            generation: 0,
+            state: State::Free,
+            prev: NONE,
+            next: NONE,
+            start: 0,
+            len: 0,
+            tag: 0,
+            taken: now,
+            attempts: 1,
+            idempotent: false,
+            hedges: 0,
+            partner: NONE,
+            is_copy: false,
+            sent: false,
+            has_extra: false,
+            frame: Vec::new(),
+        });
+        // Giving all of them back at once never allocates.
+        self.free.reserve(self.slots.len());
+        self.slots.len() as u32 - 1
     }
 
     /// What it wants of its place.
@@ -226,16 +235,16 @@ impl Requests {
     }
 
     pub(super) fn wire_id(&self, slot: u32) -> WireId {
-        WireId::new(slot, self.slots[slot as usize].generation, self.salt)
+        self.ids.id(slot, self.slots[slot as usize].generation)
     }
 
     /// The slot that an answer with this id on this connection is for: all 128 bits must match.
     pub(super) fn find_wire(&self, id: WireId, conn: ConnId) -> Option<u32> {
         let slot = id.slot();
         let request = self.slots.get(slot as usize)?;
-        let on = match request.state {
+        let on = match &request.state {
             State::Placed(place) => place.conn,
-            State::Ghost { conn, .. } => conn,
+            State::Ghost { conn, .. } => *conn,
             State::Free | State::Waiting | State::Carried => return None,
         };
         (on == conn && self.wire_id(slot) == id).then_some(slot)

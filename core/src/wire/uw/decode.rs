@@ -60,7 +60,8 @@ pub struct ResponseHead {
 /// # Errors
 /// In [`Mode::Strict`], as soon as the bytes that are there cannot begin a request: at the first byte of a wrong
 /// magic, at a wrong version, at the end of a method that is not UTF-8, at a content length above the limit.
-#[inline]
+// Always: a `Step` that is handed over through memory costs half as much as finding it.
+#[inline(always)]
 pub fn decode_request(bytes: &[u8], limits: &Limits, mode: Mode) -> Result<Step<RequestHead>, ProtocolError> {
     match request_ends(bytes, limits) {
         Ok((method, frame)) if frame <= bytes.len() => Ok(Step::Frame(RequestHead {
@@ -78,7 +79,7 @@ pub fn decode_request(bytes: &[u8], limits: &Limits, mode: Mode) -> Result<Step<
 /// # Errors
 /// In [`Mode::Strict`], as soon as the bytes that are there cannot begin a response: at the first byte of a wrong
 /// magic, at a wrong version, at a content length above the limit.
-#[inline]
+#[inline(always)]
 pub fn decode_response(
     bytes: &[u8],
     limits: &Limits,
