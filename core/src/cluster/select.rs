@@ -134,12 +134,10 @@ impl Cluster {
         if endpoint.listed.is_none() {
             self.review_listing(id);
         }
-        let waited = !self.waiters.is_empty();
-        if waited {
+        if !self.waiters.is_empty() {
             self.hand_off(now);
         }
-        // The last who waited may have kept this one busy, and others from closing.
-        if self.draining && (idle || waited) {
+        if idle && self.draining {
             self.close_drained(now);
         }
     }
@@ -155,6 +153,7 @@ impl Cluster {
 
     /// Gives places to those who wait, as far as there are any.
     pub(super) fn hand_off(&mut self, now: Instant) {
+        let waited = !self.waiters.is_empty();
         while let Some(want) = self.waiters.peek() {
             let Some(place) = self.place(now, Some(&want)) else {
                 self.dial_for_room(now, self.waiters.len());
@@ -163,6 +162,10 @@ impl Cluster {
             if let Some(waiter) = self.waiters.pop() {
                 self.actions.push_back(Action::Assign { waiter, place });
             }
+        }
+        if waited {
+            // What is idle was kept for them.
+            self.close_drained(now);
         }
     }
 

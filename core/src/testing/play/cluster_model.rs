@@ -122,6 +122,8 @@ struct World {
     answers_pings: bool,
     /// Somebody has asked for a place since the last rest.
     asked: bool,
+    /// A dial was given up before it began.
+    gave_up: bool,
 }
 
 impl World {
@@ -451,7 +453,12 @@ impl World {
     }
 
     fn dialled(&mut self, id: ConnId, wanted: bool) {
-        let address = self.cluster.target(id).expect("a dial that is not given up at once");
+        let Some(address) = self.cluster.target(id) else {
+            // Whoever it was for has found another place. To whom it went, and so when the next one may follow, is unknown.
+            assert!(self.draining, "a dial that is given up at once");
+            self.gave_up = true;
+            return;
+        };
         let endpoint = self.endpoints.iter().find(|endpoint| endpoint.address == address);
         let endpoint = endpoint.expect("an endpoint that the model knows");
         let (now, of) = (self.now, endpoint.id);
@@ -501,7 +508,10 @@ impl World {
     }
 
     fn ended(&mut self, id: ConnId, cause: CloseCause) {
-        let at = self.conns.iter().position(|conn| conn.id == id).expect("the end of what had begun");
+        let Some(at) = self.conns.iter().position(|conn| conn.id == id) else {
+            assert!(self.gave_up, "the end of what had not begun");
+            return;
+        };
         let (now, config) = (self.now, self.config);
         let open = self.of(self.conns[at].endpoint).filter(|conn| conn.takes_requests()).count() as u32;
         let conn = self.conns.remove(at);
@@ -551,6 +561,7 @@ pub fn agrees(shape: u32, ops: &[Op]) {
         draining: false,
         answers_pings: true,
         asked: false,
+        gave_up: false,
     };
     ops.iter().for_each(|&op| world.step(Step::of(op)));
 }

@@ -15,7 +15,9 @@ impl World {
         let dialing = self.conns.iter().any(|conn| conn.dialing.is_some());
         for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.duty == Duty::Serving) {
             let (id, lasting) = (endpoint.id, self.lasting(endpoint.id));
-            let may = self.of(id).all(|conn| conn.dialing.is_none()) && endpoint.dial_at <= self.now;
+            let may = !self.gave_up
+                && self.of(id).all(|conn| conn.dialing.is_none())
+                && endpoint.dial_at <= self.now;
             assert!(!may || lasting >= self.kept(endpoint), "{id} is not dialled");
             let helps = self.admits(endpoint) && lasting < self.config.max_connections.get();
             assert!(
