@@ -186,7 +186,7 @@ impl<const SMALL: bool> Subject for Surroundings<SMALL> {
             return rest;
         }
         let mut bytes = Vec::new();
-        if self.peers[&peer].said == 0 && number % 8 > 0 {
+        if self.peers[&peer].said == 0 && !number.is_multiple_of(8) {
             bytes.extend(frame(self.format, r#"{"type":"REGISTER_ACK"}"#));
         }
         for n in 0..number % 7 {
