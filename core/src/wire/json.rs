@@ -66,27 +66,42 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(crate) fn string(&mut self) -> Result<(&'a str, bool), Malformed> {
         self.expect(b'"')?;
-        let (bytes, start) = (self.text.as_bytes(), self.at);
-        let mut escapes = false;
+        let start = self.at;
+        let escapes = self.rest_of_string()?;
+        Ok((&self.text[start..self.at - 1], escapes))
+    }
+
+    /// Steps over a string whose first quote is behind; whether it has escapes.
+    #[inline]
+    fn rest_of_string(&mut self) -> Result<bool, Malformed> {
+        let bytes = self.text.as_bytes();
+        self.at = plain_end(bytes, self.at);
+        if let Some(b'"') = bytes.get(self.at) {
+            self.at += 1;
+            return Ok(false);
+        }
+        self.rest_of_escaped()
+    }
+
+    /// The same, from the first byte that is neither plain nor a quote.
+    #[cold]
+    fn rest_of_escaped(&mut self) -> Result<bool, Malformed> {
+        let bytes = self.text.as_bytes();
         loop {
-            self.at = plain_end(bytes, self.at);
             match bytes.get(self.at) {
                 Some(b'"') => break,
                 Some(b'\\') => match escape_len(&bytes[self.at..]) {
-                    Some(len) => {
-                        self.at += len;
-                        escapes = true;
-                    }
+                    Some(len) => self.at += len,
                     None if bytes.len() - self.at < 6 => return Err(Malformed::Truncated),
                     None => return Err(self.wrong()),
                 },
                 Some(_) => return Err(self.wrong()),
                 None => return Err(Malformed::Truncated),
             }
+            self.at = plain_end(bytes, self.at);
         }
-        let string = &self.text[start..self.at];
         self.at += 1;
-        Ok((string, escapes))
+        Ok(true)
     }
 
     /// Steps over a value that may hold `depth` containers within each other: what stands there.
@@ -111,7 +126,10 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn begin_value(&mut self) -> Result<bool, Malformed> {
         match self.peek()? {
-            b'"' => self.string().map(drop)?,
+            b'"' => {
+                self.at += 1;
+                self.rest_of_string()?;
+            }
             b'{' | b'[' => return Ok(false),
             b'-' | b'0'..=b'9' => self.number()?,
             b't' => self.word("true")?,

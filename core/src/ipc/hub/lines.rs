@@ -53,12 +53,8 @@ impl Lines {
         if matches!(conn.intake, Intake::Stopped(..)) {
             return Ok(());
         }
-        let before = conn.send.len();
-        conn.send.push_with(&mut self.pool, write)?;
-        let more = (conn.send.len() - before) as u64;
-        conn.load.add(0, more);
-        self.unsent += more;
-        let waits = conn.load.bytes();
+        self.unsent += conn.port.push(&mut self.pool, write)?;
+        let waits = conn.port.load.bytes();
         let in_all = self.unsent > u64::from(config.unsent_total.get()) && waits > config.unsent.low();
         if in_all || waits >= config.unsent.high().saturating_mul(2) {
             self.doomed.push_back((id, Cause::SlowReader));
@@ -70,14 +66,9 @@ impl Lines {
     /// The transport took so many bytes.
     pub(super) fn sent(&mut self, id: ConnId, n: usize, metrics: &mut Metrics) {
         let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.closed) else { return };
-        let n = n.min(conn.send.len());
-        conn.send.advance(&mut self.pool, n);
-        conn.load.remove(0, n as u64);
-        if conn.send.is_empty() {
-            conn.signals.emptied();
-        }
-        self.unsent -= n as u64;
-        metrics.bytes_out += n as u64;
+        let n = conn.port.sent(&mut self.pool, n);
+        self.unsent -= n;
+        metrics.bytes_out += n;
         self.settle(id);
     }
 
@@ -87,7 +78,7 @@ impl Lines {
         if let Some(cause) = conn.finished() {
             self.doomed.push_back((id, cause));
         }
-        let waits = conn.signals.update(conn.reads(), !conn.send.is_empty());
+        let waits = conn.port.signals.update(conn.reads(), !conn.port.send.is_empty());
         self.actions.set(id.slot(), waits);
     }
 
@@ -103,8 +94,8 @@ impl Lines {
     pub(super) fn close(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
         conn.closed = true;
-        self.unsent -= conn.send.len() as u64;
-        conn.send.clear(&mut self.pool);
+        self.unsent -= conn.port.send.len() as u64;
+        conn.port.send.clear(&mut self.pool);
         self.actions.push(id.slot());
     }
 
@@ -123,8 +114,8 @@ impl Lines {
             self.forget(id);
             return Some(Action::Close(id));
         }
-        let action = conn.signals.next(id, conn.reads());
-        let waits = conn.signals.update(conn.reads(), !conn.send.is_empty());
+        let action = conn.port.signals.next(id, conn.reads());
+        let waits = conn.port.signals.update(conn.reads(), !conn.port.send.is_empty());
         self.actions.set(slot, waits);
         action
     }

@@ -63,7 +63,6 @@ use crate::error::ProtocolError;
 use crate::id::ConnId;
 use crate::machine::{Action, Input, Machine};
 use crate::time::Instant;
-use crate::wire::ipc::{Step, decode_frame};
 use conn::Intake;
 use state::State;
 
@@ -177,29 +176,23 @@ impl Hub {
         let Some(live) = self.state.lines.live(conn) else { return };
         if live.intake == Intake::Open {
             live.intake = Intake::Ended;
-            if live.head.is_none() {
+            if live.port.head.is_none() {
                 self.state.unregister(conn);
             }
             self.state.lines.settle(conn);
         }
     }
 
-    /// Finds the next message, which stays where it is until it is taken. Only marks bytes as consumed, so that what is
-    /// lent stays in place.
+    /// Finds the next message of a connection.
     fn look_ahead(&mut self, conn: ConnId) -> Option<ProtocolError> {
         let (slot, now, limits) = (conn.slot(), self.state.now, self.state.config.limits);
-        let live = self.state.lines.live(conn).filter(|live| live.head.is_none())?;
-        let bytes = self.receiver.bytes(slot);
-        let step = decode_frame(bytes, &limits);
-        live.set_partial(now, matches!(step, Ok(Step::Need(_))) && !bytes.is_empty());
-        match step {
-            Ok(Step::Need(_)) if bytes.is_empty() => {}
-            Ok(Step::Need(total)) => self.receiver.need(slot, total),
-            Ok(Step::Frame(body)) => {
-                live.head = Some(body.end);
-                self.state.ready.set(slot, true);
+        let live = self.state.lines.live(conn)?;
+        match live.port.look_ahead(&mut self.receiver, slot, now, &limits) {
+            Ok(found) => self.state.ready.set(slot, found),
+            Err(error) => {
+                self.state.ready.set(slot, false);
+                return Some(error);
             }
-            Err(error) => return Some(error),
         }
         None
     }
@@ -208,17 +201,19 @@ impl Hub {
     fn take_message(&mut self) -> Option<Event<'_>> {
         let slot = self.state.ready.current()?;
         let conn = self.state.lines.table.id_at(slot)?;
-        let end = self.state.lines.live(conn)?.head.take()?;
+        let end = self.state.lines.live(conn)?.port.head.take()?;
         let lent = self.receiver.consume(slot, end);
         let broken = self.look_ahead(conn);
-        let more = self.state.lines.live(conn).is_some_and(|live| live.head.is_some());
-        self.state.ready.set(slot, more);
         self.state.ready.took(slot);
         let event = self.state.take(conn, self.receiver.lent(&lent, 0..end));
         if let Some(error) = broken {
             self.state.broke(conn, error);
         }
-        if self.state.lines.live(conn).is_some_and(|live| live.intake == Intake::Ended && live.head.is_none())
+        if self
+            .state
+            .lines
+            .live(conn)
+            .is_some_and(|live| live.intake == Intake::Ended && live.port.head.is_none())
         {
             self.state.unregister(conn);
         }
@@ -293,7 +288,7 @@ impl Machine for Hub {
     }
 
     fn send_bufs<'a>(&'a self, conn: ConnId, bufs: &mut [&'a [u8]]) -> usize {
-        self.state.lines.table.get(conn).map_or(0, |conn| conn.send.slices(bufs))
+        self.state.lines.table.get(conn).map_or(0, |conn| conn.port.send.slices(bufs))
     }
 
     fn deadline(&self) -> Option<Instant> {

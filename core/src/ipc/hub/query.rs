@@ -6,32 +6,31 @@ use super::state::State;
 use crate::id::ConnId;
 use crate::wire::ipc::{Envelope, Reply, Value, Writer, write_result};
 
+/// What is asked.
+enum Question<'a> {
+    Status,
+    Services,
+    Service(&'a str, &'a Service),
+}
+
 impl State {
     /// Answers one of the methods `status`, `services` and `service` (of `{"name": …}`).
     pub(super) fn query(&mut self, id: ConnId, call: &Envelope<'_>) -> Result<(), Refused> {
-        let (method, limits) = (call.method()?, self.config.limits);
+        let question = self.question(call)?;
         let reply = Reply { id: call.id()?, from: call.to()?, to: call.from()?, context: call.raw_context() };
         let mut out = alloc::vec::Vec::new();
-        let written = match &*method.get() {
-            "status" => {
-                write_result(&mut out, call.format(), &limits, &reply, |body| self.write_status(body))
+        let written = write_result(&mut out, call.format(), &self.config.limits, &reply, |body| {
+            match question {
+                Question::Status => self.write_status(body),
+                Question::Services => {
+                    body.array(self.services.len());
+                    self.services.iter().for_each(|(name, service)| self.write_service(body, name, service));
+                    body.end_array();
+                }
+                Question::Service(name, service) => self.write_service(body, name, service),
             }
-            "services" => write_result(&mut out, call.format(), &limits, &reply, |body| {
-                body.array(self.services.len());
-                self.services.iter().for_each(|(name, service)| self.write_service(body, name, service));
-                body.end_array();
-            }),
-            "service" => {
-                let name = call.params().and_then(|params| params.member("name")).and_then(Value::text);
-                let name = name.ok_or(Refused::ServiceNotFound)?.get();
-                let slot = self.services.find(&name).ok_or(Refused::ServiceNotFound)?;
-                let service = self.services.get(slot).ok_or(Refused::ServiceNotFound)?;
-                write_result(&mut out, call.format(), &limits, &reply, |body| {
-                    self.write_service(body, &name, service);
-                })
-            }
-            _ => return Err(Refused::MethodNotFound),
-        };
+            Ok(())
+        });
         written.map_err(|_| Refused::AnswerTooLarge)?;
         self.metrics.queries += 1;
         let _ = self.lines.push(&self.config, id, |to| {
@@ -39,6 +38,21 @@ impl State {
             Ok::<(), core::convert::Infallible>(())
         });
         Ok(())
+    }
+
+    fn question(&self, call: &Envelope<'_>) -> Result<Question<'_>, Refused> {
+        Ok(match &*call.method()?.get() {
+            "status" => Question::Status,
+            "services" => Question::Services,
+            "service" => {
+                let name = call.params().and_then(|params| params.member("name")).and_then(Value::text);
+                let slot =
+                    name.and_then(|name| self.services.find(&name.get())).ok_or(Refused::ServiceNotFound)?;
+                let name = self.services.name(slot).ok_or(Refused::ServiceNotFound)?;
+                Question::Service(name, self.services.get(slot).ok_or(Refused::ServiceNotFound)?)
+            }
+            _ => return Err(Refused::MethodNotFound),
+        })
     }
 
     fn write_status(&self, body: &mut Writer<'_>) {

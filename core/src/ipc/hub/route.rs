@@ -165,7 +165,7 @@ impl State {
                 continue;
             }
             known = true;
-            if !conn.load.is_above() && best.is_none_or(|(fewest, _)| conn.called.len < fewest) {
+            if !conn.port.load.is_above() && best.is_none_or(|(fewest, _)| conn.called.len < fewest) {
                 best = Some((conn.called.len, at));
             }
         }
@@ -181,7 +181,7 @@ impl State {
 
     /// Whether a service may make one more call, of so many bytes.
     fn admit(&self, id: ConnId, service: u32, bytes: u64) -> Result<(), Refused> {
-        if self.lines.table.get(id).is_some_and(|conn| conn.load.is_above()) {
+        if self.lines.table.get(id).is_some_and(|conn| conn.port.load.is_above()) {
             return Err(Refused::CallerOverloaded);
         }
         let calling = self.services.get(service).map_or(0, |service| service.calling.len);

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::value::Checked;
 use super::{Format, Value};
-use crate::error::Malformed;
+use crate::error::{Malformed, Misuse};
 use crate::wire::msgpack::{EXACT, Head, UNDEFINED};
 use crate::wire::{MAX_DEPTH, json, msgpack};
 
@@ -33,6 +33,18 @@ pub enum ConvertError {
     /// It is no value at all; not so for what was checked before.
     #[error("the message cannot be read: {0}")]
     Malformed(#[from] Malformed),
+}
+
+/// Of no use to its caller but to know that it will never work.
+impl From<ConvertError> for Misuse {
+    fn from(error: ConvertError) -> Self {
+        match error {
+            ConvertError::TooLarge { limit } => {
+                Misuse::ContentTooLarge { len: limit as u64 + 1, limit: limit as u64 }
+            }
+            _ => Misuse::Unencodable(0),
+        }
+    }
 }
 
 /// Appends a value in the format `to`, in at most `limit` bytes.

@@ -19,7 +19,7 @@ pub struct Call<'a> {
     pub to: &'a str,
     /// What is called.
     pub method: &'a str,
-    /// What it is called with; in the format of the message.
+    /// What it is called with; converted, if it is in the other format.
     pub params: Option<Value<'a>>,
     /// On whose behalf; in the format of the message.
     pub context: &'a crate::ipc::Context,
@@ -54,7 +54,7 @@ pub struct Register<'a, M> {
 /// Appends a call.
 ///
 /// # Errors
-/// A body above the limit; `out` is then as it was.
+/// A body above the limit, or parameters that cannot be said in this format; `out` is then as it was.
 pub fn write_call(out: &mut Vec<u8>, format: Format, limits: &Limits, call: &Call<'_>) -> Result<(), Misuse> {
     write_frame(out, format, limits, |body| {
         body.object(6 + u32::from(call.params.is_some()));
@@ -64,7 +64,7 @@ pub fn write_call(out: &mut Vec<u8>, format: Format, limits: &Limits, call: &Cal
         body.key("to").text(call.to);
         body.key("method").text(call.method);
         if let Some(params) = call.params {
-            body.key("params").copy(params);
+            body.key("params").convert(params, limits.body as usize)?;
         }
         body.key("context");
         call.context.write(body);
@@ -73,10 +73,10 @@ pub fn write_call(out: &mut Vec<u8>, format: Format, limits: &Limits, call: &Cal
     })
 }
 
-/// Appends the answer to a call that was done; `data` is in the format of the message.
+/// Appends the answer to a call that was done; `data` is converted, if it is in the other format.
 ///
 /// # Errors
-/// A body above the limit; `out` is then as it was.
+/// A body above the limit, or a result that cannot be said in this format; `out` is then as it was.
 pub fn write_success(
     out: &mut Vec<u8>,
     format: Format,
@@ -84,26 +84,29 @@ pub fn write_success(
     reply: &Reply<'_>,
     data: Option<Value<'_>>,
 ) -> Result<(), Misuse> {
-    write_result(out, format, limits, reply, |body| match data {
-        Some(data) => body.copy(data),
-        None => body.null(),
+    write_result(out, format, limits, reply, |body| {
+        match data {
+            Some(data) => body.convert(data, limits.body as usize)?,
+            None => body.null(),
+        }
+        Ok(())
     })
 }
 
 /// Appends the answer to a call that was done, whose result `data` appends.
 ///
 /// # Errors
-/// A body above the limit; `out` is then as it was.
+/// Those of `data`, and a body above the limit; `out` is then as it was.
 pub fn write_result(
     out: &mut Vec<u8>,
     format: Format,
     limits: &Limits,
     reply: &Reply<'_>,
-    data: impl FnOnce(&mut Writer<'_>),
+    data: impl FnOnce(&mut Writer<'_>) -> Result<(), Misuse>,
 ) -> Result<(), Misuse> {
     write_frame(out, format, limits, |body| {
         begin_response(body, reply, "success");
-        data(body.key("data"));
+        data(body.key("data"))?;
         end_response(body, reply);
         Ok(())
     })

@@ -1,0 +1,247 @@
+//! The laws of machines, for the client of Bro IPC.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use plimsoll_core::id::RequestId;
+use plimsoll_core::ipc::Context;
+use plimsoll_core::ipc::client::{Client, Config, Event, Incoming, Options, Token};
+use plimsoll_core::policy::watermark::Band;
+use plimsoll_core::testing::laws::{self, Op, Subject};
+use plimsoll_core::time::Instant;
+use plimsoll_core::wire::ipc::{Envelope, Format, Kind, Limits, Step, Value, convert, decode_frame};
+use quickcheck::quickcheck;
+
+/// A client, small enough that its limits are reached, or at its defaults; and a hub that is played.
+struct Surroundings<const SMALL: bool> {
+    peers: BTreeMap<u32, Peer>,
+    calls: Vec<RequestId>,
+    tokens: Vec<Token>,
+    context: Option<Context>,
+    taken: u16,
+    format: Format,
+}
+
+#[derive(Default)]
+struct Peer {
+    begun: Vec<u8>,
+    heard: Vec<u8>,
+    /// Ids of calls that it was asked to pass on.
+    asked: Vec<String>,
+    said: u32,
+}
+
+fn frame(format: Format, json: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    let value = Value::parse(Format::Json, json.as_bytes()).unwrap();
+    convert(value, format, &mut body, usize::MAX).unwrap();
+    [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat()
+}
+
+fn config(small: bool, format: Format) -> Config {
+    let limit = |n| NonZeroU32::new(n).unwrap();
+    // Time passes in long steps.
+    let long = Duration::from_secs(300);
+    let config = Config {
+        format,
+        pool_size: limit(2),
+        connect_timeout: long,
+        register_timeout: long,
+        ..Config::new("own")
+    };
+    if !small {
+        return config;
+    }
+    Config {
+        limits: Limits { body: 600_000 },
+        pending: limit(3),
+        serving: limit(2),
+        methods: limit(3),
+        unsent: Band::new(300, 900).unwrap(),
+        receive_budget: limit(1),
+        ..config
+    }
+}
+
+impl<const SMALL: bool> Surroundings<SMALL> {
+    fn message(&mut self, peer: u32, number: u16) -> String {
+        let of_peer = self.peers.entry(peer).or_default();
+        of_peer.said += 1;
+        let (id, large) = (of_peer.said, "x".repeat(usize::from(number) % 200));
+        match number % 8 {
+            0 => r#"{"type":"REGISTER_ACK"}"#.into(),
+            1 => r#"{"type":"ERROR","error":{"message":"no","code":"INVALID_MESSAGE"},"timestamp":1}"#.into(),
+            2..=4 => {
+                let method = ["a", "b", "a", "b", "c"][usize::from(number) % 5];
+                let deadline = 1_700_000_000_000 + u64::from(number) * 1_000;
+                format!(
+                    r#"{{"type":"CALL","id":"{id}","from":"other","to":"own","method":"{method}","params":"{large}","context":{{"root":"r","chain":["other","own"],"depth":{},"deadline":{deadline}}}}}"#,
+                    1 + number % 102
+                )
+            }
+            5 if number.is_multiple_of(3) => {
+                format!(r#"{{"type":"RESPONSE","id":"{id}","status":"success"}}"#)
+            }
+            _ => match of_peer.asked.pop() {
+                Some(id) if number.is_multiple_of(2) => format!(
+                    r#"{{"type":"RESPONSE","id":"{id}","from":"other","to":"own","status":"success","data":"{large}"}}"#
+                ),
+                Some(id) => format!(
+                    r#"{{"type":"RESPONSE","id":"{id}","from":"other","to":"own","status":"error","error":{{"message":"m"}}}}"#
+                ),
+                None => r#"{"type":"REGISTER_ACK"}"#.into(),
+            },
+        }
+    }
+}
+
+impl<const SMALL: bool> Subject for Surroundings<SMALL> {
+    type Machine = Client;
+
+    fn new(seed: u64) -> (Self, Client) {
+        let format = if seed.is_multiple_of(3) { Format::MessagePack } else { Format::Json };
+        let mut client = Client::new(config(SMALL, format), seed);
+        client.register_method(Instant::ZERO, "a").unwrap();
+        client.register_method(Instant::ZERO, "b").unwrap();
+        client.connect(Instant::ZERO);
+        let (peers, calls, tokens) = (BTreeMap::new(), Vec::new(), Vec::new());
+        (Surroundings { peers, calls, tokens, context: None, taken: 0, format }, client)
+    }
+
+    fn command(&mut self, client: &mut Client, now: Instant, number: u16) {
+        let of = |len: usize| usize::from(number / 16).checked_rem(len);
+        match number % 16 {
+            0 => drop(client.register_method(now, ["c", "d", "e"][usize::from(number / 16) % 3])),
+            1 => drop(client.unregister_method(now, ["b", "c", "d"][usize::from(number / 16) % 3])),
+            2 => {
+                if let Some(at) = of(self.calls.len()) {
+                    client.cancel(now, self.calls[at]);
+                }
+            }
+            3 | 4 => {
+                if let Some(token) = of(self.tokens.len()).map(|at| self.tokens.swap_remove(at)) {
+                    let _ = client.reply(now, token, Value::parse(Format::Json, b"[1]").ok());
+                }
+            }
+            5 => {
+                if let Some(token) = of(self.tokens.len()).map(|at| self.tokens.swap_remove(at)) {
+                    let _ = client.fail(now, token, "LATER", "no");
+                }
+            }
+            6 if number > 50_000 => client.disconnect(now),
+            7 if number > 60_000 => client.shutdown(now, now + Duration::from_millis(u64::from(number))),
+            8 => client.connect(now),
+            _ => {
+                let text = format!("\"{}\"", "p".repeat(usize::from(number) % 300));
+                let params = Value::parse(Format::Json, text.as_bytes()).unwrap();
+                let timeout = number.is_multiple_of(5).then(|| Duration::from_millis(u64::from(number)));
+                let options = Options { timeout, tag: u64::from(number) };
+                let within = self.context.as_ref().filter(|_| number.is_multiple_of(2));
+                if let Ok(id) = client.call(now, "other", "m", Some(params), within, options) {
+                    self.calls.push(id);
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event<'_>) -> (u64, String) {
+        let seen = match event {
+            Event::Call(Incoming { method, params, from, context, responder }) => {
+                self.context = Context::read(context.whole).ok();
+                self.taken = self.taken.wrapping_add(1);
+                match self.taken % 4 {
+                    0 => drop(responder),
+                    1 => responder.fail("NOW", "no").unwrap(),
+                    2 => responder.reply(params).unwrap(),
+                    _ => self.tokens.push(responder.defer()),
+                }
+                format!("call {method} {from} {params:?} {:?}", self.context)
+            }
+            Event::Outcome { tag, outcome, .. } => format!("outcome {tag} {outcome:?}"),
+            other => format!("{other:?}"),
+        };
+        (0, seen)
+    }
+
+    fn hear(&mut self, peer: u32, bytes: &[u8]) -> Vec<String> {
+        let of_peer = self.peers.entry(peer).or_default();
+        of_peer.heard.extend(bytes);
+        let mut messages = Vec::new();
+        while let Ok(Step::Frame(body)) = decode_frame(&of_peer.heard, &Limits { body: u32::MAX }) {
+            let message = of_peer.heard[body.clone()].to_vec();
+            of_peer.heard.drain(..body.end);
+            let envelope = Envelope::parse(self.format, &message).expect("a client sends what can be read");
+            if envelope.kind() == Kind::Call {
+                of_peer.asked.push(envelope.id().unwrap().get().into_owned());
+            }
+            messages.push(envelope.to_string());
+        }
+        messages
+    }
+
+    fn speak(&mut self, peer: u32, number: u16) -> Vec<u8> {
+        let rest = std::mem::take(&mut self.peers.entry(peer).or_default().begun);
+        if !rest.is_empty() {
+            return rest;
+        }
+        let mut bytes = Vec::new();
+        if self.peers[&peer].said == 0 && !number.is_multiple_of(8) {
+            bytes.extend(frame(self.format, r#"{"type":"REGISTER_ACK"}"#));
+        }
+        for n in 0..number % 7 {
+            let message = self.message(peer, number / 7 + 5 * n);
+            bytes.extend(frame(self.format, &message));
+        }
+        match number / 8 % 64 {
+            0 => bytes.extend(b"\xff\xff\xff\xffgarbage"),
+            1 => bytes.extend(b"\0\0\0\x04nope"),
+            2 => bytes.extend(frame(self.format, &format!("{{\"type\":\"{}\"}}", "x".repeat(300_000)))),
+            3..=20 if !bytes.is_empty() => {
+                let rest = bytes.split_off(bytes.len() - 1 - usize::from(number) % bytes.len());
+                self.peers.entry(peer).or_default().begun = rest;
+            }
+            _ => {}
+        }
+        bytes
+    }
+}
+
+type Small = Surroundings<true>;
+type Large = Surroundings<false>;
+
+/// Its dials have to succeed and its registrations to be taken for much to happen.
+fn with_connections(ops: Vec<Op>) -> Vec<Op> {
+    // Says one message, of number 85: the acknowledgement comes first.
+    [(7, 1), (7, 1), (2, 85 * 16), (2, 85 * 16 + 1)].into_iter().chain(ops).collect()
+}
+
+quickcheck! {
+    fn cutting_changes_nothing(seed: u64, ops: Vec<Op>, cuts: Vec<u8>) -> Result<(), String> {
+        laws::cutting::<Large>(seed, &with_connections(ops), &cuts)
+    }
+
+    fn early_and_repeated_ticks_change_nothing(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::early_and_repeated_ticks::<Small>(seed, &with_connections(ops))
+    }
+
+    fn a_tick_at_the_deadline_makes_progress(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::tick_at_deadline_makes_progress::<Small>(seed, &with_connections(ops))
+    }
+
+    fn an_undrained_action_is_due(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::undrained_action_is_due::<Small>(seed, &with_connections(ops))
+    }
+
+    fn a_clock_that_goes_back_changes_nothing(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::clock_going_back::<Small>(seed, &with_connections(ops))
+    }
+
+    fn the_same_seed_gives_the_same_trace(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::same_seed_same_trace::<Small>(seed, &with_connections(ops))
+    }
+
+    fn late_completions_change_nothing(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::recycled_slots_ignore_late_completions::<Small>(seed, &with_connections(ops))
+    }
+}
