@@ -4,10 +4,13 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::HeaderValue;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::metrics::Metrics;
+use crate::reply::http_date;
 
 /// The exchanges of a connection.
 pub(crate) struct Activity {
@@ -22,6 +25,10 @@ pub(crate) struct Activity {
 struct State {
     /// When the connection's turn began.
     now: Instant,
+    /// The wall clock then, for answers, and until when that is right.
+    date: HeaderValue,
+    date_until: Instant,
+    last_read: Instant,
     last_end: Instant,
     begun: u32,
     /// Every open exchange; from when its answer last made progress, once it has one.
@@ -48,24 +55,47 @@ pub(crate) enum Verdict {
 }
 
 impl Activity {
-    pub(crate) fn new(
-        idle_timeout: Duration,
-        write_timeout: Duration,
-        metrics: Arc<Metrics>,
-    ) -> Arc<Activity> {
+    pub(crate) fn new(idle_timeout: Duration, write_timeout: Duration, metrics: Arc<Metrics>) -> Activity {
         let now = Instant::now();
-        let state = State { now, last_end: now, begun: 0, places: Vec::new(), free: Vec::new() };
+        let state = State {
+            now,
+            date: HeaderValue::from_static(""),
+            date_until: now,
+            last_read: now,
+            last_end: now,
+            begun: 0,
+            places: Vec::new(),
+            free: Vec::new(),
+        };
         let name = Uuid::new_v4().into_bytes();
-        Arc::new(Activity { idle_timeout, write_timeout, metrics, name, state: Mutex::new(state) })
+        Activity { idle_timeout, write_timeout, metrics, name, state: Mutex::new(state) }
     }
 
     /// The connection has its turn: to all that it does until the next one, this is the time.
     pub(crate) fn turn(&self) {
-        self.state().now = Instant::now();
+        let now = Instant::now();
+        let mut state = self.state();
+        state.now = now;
+        if now >= state.date_until {
+            let (date, left) = http_date(OffsetDateTime::now_utc());
+            state.date = date;
+            state.date_until = now + left;
+        }
+    }
+
+    /// Something was read; what time it is.
+    pub(crate) fn read(&self) -> Instant {
+        let mut state = self.state();
+        state.last_read = state.now;
+        state.now
+    }
+
+    pub(crate) fn last_read(&self) -> Instant {
+        self.state().last_read
     }
 
     /// A request has begun. It lasts until what is returned is dropped.
-    pub(crate) fn begin(self: &Arc<Self>) -> Exchange {
+    pub(crate) fn begin(&self) -> Exchange<'_> {
         let mut state = self.state();
         let number = state.begun;
         state.begun = number.wrapping_add(1);
@@ -77,7 +107,7 @@ impl Activity {
         let began = state.now;
         drop(state);
         let others = self.metrics.request_began();
-        Exchange { activity: Arc::clone(self), place, number, began, others, active: true, answered: false }
+        Exchange { activity: self, place, number, began, others, active: true, answered: false }
     }
 
     pub(crate) fn verdict(&self, now: Instant) -> Verdict {
@@ -105,8 +135,8 @@ impl Activity {
 }
 
 /// One request from its headers to the last byte of its answer.
-pub(crate) struct Exchange {
-    activity: Arc<Activity>,
+pub(crate) struct Exchange<'a> {
+    activity: &'a Activity,
     place: u32,
     number: u32,
     began: Instant,
@@ -115,7 +145,7 @@ pub(crate) struct Exchange {
     answered: bool,
 }
 
-impl Exchange {
+impl Exchange<'_> {
     /// When its headers were read.
     pub(crate) fn began(&self) -> Instant {
         self.began
@@ -140,18 +170,22 @@ impl Exchange {
         uuid::Builder::from_custom_bytes(bytes).into_uuid()
     }
 
-    pub(crate) fn answered(&mut self) {
+    /// The answer begins; its date.
+    pub(crate) fn answered(&mut self) -> HeaderValue {
         self.answered = true;
+        let mut state = self.activity.state();
+        state.places[self.place as usize] = Place::Sending(state.now);
+        state.date.clone()
     }
 
-    /// The answer has begun, or the client has taken a piece of it.
-    pub(crate) fn sending(&self) {
+    /// The client has taken a piece of the answer.
+    pub(crate) fn progress(&self) {
         let mut state = self.activity.state();
         state.places[self.place as usize] = Place::Sending(state.now);
     }
 }
 
-impl Drop for Exchange {
+impl Drop for Exchange<'_> {
     fn drop(&mut self) {
         let mut state = self.activity.state();
         state.places[self.place as usize] = Place::Free;
@@ -190,13 +224,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_stuck_when_one_answer_makes_no_progress_whatever_the_others_do() {
         let activity = Activity::new(IDLE, WRITE, Arc::default());
-        let (slow, fast) = (activity.begin(), activity.begin());
-        slow.sending();
+        let (mut slow, mut fast) = (activity.begin(), activity.begin());
+        slow.answered();
         advance(&activity, WRITE / 2).await;
-        fast.sending();
-        slow.sending();
+        fast.answered();
+        slow.progress();
         advance(&activity, WRITE - Duration::from_millis(1)).await;
-        fast.sending();
+        fast.progress();
         assert!(matches!(activity.verdict(Instant::now()), Verdict::LookAgain(_)));
         advance(&activity, Duration::from_millis(1)).await;
         assert_eq!(activity.verdict(Instant::now()), Verdict::Stuck);

@@ -1,18 +1,20 @@
 //! Bodies: requests read within limits of size, time and memory; answers handed out in pieces, so that a client
 //! that stops reading is noticed.
 
-use std::convert::Infallible;
-use std::mem;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
-use http_body::{Body, Frame, SizeHint};
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use http::{Response, StatusCode};
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
@@ -49,8 +51,13 @@ impl Limits {
     }
 
     /// Reads a body to its end. Memory is taken as bytes arrive, never by what a header claims.
-    pub(crate) async fn read(&self, body: &mut Incoming, deadline: Instant) -> Result<Buffered, Problem> {
-        if body.size_hint().lower() > self.max_body as u64 {
+    pub(crate) async fn read(
+        &self,
+        head: &Parts,
+        body: &mut RequestBody,
+        deadline: Instant,
+    ) -> Result<Buffered, Problem> {
+        if declared_length(head).is_some_and(|length| length > self.max_body as u64) {
             return Err(self.too_large());
         }
         let mut bytes = BytesMut::new();
@@ -66,7 +73,7 @@ impl Limits {
         Ok(Buffered { bytes: bytes.freeze(), _share: share })
     }
 
-    async fn next(&self, body: &mut Incoming, deadline: Instant) -> Result<Option<Frame<Bytes>>, Problem> {
+    async fn next(&self, body: &mut RequestBody, deadline: Instant) -> Result<Option<Frame<Bytes>>, Problem> {
         let patience = deadline.min(Instant::now() + self.read_timeout);
         match timeout_at(patience, body.frame()).await {
             Ok(None) => Ok(None),
@@ -101,8 +108,8 @@ impl Limits {
 
     /// Takes and forgets what a client still sends after its answer. Cutting it off would be allowed, but there are
     /// clients (curl among them) that then report a broken stream in place of the answer.
-    pub(crate) fn linger(&self, mut body: Incoming) {
-        if body.size_hint().exact() == Some(0) || body.is_end_stream() {
+    pub(crate) fn linger(&self, mut body: impl Body<Data = Bytes> + Send + Unpin + 'static) {
+        if body.is_end_stream() {
             return;
         }
         let (patience, mut left) = (Instant::now() + self.read_timeout, LINGER);
@@ -122,45 +129,61 @@ impl Limits {
     }
 }
 
-/// Bytes handed to HTTP/2 at a time. It asks for the next piece only when the client's window has room.
-const PIECE: usize = 16 * KIB;
-
-/// An answer's body, which keeps its exchange open until the client's window has taken the last piece.
-pub(crate) struct ReplyBody {
-    rest: Bytes,
-    exchange: Exchange,
+fn declared_length(head: &Parts) -> Option<u64> {
+    head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-impl ReplyBody {
-    pub(crate) fn new(body: Bytes, exchange: Exchange) -> ReplyBody {
-        exchange.sending();
-        ReplyBody { rest: body, exchange }
-    }
-}
+/// The body of a request over HTTP/2. What is taken out makes room for more.
+pub(crate) struct RequestBody(pub(crate) RecvStream);
 
-impl Body for ReplyBody {
+impl Body for RequestBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = h2::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let data = ready!(self.0.poll_data(cx)).transpose()?;
+        if let Some(data) = &data {
+            // It fails if the stream has ended, and then there is no room to be made.
+            let _ = self.0.flow_control().release_capacity(data.len());
         }
-        if self.rest.len() <= PIECE {
-            return Poll::Ready(Some(Ok(Frame::data(mem::take(&mut self.rest)))));
-        }
-        self.exchange.sending();
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(PIECE)))))
+        Poll::Ready(data.map(|data| Ok(Frame::data(data))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.0.is_end_stream()
     }
+}
 
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
+/// Bytes handed to HTTP/2 at a time.
+const PIECE: usize = 16 * KIB;
+
+/// Sends an answer. Its exchange stays open until the client's window has taken the last piece.
+pub(crate) async fn send(
+    mut respond: SendResponse<Bytes>,
+    response: Response<()>,
+    mut body: Bytes,
+    exchange: Exchange<'_>,
+) -> Result<(), h2::Error> {
+    let mut stream = respond.send_response(response, body.is_empty())?;
+    while !body.is_empty() {
+        stream.reserve_capacity(body.len().min(PIECE));
+        let Some(room) = poll_fn(|cx| poll_room(&mut stream, cx)).await else { return Ok(()) };
+        let piece = body.split_to(room.min(body.len()));
+        if !body.is_empty() {
+            exchange.progress();
+        }
+        stream.send_data(piece, body.is_empty())?;
+    }
+    Ok(())
+}
+
+/// How many bytes may be sent; `None`: the stream has ended.
+fn poll_room(stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+    match stream.capacity() {
+        0 => stream.poll_capacity(cx).map(|room| room?.ok()),
+        room => Poll::Ready(Some(room)),
     }
 }

@@ -8,9 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper::server::conn::http1::Builder as Http1Builder;
 use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -25,22 +23,11 @@ use crate::activity::{Activity, Verdict};
 use crate::config::{Config, Server};
 use crate::flood::Metered;
 use crate::front::Front;
+use crate::http1;
+use crate::http2::{self, Http2};
 use crate::metrics::ConnEnd;
-use crate::requests::{Begun, Requests};
+use crate::preface;
 
-/// What a client may have in flight towards us before we read it: per stream and per connection. Half of the
-/// latter is also what `h2` lets the overhead of tiny DATA frames amount to: about 2,000 of them at once.
-const STREAM_WINDOW: u32 = 128 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
-/// What a stream's answer may hold in the send buffer.
-const SEND_BUFFER: usize = 64 << 10;
-/// Streams that a client opened and reset before they were looked at (rapid reset), and streams that we had to
-/// reset for its errors (MadeYouReset); beyond that the connection ends.
-const MAX_PENDING_RESETS: usize = 20;
-const MAX_LOCAL_RESETS: usize = 100;
-/// When a peer is silent for so long it is asked whether it lives, and how long it may take to say so.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection that was told to go may take.
 const GOAWAY_PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait when the system has no file descriptor for another connection.
@@ -109,9 +96,10 @@ async fn listen_on_loopback(port: u16) -> Result<Vec<TcpListener>, ListenError> 
 
 /// Everything that connections share.
 pub(crate) struct Edge {
-    front: Arc<Front>,
+    front: Front,
     tls: Option<TlsAcceptor>,
-    server: Server,
+    http1: Http1Builder,
+    http2: h2::server::Builder,
     places: Arc<Semaphore>,
     handshake_timeout: Duration,
     idle_timeout: Duration,
@@ -123,9 +111,10 @@ pub(crate) struct Edge {
 impl Edge {
     pub(crate) fn new(config: &Config, tls: Option<Arc<ServerConfig>>, front: Front) -> Arc<Edge> {
         Arc::new(Edge {
-            front: Arc::new(front),
+            front,
             tls: tls.map(TlsAcceptor::from),
-            server: config.server.clone(),
+            http1: http1::builder(&config.server),
+            http2: http2::builder(&config.server),
             places: Arc::new(Semaphore::new(config.server.max_connections as usize)),
             handshake_timeout: config.tls.handshake_timeout.get(),
             idle_timeout: config.server.idle_timeout.get(),
@@ -206,79 +195,95 @@ impl Edge {
         }
     }
 
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-        &self,
-        stream: S,
-        peer: SocketAddr,
-    ) -> ConnEnd {
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: SocketAddr) -> ConnEnd {
         let metrics = Arc::clone(&self.front.routes.metrics);
         let activity = Activity::new(self.idle_timeout, self.write_timeout, metrics);
-        let service = service_fn(|request| Arc::clone(&self.front).serve(request, &activity));
-        let begun = Begun::default();
-        let http = http(&self.server, begun.clone());
-        let connection = http.serve_connection(TokioIo::new(Metered::new(stream)), service);
-        let mut requests = Requests::new(connection, begun, &activity);
+        let first = timeout(self.idle_timeout, preface::read(Metered::new(stream, &activity)));
+        let first = tokio::select! {
+            () = self.stop.cancelled() => return ConnEnd::Closed,
+            first = first => first,
+        };
+        match first {
+            Ok(Ok((true, stream))) => self.serve_http2(stream, &activity, peer).await,
+            Ok(Ok((false, stream))) => self.refuse_http1(stream, &activity, peer).await,
+            Ok(Err(error)) => end_of(&error, peer),
+            Err(_) => ConnEnd::Idle,
+        }
+    }
+
+    async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        activity: &Activity,
+        peer: SocketAddr,
+    ) -> ConnEnd {
+        let begin = |request, respond| self.front.serve(request, respond, activity);
+        let mut connection = Http2::new(&self.http2, stream, activity, begin);
         let mut look = pin!(sleep_until(Instant::now()));
         let mut idle = false;
         let mut stopping = false;
         loop {
             tokio::select! {
-                result = &mut requests => return match result {
+                result = &mut connection => return match result {
                     Ok(()) if idle => ConnEnd::Idle,
                     Ok(()) => ConnEnd::Closed,
-                    Err(error) if has_left(error.as_ref()) => ConnEnd::Closed,
-                    Err(error) if has_flooded(error.as_ref()) => ConnEnd::Flood,
-                    Err(error) => {
-                        tracing::debug!("the connection of {peer} ended: {}", in_full(error.as_ref()));
-                        ConnEnd::Error
-                    }
+                    Err(error) => end_of(&error, peer),
                 },
                 () = self.stop.cancelled(), if !stopping => {
                     stopping = true;
-                    requests.connection().graceful_shutdown();
+                    connection.stop();
                 }
                 () = look.as_mut() => match activity.verdict(Instant::now()) {
-                    Verdict::LookAgain(at) => look.as_mut().reset(at),
+                    Verdict::LookAgain(at) => match connection.keep_alive(Instant::now()) {
+                        Some(alive_until) => look.as_mut().reset(at.min(alive_until)),
+                        None => {
+                            tracing::debug!("the connection of {peer} ended: nobody is there any more");
+                            return ConnEnd::Error;
+                        }
+                    },
                     Verdict::Stuck => return ConnEnd::Stuck,
                     // It was told to go long enough ago.
                     Verdict::Idle if idle => return ConnEnd::Idle,
                     Verdict::Idle => {
                         idle = true;
-                        requests.connection().graceful_shutdown();
+                        connection.stop();
                         look.as_mut().reset(Instant::now() + GOAWAY_PATIENCE);
                     }
                 },
             }
         }
     }
+
+    async fn refuse_http1<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        activity: &Activity,
+        peer: SocketAddr,
+    ) -> ConnEnd {
+        let refused = timeout(self.idle_timeout, http1::refuse(&self.http1, stream, &self.front, activity));
+        let refused = tokio::select! {
+            () = self.stop.cancelled() => return ConnEnd::Closed,
+            refused = refused => refused,
+        };
+        match refused {
+            Ok(Ok(())) => ConnEnd::Closed,
+            Ok(Err(error)) => end_of(&error, peer),
+            Err(_) => ConnEnd::Idle,
+        }
+    }
 }
 
-fn http(server: &Server, begun: Begun) -> auto::Builder<Begun> {
-    let mut http = auto::Builder::new(begun);
-    // HTTP/1.1 is understood just enough to be refused with a reason.
-    http.http1().timer(TokioTimer::new()).header_read_timeout(server.read_timeout.get()).keep_alive(false);
-    http.http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .max_concurrent_streams(server.max_concurrent_streams)
-        .max_header_list_size(u32::try_from(server.max_header_list_size.get()).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER);
-    http
-}
-
-/// Whether a peer just closed its socket, as many clients do once they have what they wanted.
-fn has_left(error: &(dyn Error + 'static)) -> bool {
-    io_kind(error) == Some(io::ErrorKind::UnexpectedEof)
-}
-
-/// Whether a peer sent more frames that carry nothing than it may.
-fn has_flooded(error: &(dyn Error + 'static)) -> bool {
-    io_kind(error) == Some(io::ErrorKind::QuotaExceeded)
+/// What it means that a connection ended in this way.
+fn end_of(error: &(dyn Error + 'static), peer: SocketAddr) -> ConnEnd {
+    match io_kind(error) {
+        // It just closed its socket, as many clients do once they have what they wanted.
+        Some(io::ErrorKind::UnexpectedEof) => ConnEnd::Closed,
+        Some(io::ErrorKind::QuotaExceeded) => ConnEnd::Flood,
+        _ => {
+            tracing::debug!("the connection of {peer} ended: {}", in_full(error));
+            ConnEnd::Error
+        }
+    }
 }
 
 /// The innermost input/output error that brought a connection down.

@@ -4,16 +4,19 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::activity::Activity;
+use crate::preface::PREFACE;
 
 /// Frames that may come at once, and how many more each second: far above what measuring a round trip, changing
 /// settings or reordering priorities needs, far below what occupies a core.
 const BURST: u32 = 10_000;
 const PER_SECOND: u32 = 1_000;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEADER: usize = 9;
 
 /// Follows the frames in the bytes of one connection, however they are cut.
@@ -110,30 +113,32 @@ fn carries_nothing(kind: u8) -> bool {
 
 /// A connection whose frames are metered as they are read. Beyond the budget, reading fails with
 /// [`io::ErrorKind::QuotaExceeded`].
-pub(crate) struct Metered<S> {
+pub(crate) struct Metered<'a, S> {
+    activity: &'a Activity,
     stream: S,
     meter: FrameMeter,
 }
 
-impl<S> Metered<S> {
-    pub(crate) fn new(stream: S) -> Metered<S> {
-        Metered { stream, meter: FrameMeter::new(Instant::now()) }
+impl<'a, S> Metered<'a, S> {
+    pub(crate) fn new(stream: S, activity: &'a Activity) -> Metered<'a, S> {
+        Metered { activity, stream, meter: FrameMeter::new(Instant::now()) }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<'_, S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let result = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if this.meter.received(Instant::now(), &buf.filled()[before..]) {
+        let received = &buf.filled()[before..];
+        if received.is_empty() || this.meter.received(this.activity.read(), received) {
             return result;
         }
         Poll::Ready(Err(io::Error::new(io::ErrorKind::QuotaExceeded, "too many frames that carry nothing")))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<'_, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

@@ -1,19 +1,25 @@
 //! One request: given a number, a place among all requests and a deadline; answered, counted.
 
-use std::convert::Infallible;
-use std::sync::Arc;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue};
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::activity::{Activity, Exchange};
-use crate::body::ReplyBody;
+use crate::body::{self, RequestBody};
 use crate::config::Server;
+use crate::metrics::Route;
 use crate::reply::{Problem, Reply};
 use crate::routes::{self, Routes};
 
@@ -36,22 +42,59 @@ impl Front {
         }
     }
 
-    pub(crate) fn serve(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        activity: &Arc<Activity>,
-    ) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> + use<> {
-        let exchange = activity.begin();
+    /// Answers a request over HTTP/2, unless its client gives it up.
+    pub(crate) fn serve<'a>(
+        &'a self,
+        request: Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+        activity: &'a Activity,
+    ) -> impl Future<Output = ()> + Send + use<'a> {
+        let mut exchange = activity.begin();
         let (head, body) = request.into_parts();
-        async move { Ok(self.exchange(head, body, exchange).await) }
+        async move {
+            let reply = self.reply(&head, RequestBody(body), &mut exchange);
+            let Some(mut reply) = until_reset(&mut respond, reply).await else { return };
+            let headers = &mut reply.headers;
+            headers.insert(DATE, exchange.answered());
+            if !reply.body.is_empty() {
+                headers.insert(CONTENT_LENGTH, reply.body.len().into());
+            }
+            if head.method == Method::HEAD {
+                reply.body.clear();
+            }
+            let mut response = Response::new(());
+            *response.status_mut() = reply.status;
+            *response.headers_mut() = reply.headers;
+            if let Err(error) = body::send(respond, response, reply.body, exchange).await {
+                tracing::debug!("an answer was not sent: {error}");
+            }
+        }
     }
 
-    async fn exchange(&self, head: Parts, mut body: Incoming, mut exchange: Exchange) -> Response<ReplyBody> {
+    /// Tells a client of HTTP/1.1 why it is not served.
+    pub(crate) fn refuse_version(
+        &self,
+        request: Request<Incoming>,
+        activity: &Activity,
+    ) -> Response<Full<Bytes>> {
+        let mut exchange = activity.begin();
+        let (head, body) = request.into_parts();
+        self.routes.limits.linger(body);
+        let request_id = request_id(&head.headers, &exchange);
+        let mut reply = version_refused(head.version).into_reply(request_id.to_str().unwrap_or_default());
+        reply.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        self.finish(routes::route(head.uri.path()), &mut reply, request_id, &mut exchange);
+        exchange.answered();
+        let mut response = Response::new(Full::new(reply.body));
+        *response.status_mut() = reply.status;
+        *response.headers_mut() = reply.headers;
+        response
+    }
+
+    async fn reply(&self, head: &Parts, mut body: RequestBody, exchange: &mut Exchange<'_>) -> Reply {
         let route = routes::route(head.uri.path());
-        let result = if head.version != Version::HTTP_2 {
-            Err(version_refused(head.version))
-        } else if exchange.others() < self.max_requests {
-            self.routes.answer(route, &head, &mut body, exchange.began() + self.request_timeout).await
+        let result = if exchange.others() < self.max_requests {
+            self.routes.answer(route, head, &mut body, exchange.began() + self.request_timeout).await
         } else {
             exchange.give_way();
             let message = "the gateway answers as many requests as it may; try again later";
@@ -59,43 +102,38 @@ impl Front {
         };
         self.routes.limits.linger(body);
 
-        let request_id = request_id(&head.headers, &exchange);
+        let request_id = request_id(&head.headers, exchange);
         let id = request_id.to_str().unwrap_or_default();
         let mut reply = result.unwrap_or_else(|problem| {
-            if problem.status.is_server_error() && head.version == Version::HTTP_2 {
+            if problem.status.is_server_error() {
                 tracing::warn!("{} {} failed: {} ({id})", head.method, head.uri.path(), problem.message);
             }
             problem.into_reply(id)
         });
-        if head.version != Version::HTTP_2 {
-            reply.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        self.finish(route, &mut reply, request_id, exchange);
+        reply
+    }
+
+    fn finish(&self, route: Route, reply: &mut Reply, request_id: HeaderValue, exchange: &mut Exchange<'_>) {
         reply.headers.insert(REQUEST_ID, request_id);
         let now = Instant::now();
         self.routes.metrics.answered(route, reply.status, now.duration_since(exchange.began()), now);
-        exchange.answered();
-        response(&head.method, reply, |body| ReplyBody::new(body, exchange))
     }
 }
 
-fn response(
-    method: &Method,
-    mut reply: Reply,
-    body: impl FnOnce(bytes::Bytes) -> ReplyBody,
-) -> Response<ReplyBody> {
-    if method == Method::HEAD {
-        reply.headers.insert(CONTENT_LENGTH, reply.body.len().into());
-        reply.body.clear();
-    }
-    let mut response = Response::new(body(reply.body));
-    *response.status_mut() = reply.status;
-    *response.headers_mut() = reply.headers;
-    response
+/// What the work comes to; `None`: the client no longer waits for it.
+async fn until_reset<T>(respond: &mut SendResponse<Bytes>, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => respond.poll_reset(cx).map(|_| None),
+    })
+    .await
 }
 
 /// The client's own number if it is fit to be logged and handed on, else a new one. It is marked as sensitive, which
 /// keeps it out of the compression table of HTTP/2: nobody needs it twice there, and it would push out what is.
-fn request_id(headers: &HeaderMap, exchange: &Exchange) -> HeaderValue {
+fn request_id(headers: &HeaderMap, exchange: &Exchange<'_>) -> HeaderValue {
     let mut id = headers
         .get(REQUEST_ID)
         .filter(|id| {

@@ -128,3 +128,26 @@ pub(crate) fn rfc3339(at: OffsetDateTime) -> String {
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     at.format(FORMAT).unwrap_or_default()
 }
+
+/// A time (UTC) as HTTP has it (RFC 9110, section 5.6.7), and how long that will be right.
+pub(crate) fn http_date(at: OffsetDateTime) -> (HeaderValue, Duration) {
+    const FORMAT: &[BorrowedFormatItem<'_>] = format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    let text = at.format(FORMAT).unwrap_or_default();
+    let date = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+    (date, Duration::from_secs(1) - Duration::from_nanos(at.nanosecond().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn a_date_is_right_until_the_next_second() {
+        let (date, left) = http_date(datetime!(1994-11-06 8:49:37.25 UTC));
+        assert_eq!(date, "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(left, Duration::from_millis(750));
+    }
+}

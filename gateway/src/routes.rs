@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{Method, StatusCode};
-use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use plimsoll_core::error::Rejected;
 use serde::Serialize;
@@ -15,7 +14,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::backend::{Backend, BackendError, Call, code};
-use crate::body::Limits;
+use crate::body::{Limits, RequestBody};
 use crate::config::{Config, MetricsPrefix};
 use crate::metrics::{Metrics, Route};
 use crate::projects::{LIMIT_REACHED, NOT_FOUND, VALIDATION_FAILED};
@@ -57,7 +56,7 @@ impl Routes {
         &self,
         route: Route,
         head: &Parts,
-        body: &mut Incoming,
+        body: &mut RequestBody,
         deadline: Instant,
     ) -> Result<Reply, Problem> {
         match (route, &head.method) {
@@ -119,7 +118,7 @@ impl Routes {
     async fn create_project(
         &self,
         head: &Parts,
-        body: &mut Incoming,
+        body: &mut RequestBody,
         deadline: Instant,
     ) -> Result<Reply, Problem> {
         #[derive(Serialize)]
@@ -127,7 +126,7 @@ impl Routes {
             project: &'a RawValue,
         }
         expect_json(head)?;
-        let body = self.limits.read(body, deadline).await?;
+        let body = self.limits.read(head, body, deadline).await?;
         let project = json(&body.bytes)?;
         let content = self.call("createProject", &Params { project }, false, deadline).await?;
         Ok(Reply::json(StatusCode::CREATED, content))
@@ -136,7 +135,7 @@ impl Routes {
     async fn update_project(
         &self,
         head: &Parts,
-        body: &mut Incoming,
+        body: &mut RequestBody,
         deadline: Instant,
     ) -> Result<Reply, Problem> {
         #[derive(Serialize)]
@@ -147,7 +146,7 @@ impl Routes {
         expect_json(head)?;
         let id = project_id(head.uri.path())
             .ok_or_else(|| bad_request("INVALID_ID", "the id in the path is too long, or is not UTF-8"))?;
-        let body = self.limits.read(body, deadline).await?;
+        let body = self.limits.read(head, body, deadline).await?;
         let project = json(&body.bytes)?;
         let content = self.call("updateProject", &Params { id: &id, project }, true, deadline).await?;
         Ok(Reply::json(StatusCode::OK, content))
