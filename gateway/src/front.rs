@@ -50,9 +50,9 @@ impl Front {
         activity: &'a Activity,
     ) -> impl Future<Output = ()> + Send + use<'a> {
         let mut exchange = activity.begin();
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         async move {
-            let reply = self.reply(&head, RequestBody(body), &mut exchange);
+            let reply = self.reply(&mut head, RequestBody(body), &mut exchange);
             let Some(mut reply) = until_reset(&mut respond, reply).await else { return };
             let headers = &mut reply.headers;
             headers.insert(DATE, exchange.answered());
@@ -91,8 +91,9 @@ impl Front {
         response
     }
 
-    async fn reply(&self, head: &Parts, mut body: RequestBody, exchange: &mut Exchange<'_>) -> Reply {
+    async fn reply(&self, head: &mut Parts, mut body: RequestBody, exchange: &mut Exchange<'_>) -> Reply {
         let route = routes::route(head.uri.path());
+        let request_id = request_id(&head.headers, exchange);
         let result = if exchange.others() < self.max_requests {
             self.routes.answer(route, head, &mut body, exchange.began() + self.request_timeout).await
         } else {
@@ -102,7 +103,6 @@ impl Front {
         };
         self.routes.limits.linger(body);
 
-        let request_id = request_id(&head.headers, exchange);
         let id = request_id.to_str().unwrap_or_default();
         let mut reply = result.unwrap_or_else(|problem| {
             if problem.status.is_server_error() {

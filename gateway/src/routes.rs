@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use plimsoll_core::error::Rejected;
 use serde::Serialize;
@@ -55,11 +55,12 @@ impl Routes {
     pub(crate) async fn answer(
         &self,
         route: Route,
-        head: &Parts,
+        head: &mut Parts,
         body: &mut RequestBody,
         deadline: Instant,
     ) -> Result<Reply, Problem> {
-        match (route, &head.method) {
+        let method = head.method.clone();
+        match (route, &method) {
             (Route::Projects, &Method::GET | &Method::HEAD) => self.list_projects(head, deadline).await,
             (Route::Projects, &Method::POST) => self.create_project(head, body, deadline).await,
             (Route::Projects, _) => Err(not_allowed(head, "GET, HEAD, POST")),
@@ -91,7 +92,7 @@ impl Routes {
         }
     }
 
-    async fn list_projects(&self, head: &Parts, deadline: Instant) -> Result<Reply, Problem> {
+    async fn list_projects(&self, head: &mut Parts, deadline: Instant) -> Result<Reply, Problem> {
         #[derive(Default, Serialize)]
         struct Params {
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,13 +112,13 @@ impl Routes {
                 _ => {}
             }
         }
-        let content = self.call("listProjects", &params, true, deadline).await?;
+        let content = self.call(head, "listProjects", &params, true, deadline).await?;
         Ok(Reply::json(StatusCode::OK, content))
     }
 
     async fn create_project(
         &self,
-        head: &Parts,
+        head: &mut Parts,
         body: &mut RequestBody,
         deadline: Instant,
     ) -> Result<Reply, Problem> {
@@ -128,13 +129,13 @@ impl Routes {
         expect_json(head)?;
         let body = self.limits.read(head, body, deadline).await?;
         let project = json(&body.bytes)?;
-        let content = self.call("createProject", &Params { project }, false, deadline).await?;
+        let content = self.call(head, "createProject", &Params { project }, false, deadline).await?;
         Ok(Reply::json(StatusCode::CREATED, content))
     }
 
     async fn update_project(
         &self,
-        head: &Parts,
+        head: &mut Parts,
         body: &mut RequestBody,
         deadline: Instant,
     ) -> Result<Reply, Problem> {
@@ -148,18 +149,20 @@ impl Routes {
             .ok_or_else(|| bad_request("INVALID_ID", "the id in the path is too long, or is not UTF-8"))?;
         let body = self.limits.read(head, body, deadline).await?;
         let project = json(&body.bytes)?;
-        let content = self.call("updateProject", &Params { id: &id, project }, true, deadline).await?;
+        let content = self.call(head, "updateProject", &Params { id: &id, project }, true, deadline).await?;
         Ok(Reply::json(StatusCode::OK, content))
     }
 
-    /// A request to the project service, whose answer must be JSON.
+    /// A request to the project service, whose answer must be JSON. While it waits, no header is kept.
     async fn call(
         &self,
+        head: &mut Parts,
         method: &str,
         params: &impl Serialize,
         idempotent: bool,
         deadline: Instant,
     ) -> Result<Bytes, Problem> {
+        head.headers = HeaderMap::new();
         let mut bytes = Vec::with_capacity(CONTENT);
         serde_json::to_writer(&mut bytes, params).map_err(|error| {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", error.to_string())
