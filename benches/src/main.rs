@@ -6,6 +6,7 @@
 
 mod cells;
 mod contestants;
+mod minute;
 mod process;
 mod rounds;
 mod syscalls;
@@ -50,6 +51,11 @@ enum Command {
     /// One process of one contestant
     #[command(hide = true)]
     Contestant(contestants::Args),
+    /// A process that an edge is measured with
+    #[command(hide = true, subcommand)]
+    Edge(contestants::edge::Role),
+    /// A minute of load on the gateway: errors, and memory
+    Minute,
 }
 
 fn seconds(text: &str) -> std::result::Result<f64, String> {
@@ -63,6 +69,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Some(Command::Contestant(args)) => contestants::run(&args),
+        Some(Command::Edge(role)) => contestants::edge::run(&role),
+        Some(Command::Minute) => minute::run(),
         None if cli.args.check => contestants::check(&cli.args.only),
         None => measure(&cli.args),
     };

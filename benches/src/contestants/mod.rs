@@ -4,6 +4,11 @@
 //! stdin with how many requests were answered so far, and ends when stdin does.
 
 mod callers;
+pub(crate) mod edge;
+#[cfg(feature = "peers")]
+mod haproxy;
+#[cfg(feature = "peers")]
+mod hyper_edge;
 mod ours_tokio;
 mod pair;
 mod plain_tokio;

@@ -24,6 +24,16 @@ pub(super) fn server() -> Result<()> {
     })
 }
 
+/// A service whose one method always answers the same.
+pub(super) fn service(method: &'static str, content: &'static str) -> Result<()> {
+    runtime()?.block_on(async {
+        let answer = move |_, _| async move { Ok(content.as_bytes().to_vec()) };
+        let server = Server::builder().raw_method(method, answer).bind("127.0.0.1:0").await?;
+        ready(server.local_addr());
+        future::pending().await
+    })
+}
+
 pub(super) fn client(address: SocketAddr, load: &Load) -> Result<()> {
     runtime()?.block_on(async {
         let client = Client::builder().build();
