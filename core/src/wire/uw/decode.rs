@@ -60,7 +60,7 @@ pub struct ResponseHead {
 /// # Errors
 /// In [`Mode::Strict`], as soon as the bytes that are there cannot begin a request: at the first byte of a wrong
 /// magic, at a wrong version, at the end of a method that is not UTF-8, at a content length above the limit.
-// Always: a `Step` that is handed over through memory costs half as much as finding it.
+// Always, as what it is made of: handed over through memory, what was found costs half as much as finding it.
 #[inline(always)]
 pub fn decode_request(bytes: &[u8], limits: &Limits, mode: Mode) -> Result<Step<RequestHead>, ProtocolError> {
     match request_ends(bytes, limits) {
@@ -98,7 +98,7 @@ pub fn decode_response(
 /// of it ends that has to be there next; either way more is needed if the slice is shorter.
 ///
 /// The ends alone, because building a `Step` here and passing it on costs a copy that takes as long as the rest.
-#[inline]
+#[inline(always)]
 fn request_ends(bytes: &[u8], limits: &Limits) -> Result<(usize, usize), ProtocolError> {
     let Some(head) = bytes.first_chunk::<REQUEST_HEADER>() else { return short_request(bytes) };
     check_prefix(head)?;
@@ -111,7 +111,7 @@ fn request_ends(bytes: &[u8], limits: &Limits) -> Result<(usize, usize), Protoco
 }
 
 /// Where the frame ends, or else the header, if it is not all there.
-#[inline]
+#[inline(always)]
 fn response_end(bytes: &[u8], limits: &Limits) -> Result<usize, ProtocolError> {
     check_prefix(bytes)?;
     match bytes.first_chunk::<RESPONSE_HEADER>() {
