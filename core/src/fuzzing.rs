@@ -1,12 +1,15 @@
 //! What the fuzz targets in `fuzz/` call: each takes any bytes, and panics if a promise is broken. They stand here so
 //! that ordinary builds check them, and the seeds in `fuzz/seeds` are replayed as a test.
 
+mod ipc;
+
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+pub use self::ipc::ipc;
 use crate::error::{Misuse, ProtocolError};
 use crate::machine::{Action, Input, Machine};
 use crate::service::Uw;
@@ -26,12 +29,13 @@ use crate::wire::{Load, WireId};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("breaker", breaker),
     ("client", client),
     ("client_laws", client_laws),
     ("cluster", cluster),
     ("cluster_model", self::cluster_model),
+    ("ipc", self::ipc::ipc),
     ("server", server),
     ("server_laws", self::server_laws),
     ("uw_error", uw_error),
