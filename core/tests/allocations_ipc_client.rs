@@ -111,13 +111,13 @@ fn serve(call: Incoming<'_>) -> Option<Token> {
 }
 
 #[test]
-fn a_warm_client_makes_and_serves_100_000_calls_without_an_allocation() {
-    for format in [Format::Json, Format::MessagePack] {
+fn a_warm_client_makes_and_serves_calls_without_an_allocation() {
+    for (format, calls) in [(Format::Json, 40_000), (Format::MessagePack, 10_000)] {
         let mut load = Load::new(format);
-        load.run(10_000);
+        load.run(4_000);
         load.ended = 0;
-        let allocated = allocation_counter::measure(|| load.run(50_000));
+        let allocated = allocation_counter::measure(|| load.run(calls));
         assert_eq!(allocated.count_total, 0, "{format:?}");
-        assert_eq!((load.ended, load.client.status().pending, load.client.status().serving), (50_000, 0, 0));
+        assert_eq!((load.ended, load.client.status().pending, load.client.status().serving), (calls, 0, 0));
     }
 }
