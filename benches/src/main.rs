@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         Some(Command::Contestant(args)) => contestants::run(&args),
         Some(Command::Edge(role)) => contestants::edge::run(&role),
         Some(Command::Minute) => minute::run(),
-        None if cli.args.check => contestants::check(&cli.args.only),
+        None if cli.args.check => check(&cli.args.only),
         None => measure(&cli.args),
     };
     match result {
@@ -81,6 +81,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn check(only: &str) -> Result<()> {
+    contestants::check(only)?;
+    #[cfg(feature = "peers")]
+    contestants::edge::check(only)?;
+    Ok(())
 }
 
 fn measure(args: &Args) -> Result<()> {

@@ -37,6 +37,9 @@ const CONNECTIONS: u32 = 16;
 const STREAMS: u32 = 32;
 /// Requests after which pools and tables have grown.
 const WARM_UP: u64 = 20_000;
+/// Requests that every edge is to answer when nothing is measured.
+#[cfg(feature = "peers")]
+const CHECKED: u32 = 2_000;
 /// How long an edge may take until it accepts connections.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// `h2load` ends when it is done; no line of its own comes before.
@@ -87,6 +90,25 @@ pub(crate) fn run(role: &Role) -> Result<()> {
         #[cfg(feature = "peers")]
         Role::Edge { cert, key } => hyper_edge::edge(cert, key),
     }
+}
+
+/// Lets every edge answer some requests, and sees that it answers all of them.
+#[cfg(feature = "peers")]
+pub(crate) fn check(only: &str) -> Result<()> {
+    let edges = [
+        ("edge: plimsoll", Edge::Plimsoll),
+        ("edge: hyper", Edge::Hyper),
+        ("edge: haproxy, h1 behind", Edge::Haproxy(Haproxy::Http1)),
+        ("edge: haproxy, h2 behind", Edge::Haproxy(Haproxy::Http2)),
+        ("edge: haproxy, h2 behind, guarded", Edge::Haproxy(Haproxy::Guarded)),
+    ];
+    for (name, edge) in edges.into_iter().filter(|(name, _)| name.contains(only)) {
+        let loaded = Standing::start(edge).and_then(|edge| edge.load(&[format!("-n{CHECKED}")]));
+        let loaded = loaded.and_then(|loaded| loaded.must_be_clean().map(|()| loaded));
+        let loaded = loaded.map_err(|error| format!("{name}: {error}"))?;
+        println!("{name}: {} answers", loaded.succeeded);
+    }
+    Ok(())
 }
 
 #[cfg(not(feature = "peers"))]
