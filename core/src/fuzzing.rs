@@ -1,6 +1,10 @@
 //! What the fuzz targets in `fuzz/` call: each takes any bytes, and panics if a promise is broken. They stand here so
 //! that ordinary builds check them, and the seeds in `fuzz/seeds` are replayed as a test.
 
+mod ipc;
+
+pub use ipc::{ipc_hub, ipc_message};
+
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -26,12 +30,14 @@ use crate::wire::{Load, WireId};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 14] = [
     ("breaker", breaker),
     ("client", client),
     ("client_laws", client_laws),
     ("cluster", cluster),
     ("cluster_model", self::cluster_model),
+    ("ipc_hub", ipc_hub),
+    ("ipc_message", ipc_message),
     ("server", server),
     ("server_laws", self::server_laws),
     ("uw_error", uw_error),
