@@ -2,6 +2,7 @@
 //! that ordinary builds check them, and the seeds in `fuzz/seeds` are replayed as a test.
 
 mod ipc;
+mod ipc_hub;
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -10,6 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 pub use self::ipc::ipc;
+pub use self::ipc_hub::ipc_hub;
 use crate::error::{Misuse, ProtocolError};
 use crate::machine::{Action, Input, Machine};
 use crate::service::Uw;
@@ -29,13 +31,14 @@ use crate::wire::{Load, WireId};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("breaker", breaker),
     ("client", client),
     ("client_laws", client_laws),
     ("cluster", cluster),
     ("cluster_model", self::cluster_model),
     ("ipc", self::ipc::ipc),
+    ("ipc_hub", self::ipc_hub::ipc_hub),
     ("server", server),
     ("server_laws", self::server_laws),
     ("uw_error", uw_error),

@@ -71,6 +71,7 @@
 //! |---|---|
 //! | [`machine`] | the contract: all that a runtime sees |
 //! | [`service`] | the service client, generic over a [`Protocol`](service::Protocol), and the service server |
+//! | [`ipc`] | Bro IPC: a hub that passes calls between services, and its client |
 //! | [`cluster`] | endpoints, connections, selection, the wait queue: decides, and carries no bytes |
 //! | [`policy`] | leaves that can be used alone: breaker, balancers, backoff, budgets |
 //! | [`wire`], [`buf`] | bytes to frames and back; where bytes wait |

@@ -43,6 +43,32 @@ impl Instant {
     }
 }
 
+/// The wall clock, as a driver tells it now and then (`Input::Wall`), carried on by the monotonic one.
+///
+/// ```
+/// use plimsoll_core::time::{Instant, WallClock};
+///
+/// let clock = WallClock::new(Instant::from_millis(5), 1_699_005_123_456);
+/// assert_eq!(clock.unix_ms(Instant::from_millis(1_005)), 1_699_005_124_456);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WallClock {
+    unix_ms: u64,
+    at: Instant,
+}
+
+impl WallClock {
+    /// A clock that shows `unix_ms` milliseconds since 1970 at `now`. The default shows 0 at the driver's epoch.
+    pub const fn new(now: Instant, unix_ms: u64) -> Self {
+        WallClock { unix_ms, at: now }
+    }
+
+    /// What it shows at `now`, in milliseconds since 1970.
+    pub fn unix_ms(self, now: Instant) -> u64 {
+        self.unix_ms.saturating_add(u64::try_from(now.since(self.at).as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
 /// The length of a duration in nanoseconds, at most `u64::MAX` (584 years).
 pub const fn nanos(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos() as u64)

@@ -234,6 +234,21 @@ fn a_failure_without_a_code_is_a_failed_execution() {
 }
 
 #[test]
+fn a_call_that_the_public_hub_cannot_route_ends_at_once() {
+    let mut world = world();
+    world.call().unwrap();
+    let call = world.sent().remove(0);
+    let id = call.split('"').find(|part| part.starts_with("req-")).unwrap();
+    // As ipc-bro 1.0.0 answers a call to nobody; it sends no RESPONSE.
+    let error = r#""error":{"message":"Target service 'user' not found","code":"SERVICE_NOT_FOUND","stack":"at"},"timestamp":1"#;
+    world.hear(frame(&format!(r#"{{"type":"ERROR","id":"{id}",{error}}}"#)));
+    assert!(world.events.last().unwrap().starts_with(r#"Failure { code: "SERVICE_NOT_FOUND""#));
+    world.hear(frame(&format!(r#"{{"type":"ERROR",{error}}}"#)));
+    assert!(world.events.last().unwrap().starts_with("GatewayError"));
+    assert_eq!((world.client.metrics().remote, world.client.metrics().gateway_errors), (1, 1));
+}
+
+#[test]
 fn calls_that_make_no_sense_are_answered_without_asking_the_application() {
     let mut world = world();
     for (rest, code) in [

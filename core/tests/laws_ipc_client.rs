@@ -1,5 +1,7 @@
 //! The laws of machines, for the client of Bro IPC.
 
+mod ipc_laws;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -11,7 +13,6 @@ use plimsoll_core::policy::watermark::Band;
 use plimsoll_core::testing::laws::{self, Op, Subject};
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::ipc::{Envelope, Format, Kind, Limits, Step, Value, convert, decode_frame};
-use quickcheck::quickcheck;
 
 /// A client, small enough that its limits are reached, or at its defaults; and a hub that is played.
 struct Surroundings<const SMALL: bool> {
@@ -207,41 +208,10 @@ impl<const SMALL: bool> Subject for Surroundings<SMALL> {
     }
 }
 
-type Small = Surroundings<true>;
-type Large = Surroundings<false>;
-
 /// Its dials have to succeed and its registrations to be taken for much to happen.
 fn with_connections(ops: Vec<Op>) -> Vec<Op> {
     // Says one message, of number 85: the acknowledgement comes first.
     [(7, 1), (7, 1), (2, 85 * 16), (2, 85 * 16 + 1)].into_iter().chain(ops).collect()
 }
 
-quickcheck! {
-    fn cutting_changes_nothing(seed: u64, ops: Vec<Op>, cuts: Vec<u8>) -> Result<(), String> {
-        laws::cutting::<Large>(seed, &with_connections(ops), &cuts)
-    }
-
-    fn early_and_repeated_ticks_change_nothing(seed: u64, ops: Vec<Op>) -> Result<(), String> {
-        laws::early_and_repeated_ticks::<Small>(seed, &with_connections(ops))
-    }
-
-    fn a_tick_at_the_deadline_makes_progress(seed: u64, ops: Vec<Op>) -> Result<(), String> {
-        laws::tick_at_deadline_makes_progress::<Small>(seed, &with_connections(ops))
-    }
-
-    fn an_undrained_action_is_due(seed: u64, ops: Vec<Op>) -> Result<(), String> {
-        laws::undrained_action_is_due::<Small>(seed, &with_connections(ops))
-    }
-
-    fn a_clock_that_goes_back_changes_nothing(seed: u64, ops: Vec<Op>) -> Result<(), String> {
-        laws::clock_going_back::<Small>(seed, &with_connections(ops))
-    }
-
-    fn the_same_seed_gives_the_same_trace(seed: u64, ops: Vec<Op>) -> Result<(), String> {
-        laws::same_seed_same_trace::<Small>(seed, &with_connections(ops))
-    }
-
-    fn late_completions_change_nothing(seed: u64, ops: Vec<Op>) -> Result<(), String> {
-        laws::recycled_slots_ignore_late_completions::<Small>(seed, &with_connections(ops))
-    }
-}
+laws!(Surroundings<true>, Surroundings<false>, with_connections);

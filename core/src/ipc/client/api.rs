@@ -42,7 +42,7 @@ pub struct Config {
     pub timeout: Duration,
     /// How often the hub is told that the service is alive. 30 s.
     pub heartbeat_interval: Duration,
-    /// Calls that wait for their answer. 1,024.
+    /// Calls that wait for their answer. 16,384.
     pub pending: NonZeroU32,
     /// Calls by others that were put off and wait for their answer from here; more are answered `OVERLOADED`. 1,024.
     pub serving: NonZeroU32,
@@ -79,7 +79,7 @@ impl Config {
             register_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(30),
             heartbeat_interval: Duration::from_secs(30),
-            pending: limit(1_024),
+            pending: limit(16_384),
             serving: limit(1_024),
             methods: limit(1_024),
             unsent: const { Band::new(4 << 20, 16 << 20).expect("low is below high") },

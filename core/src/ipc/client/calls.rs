@@ -12,7 +12,7 @@ use crate::ipc::{Context, ContextError, calculate_deadline, write_id};
 use crate::sched::Deadlines;
 use crate::time::Instant;
 use crate::wire::WireId;
-use crate::wire::ipc::{Call, Envelope, Status, Text, Value, code, write_call};
+use crate::wire::ipc::{Call, Envelope, Kind, Status, Text, Value, code, write_call};
 use uuid::Uuid;
 
 /// A call that waits for its answer.
@@ -197,8 +197,12 @@ impl State {
         response: &Envelope<'m>,
     ) -> Option<(RequestId, u64, Outcome<'m>)> {
         let found = response.id().ok().and_then(|id| self.calls.find(id));
-        let (Some(id), Ok(status)) = (found, response.status()) else {
-            self.metrics.late += 1;
+        let status = match response.kind() {
+            Kind::Error => Ok(Status::Error),
+            _ => response.status(),
+        };
+        let (Some(id), Ok(status)) = (found, status) else {
+            self.metrics.late += u64::from(response.kind() == Kind::Response);
             return None;
         };
         let pending = self.calls.remove(id)?;

@@ -348,11 +348,15 @@ impl Client {
                 self.state.registered(conn);
                 Event::Acknowledged
             }
-            Kind::Error => {
-                self.state.metrics.gateway_errors += 1;
-                let (code, message) = envelope.error();
-                Event::GatewayError { code, message }
-            }
+            // The public hub says so where a call goes nowhere, with the call's id.
+            Kind::Error => match self.state.take_response(&envelope) {
+                Some((id, tag, outcome)) => Event::Outcome { id, tag, outcome },
+                None => {
+                    self.state.metrics.gateway_errors += 1;
+                    let (code, message) = envelope.error();
+                    Event::GatewayError { code, message }
+                }
+            },
             Kind::Register | Kind::Heartbeat => Event::Ignored(envelope),
         })
     }

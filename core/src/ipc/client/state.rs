@@ -11,7 +11,7 @@ use crate::error::Misuse;
 use crate::id::ConnId;
 use crate::rng::Pcg;
 use crate::sched::Turns;
-use crate::time::Instant;
+use crate::time::{Instant, WallClock};
 use crate::wire::ipc::{Register, write_heartbeat, write_register};
 
 /// The longest name of a method, in bytes.
@@ -37,8 +37,7 @@ pub(super) struct State {
     /// A connection whose hub broke the rules.
     pub(super) doomed: Option<(ConnId, Cause)>,
     pub(super) rng: Pcg,
-    /// The wall clock in milliseconds since 1970, and when it said so.
-    wall: (u64, Instant),
+    wall: WallClock,
 }
 
 impl State {
@@ -56,7 +55,7 @@ impl State {
             ready: Turns::new(BURST),
             doomed: None,
             rng,
-            wall: (0, Instant::ZERO),
+            wall: WallClock::default(),
         }
     }
 
@@ -66,13 +65,12 @@ impl State {
     }
 
     pub(super) fn set_wall(&mut self, unix_ms: u64) {
-        self.wall = (unix_ms, self.now);
+        self.wall = WallClock::new(self.now, unix_ms);
     }
 
     /// The wall clock, in milliseconds since 1970.
     pub(super) fn unix_ms(&self) -> u64 {
-        let (unix_ms, at) = self.wall;
-        unix_ms.saturating_add(u64::try_from(self.now.since(at).as_millis()).unwrap_or(u64::MAX))
+        self.wall.unix_ms(self.now)
     }
 
     pub(super) fn connect(&mut self) {

@@ -33,9 +33,9 @@ pub struct Config {
     pub connections: NonZeroU32,
     /// Methods of one service. 1,024.
     pub methods: NonZeroU32,
-    /// Calls of one service that wait for their answer. 1,024.
+    /// Calls of one service that wait for their answer. 16,384.
     pub pending: NonZeroU32,
-    /// Calls of all services that wait for their answer. The last quarter is kept for services that have none. 16,384.
+    /// Calls of all services that wait for their answer. The last quarter is kept for services that have none. 65,536.
     pub pending_total: NonZeroU32,
     /// Bytes that wait to be sent to one connection. From the high mark on, until it is down to the low one, calls to it
     /// and calls by it are refused; at twice the high mark it is closed, since it does not read. 16 and 32 MiB.
@@ -62,8 +62,8 @@ impl Default for Config {
             frame_timeout: Duration::from_secs(10),
             connections: limit(1_024),
             methods: limit(1_024),
-            pending: limit(1_024),
-            pending_total: limit(16_384),
+            pending: limit(16_384),
+            pending_total: limit(65_536),
             unsent: const { Band::new(16 << 20, 32 << 20).expect("low is below high") },
             unsent_total: limit(256 << 20),
             receive_budget: limit(64 << 20),

@@ -10,7 +10,7 @@ use crate::time::Instant;
 use crate::wire::ipc::{Format, Text, Value};
 
 /// What ids and contexts of all pending calls may take up, in bytes.
-const BYTES: usize = 16 << 20;
+const BYTES: usize = 64 << 20;
 /// Buffers that are kept for reuse, and how large each may be.
 const SPARE: usize = 4_096;
 const SPARE_BYTES: usize = 1_024;

@@ -17,7 +17,7 @@ use crate::id::ConnId;
 use crate::map::Seed;
 use crate::rng::Pcg;
 use crate::sched::{MAX_KEYS, Timers, Turns};
-use crate::time::Instant;
+use crate::time::{Instant, WallClock};
 use crate::wire::ipc::{Limits, Reply, Text, code, write_error, write_failure};
 
 /// So many messages of one connection are taken before the next one has its turn.
@@ -53,8 +53,7 @@ pub(super) struct State {
     pub(super) missed: u64,
     /// Slots whose receive buffers nobody needs any more.
     pub(super) released: Vec<u32>,
-    /// The wall clock in milliseconds since 1970, and when it said so.
-    wall: (u64, Instant),
+    wall: WallClock,
     /// What is said about an error.
     words: String,
 }
@@ -75,7 +74,7 @@ impl State {
             notices: VecDeque::new(),
             missed: 0,
             released: Vec::new(),
-            wall: (0, Instant::ZERO),
+            wall: WallClock::default(),
             words: String::new(),
         }
     }
@@ -86,13 +85,12 @@ impl State {
     }
 
     pub(super) fn set_wall(&mut self, unix_ms: u64) {
-        self.wall = (unix_ms, self.now);
+        self.wall = WallClock::new(self.now, unix_ms);
     }
 
     /// The wall clock, in milliseconds since 1970.
     pub(super) fn unix_ms(&self) -> u64 {
-        let (unix_ms, at) = self.wall;
-        unix_ms.saturating_add(u64::try_from(self.now.since(at).as_millis()).unwrap_or(u64::MAX))
+        self.wall.unix_ms(self.now)
     }
 
     pub(super) fn accept(&mut self) -> Option<ConnId> {

@@ -15,7 +15,7 @@ use crate::id::{ConnId, Table, kind};
 use crate::machine::Action;
 use crate::policy::watermark::{Band, Watermark};
 use crate::sched::{MAX_KEYS, ReadyList, Timers, Turns};
-use crate::time::{Instant, nanos};
+use crate::time::{Instant, WallClock, nanos};
 use crate::wire::uw::{
     Limits, RequestHead, code, encode_response, write_error, write_load, write_ping_content,
 };
@@ -48,8 +48,7 @@ pub(super) struct State {
     ready: Turns,
     /// Connections with an action for the runtime.
     actions: ReadyList,
-    /// The wall clock in milliseconds since 1970, and when it said so.
-    wall: (u64, Instant),
+    wall: WallClock,
     /// What a request takes lately, in nanoseconds.
     latency: u64,
     scratch: Vec<u8>,
@@ -71,7 +70,7 @@ impl State {
             pool: SendPool::new(KEPT_CHUNKS),
             ready: Turns::new(BURST),
             actions: ReadyList::new(),
-            wall: (0, Instant::ZERO),
+            wall: WallClock::default(),
             scratch: Vec::new(),
             config,
         }
@@ -83,7 +82,7 @@ impl State {
     }
 
     pub(super) fn set_wall(&mut self, unix_ms: u64) {
-        self.wall = (unix_ms, self.now);
+        self.wall = WallClock::new(self.now, unix_ms);
     }
 
     pub(super) fn accept(&mut self) -> Option<ConnId> {
@@ -168,11 +167,9 @@ impl State {
 
     pub(super) fn answer_ping(&mut self, conn: ConnId, wire: WireId, with_load: bool) {
         self.metrics.pings += 1;
-        let (unix_ms, at) = self.wall;
-        let elapsed = u64::try_from(self.now.since(at).as_millis()).unwrap_or(u64::MAX);
+        let unix_ms = self.wall.unix_ms(self.now);
         let mut content = core::mem::take(&mut self.scratch);
         content.clear();
-        let unix_ms = unix_ms.saturating_add(elapsed);
         if with_load {
             let in_flight = u32::try_from(self.total.items()).unwrap_or(u32::MAX);
             write_load(
