@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -194,7 +195,9 @@ impl<F: Future<Output = ()>> Places<F> {
     fn poll(&mut self, index: u32) {
         let Some(Place { request: place, waker }) = self.all.get_mut(index as usize - 1) else { return };
         let Some(request) = place.as_mut().as_pin_mut() else { return };
-        if request.poll(&mut Context::from_waker(waker)).is_ready() {
+        let cx = &mut Context::from_waker(waker);
+        // What panics costs itself: its stream is reset as it is dropped, and the others go on.
+        if catch_unwind(AssertUnwindSafe(|| request.poll(cx).is_ready())).unwrap_or(true) {
             place.set(None);
             self.free.push(index);
         }
@@ -375,6 +378,33 @@ mod tests {
             () = ask(&mut client, 100) => {}
         }
         assert!((2..=KEPT_PLACES).contains(&http2.places.all.len()), "{}", http2.places.all.len());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_panics_costs_its_own_stream() {
+        let (near, far) = duplex(1 << 20);
+        let activity = activity();
+        let mut begun = 0;
+        let begin = |_, mut respond: SendResponse<Bytes>| {
+            begun += 1;
+            let panics = begun == 2;
+            Box::pin(async move {
+                assert!(!panics, "on purpose");
+                respond.send_response(Response::new(()), true).unwrap();
+            })
+        };
+        let mut http2 = Http2::new(&Builder::new(), near, &activity, begin);
+        let requests = async {
+            let mut client = client(far).await;
+            ask(&mut client, 1).await;
+            let reset = client.send_request(Request::new(()), true).unwrap().0.await.unwrap_err();
+            assert!(reset.is_reset(), "{reset}");
+            ask(&mut client, 2).await;
+        };
+        tokio::select! {
+            end = &mut http2 => panic!("{end:?}"),
+            () = requests => {}
+        }
     }
 
     #[test]
