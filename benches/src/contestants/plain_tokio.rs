@@ -133,6 +133,10 @@ async fn take_answers(mut stream: OwnedReadHalf, shared: Arc<Shared>) -> Result<
             let _ = caller.ok_or("an answer to nothing")?.send(content);
         }
     }
+    // The server follows a client that is done.
+    if shared.waiting.lock().unwrap().is_empty() {
+        return Ok(());
+    }
     Err("the server has closed a connection".into())
 }
 
