@@ -10,7 +10,9 @@ use plimsoll_core::ipc::hub::{Config, Event, Hub};
 use plimsoll_core::policy::watermark::Band;
 use plimsoll_core::testing::laws::{self, Op, Subject};
 use plimsoll_core::time::Instant;
-use plimsoll_core::wire::ipc::{Envelope, Format, Kind, Limits, Step, Value, convert, decode_frame};
+use plimsoll_core::wire::ipc::{Envelope, Format, Kind, Limits};
+
+use ipc_laws::{frame, next_message, spoil};
 
 /// A hub, small enough that its limits are reached, or at its defaults.
 struct Surroundings<const SMALL: bool> {
@@ -52,13 +54,6 @@ fn format_of(peer: u32) -> Format {
 
 fn name_of(peer: u32) -> String {
     format!("service-{}", peer % 5)
-}
-
-fn frame(format: Format, json: &str) -> Vec<u8> {
-    let mut body = Vec::new();
-    let value = Value::parse(Format::Json, json.as_bytes()).unwrap();
-    convert(value, format, &mut body, usize::MAX).unwrap();
-    [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat()
 }
 
 impl<const SMALL: bool> Surroundings<SMALL> {
@@ -141,9 +136,7 @@ impl<const SMALL: bool> Subject for Surroundings<SMALL> {
         let of_peer = self.peers.entry(peer).or_default();
         of_peer.heard.extend(bytes);
         let mut messages = Vec::new();
-        while let Ok(Step::Frame(body)) = decode_frame(&of_peer.heard, &Limits { body: u32::MAX }) {
-            let message = of_peer.heard[body.clone()].to_vec();
-            of_peer.heard.drain(..body.end);
+        while let Some(message) = next_message(&mut of_peer.heard) {
             let format = Format::of(message[0]).expect("the hub sends objects");
             let envelope = Envelope::parse(format, &message).expect("the hub passes on what can be read");
             if envelope.kind() == Kind::Call {
@@ -165,16 +158,7 @@ impl<const SMALL: bool> Subject for Surroundings<SMALL> {
             let message = self.message(peer, number / 5 + 7 * n);
             bytes.extend(frame(format_of(peer), &message));
         }
-        match number / 8 % 64 {
-            0 => bytes.extend(b"\xff\xff\xff\xffgarbage"),
-            1 => bytes.extend(b"\0\0\0\x04nope"),
-            2 => bytes.extend(frame(format_of(peer), &format!("{{\"type\":\"{}\"}}", "x".repeat(300_000)))),
-            3..=20 if !bytes.is_empty() => {
-                let rest = bytes.split_off(bytes.len() - 1 - usize::from(number) % bytes.len());
-                self.peers.entry(peer).or_default().begun = rest;
-            }
-            _ => {}
-        }
+        self.peers.entry(peer).or_default().begun = spoil(&mut bytes, format_of(peer), number);
         bytes
     }
 }

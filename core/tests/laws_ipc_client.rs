@@ -12,7 +12,9 @@ use plimsoll_core::ipc::client::{Client, Config, Event, Incoming, Options, Token
 use plimsoll_core::policy::watermark::Band;
 use plimsoll_core::testing::laws::{self, Op, Subject};
 use plimsoll_core::time::Instant;
-use plimsoll_core::wire::ipc::{Envelope, Format, Kind, Limits, Step, Value, convert, decode_frame};
+use plimsoll_core::wire::ipc::{Envelope, Format, Kind, Limits, Value};
+
+use ipc_laws::{frame, next_message, spoil};
 
 /// A client, small enough that its limits are reached, or at its defaults; and a hub that is played.
 struct Surroundings<const SMALL: bool> {
@@ -31,13 +33,6 @@ struct Peer {
     /// Ids of calls that it was asked to pass on.
     asked: Vec<String>,
     said: u32,
-}
-
-fn frame(format: Format, json: &str) -> Vec<u8> {
-    let mut body = Vec::new();
-    let value = Value::parse(Format::Json, json.as_bytes()).unwrap();
-    convert(value, format, &mut body, usize::MAX).unwrap();
-    [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat()
 }
 
 fn config(small: bool, format: Format) -> Config {
@@ -169,9 +164,7 @@ impl<const SMALL: bool> Subject for Surroundings<SMALL> {
         let of_peer = self.peers.entry(peer).or_default();
         of_peer.heard.extend(bytes);
         let mut messages = Vec::new();
-        while let Ok(Step::Frame(body)) = decode_frame(&of_peer.heard, &Limits { body: u32::MAX }) {
-            let message = of_peer.heard[body.clone()].to_vec();
-            of_peer.heard.drain(..body.end);
+        while let Some(message) = next_message(&mut of_peer.heard) {
             let envelope = Envelope::parse(self.format, &message).expect("a client sends what can be read");
             if envelope.kind() == Kind::Call {
                 of_peer.asked.push(envelope.id().unwrap().get().into_owned());
@@ -194,16 +187,7 @@ impl<const SMALL: bool> Subject for Surroundings<SMALL> {
             let message = self.message(peer, number / 7 + 5 * n);
             bytes.extend(frame(self.format, &message));
         }
-        match number / 8 % 64 {
-            0 => bytes.extend(b"\xff\xff\xff\xffgarbage"),
-            1 => bytes.extend(b"\0\0\0\x04nope"),
-            2 => bytes.extend(frame(self.format, &format!("{{\"type\":\"{}\"}}", "x".repeat(300_000)))),
-            3..=20 if !bytes.is_empty() => {
-                let rest = bytes.split_off(bytes.len() - 1 - usize::from(number) % bytes.len());
-                self.peers.entry(peer).or_default().begun = rest;
-            }
-            _ => {}
-        }
+        self.peers.entry(peer).or_default().begun = spoil(&mut bytes, self.format, number);
         bytes
     }
 }

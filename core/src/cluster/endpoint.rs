@@ -11,8 +11,8 @@ use crate::policy::panic::Spread;
 use crate::policy::{Backoff, Breaker, HealthScore, Heartbeat, PeakEwma, Ramp};
 use crate::time::Instant;
 
-/// In nanoseconds: what an endpoint has shown counts for so long after its last answer: the seed's interval of health checks. One that
-/// has served badly would otherwise never be asked again by its score, and so never show that it is well.
+/// What an endpoint has shown counts for so long after its last answer, in nanoseconds: the seed's interval of health
+/// checks. One that has served badly would otherwise never be asked again by its score, and so never show that it is well.
 const REMEMBERED: u64 = 30_000_000_000;
 
 /// An address that serves.

@@ -208,9 +208,8 @@ impl Cluster {
     #[inline(never)]
     fn placed(&mut self, now: Instant, id: EndpointId, in_flight: u32, permit: Permit) {
         let Some(endpoint) = self.endpoints.get(id) else { return };
-        let grow = in_flight > self.config.grow_at && endpoint.dialing.is_none();
         let full = endpoint.room(self.config.in_flight.get()) == 0;
-        if grow {
+        if in_flight > self.config.grow_at {
             self.grow(now, id);
         }
         if full {

@@ -391,16 +391,21 @@ impl<S: Subject> World<S> {
                 return Err(format!("{conn} is gone and still has buffers"));
             }
             let conn = if self.completions == Completions::Late { conn } else { STRANGER };
-            for input in [
-                Input::Connected(conn),
-                Input::Received(conn, 1),
-                Input::Sent(conn, 1),
-                Input::ReadClosed(conn),
-                Input::Closed(conn, Fault::Reset),
-            ] {
+            for input in late_inputs(conn) {
                 self.handle(input);
             }
         }
         Ok(())
     }
+}
+
+/// Whatever a runtime may still say of a connection that is gone.
+pub(super) fn late_inputs(conn: ConnId) -> [Input; 5] {
+    [
+        Input::Connected(conn),
+        Input::Received(conn, 1),
+        Input::Sent(conn, 1),
+        Input::ReadClosed(conn),
+        Input::Closed(conn, Fault::Reset),
+    ]
 }

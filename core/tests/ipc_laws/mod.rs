@@ -1,4 +1,36 @@
-//! The laws, for the machines of Bro IPC.
+//! The laws, for the machines of Bro IPC, and what their peers say.
+
+use plimsoll_core::wire::ipc::{Format, Limits, Step, Value, convert, decode_frame};
+
+/// A message, written as JSON, in a format.
+pub(crate) fn frame(format: Format, json: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    let value = Value::parse(Format::Json, json.as_bytes()).unwrap();
+    convert(value, format, &mut body, usize::MAX).unwrap();
+    [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat()
+}
+
+/// Adds what no machine should take, as the number wants it, or keeps the end back, which is what it gives.
+pub(crate) fn spoil(bytes: &mut Vec<u8>, format: Format, number: u16) -> Vec<u8> {
+    match number / 8 % 64 {
+        0 => bytes.extend(b"\xff\xff\xff\xffgarbage"),
+        1 => bytes.extend(b"\0\0\0\x04nope"),
+        2 => bytes.extend(frame(format, &format!("{{\"type\":\"{}\"}}", "x".repeat(300_000)))),
+        3..=20 if !bytes.is_empty() => {
+            return bytes.split_off(bytes.len() - 1 - usize::from(number) % bytes.len());
+        }
+        _ => {}
+    }
+    Vec::new()
+}
+
+/// Takes the next message out of what was heard.
+pub(crate) fn next_message(heard: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let Ok(Step::Frame(body)) = decode_frame(heard, &Limits { body: u32::MAX }) else { return None };
+    let message = heard[body.clone()].to_vec();
+    heard.drain(..body.end);
+    Some(message)
+}
 
 /// A test of each law: of a machine at its defaults, or of a small one, whose limits are reached. `$prepared` makes the first
 /// operations such that much happens.

@@ -111,19 +111,6 @@ impl State {
         within: Option<&Context>,
         options: Options,
     ) -> Result<RequestId, CallError> {
-        let result = self.try_call(to, method, params, within, options);
-        self.metrics.rejected += u64::from(result.is_err());
-        result
-    }
-
-    fn try_call(
-        &mut self,
-        to: &str,
-        method: &str,
-        params: Option<Value<'_>>,
-        within: Option<&Context>,
-        options: Options,
-    ) -> Result<RequestId, CallError> {
         if self.draining.is_some() {
             return Err(CallError::ShuttingDown);
         }

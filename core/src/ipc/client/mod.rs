@@ -196,6 +196,7 @@ impl Client {
     ) -> Result<RequestId, CallError> {
         self.begin(now);
         let id = self.state.call(to, method, params, within, options);
+        self.state.metrics.rejected += u64::from(id.is_err());
         self.end();
         id
     }

@@ -13,6 +13,7 @@ use crate::id::ConnId;
 use crate::machine::{Action, Input, Machine};
 use crate::policy::watermark::Band;
 use crate::service::server::{Config, ReplyError, Request, Server, Token};
+use crate::testing::world::late_inputs;
 use crate::time::Instant;
 use crate::wire::WireId;
 use crate::wire::uw::{Limits, Mode, Step, code, decode_response, encode_request};
@@ -270,13 +271,7 @@ impl World {
         let gone: Vec<ConnId> = self.peers.iter().filter(|peer| !peer.open).map(|peer| peer.conn).collect();
         if let Some(at) = usize::from(whom).checked_rem(gone.len()) {
             let conn = gone[at];
-            for input in [
-                Input::Connected(conn),
-                Input::Received(conn, 1),
-                Input::Sent(conn, 1),
-                Input::ReadClosed(conn),
-                Input::Closed(conn, Fault::Reset),
-            ] {
+            for input in late_inputs(conn) {
                 self.server.handle(self.now, input);
             }
         }
