@@ -59,8 +59,9 @@ impl<'a> Call<'a> {
     pub async fn json<T: DeserializeOwned>(self, params: &(impl Serialize + ?Sized)) -> Result<T, CallError> {
         let content = serde_json::to_vec(params)
             .map_err(|error| self.error(Cause::Unserializable(error.to_string())))?;
-        let answer = self.clone().send(content).await?;
-        serde_json::from_slice(&answer).map_err(|error| self.error(Cause::NotJson(error.to_string())))
+        let mut sending = self.send(content);
+        let answer = (&mut sending).await?;
+        serde_json::from_slice(&answer).map_err(|error| sending.call.error(Cause::NotJson(error.to_string())))
     }
 
     /// Sends `content` as it is; the answer is the content that came back, in the same vector.
