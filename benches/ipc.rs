@@ -4,7 +4,7 @@ use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher, black_box};
 use plimsoll_core::id::ConnId;
 use plimsoll_core::ipc::hub::{Config, Hub};
-use plimsoll_core::machine::{Action, Input, Machine};
+use plimsoll_core::machine::{Action, Input, Machine, Peer};
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::ipc::{Envelope, Format, Value, convert};
 
@@ -70,7 +70,8 @@ impl Route {
     fn new(params: usize) -> Route {
         let now = Instant::ZERO;
         let mut hub = Hub::new(Config::default(), 1);
-        let (caller, callee) = (hub.accept(now).unwrap(), hub.accept(now).unwrap());
+        let (caller, callee) =
+            (hub.accept(now, Peer::UNKNOWN).unwrap(), hub.accept(now, Peer::UNKNOWN).unwrap());
         for (conn, name) in [(caller, "order"), (callee, "user")] {
             let register = format!(r#"{{"type":"REGISTER","serviceName":"{name}","methods":["get","set"]}}"#);
             hub.feed(now, conn, &frame(register.as_bytes()));

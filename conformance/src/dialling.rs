@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use plimsoll_core::drive::{Dialer, Dials, Runtime, Time, Timer};
+use plimsoll_core::drive::{Address, Dialer, Dials, Runtime, Time, Timer};
 use plimsoll_core::id::ConnId;
 use plimsoll_core::policy::dial::MemoryConfig;
 use plimsoll_core::time::Instant;
@@ -42,11 +42,12 @@ impl<R: Dialer> Dialer for Named<R> {
         Ok(self.addresses.clone())
     }
 
-    async fn connect(&self, address: SocketAddr) -> io::Result<SocketAddr> {
-        if self.silent == Some(address) {
+    async fn connect(&self, address: Address) -> io::Result<SocketAddr> {
+        let there = address.tcp().expect("names have addresses");
+        if self.silent == Some(there) {
             pending::<()>().await;
         }
-        self.runtime.connect(address).await.map(|_| address)
+        self.runtime.connect(address).await.map(|_| there)
     }
 }
 

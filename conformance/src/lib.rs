@@ -24,6 +24,7 @@ mod moving;
 mod protecting;
 pub mod scenarios;
 mod support;
+mod unix;
 
 /// A test of each scenario on the runtime that `$on` (a function that takes a scenario) hands to it.
 #[macro_export]
@@ -56,6 +57,7 @@ macro_rules! suite {
             a_command_about_an_endpoint_that_nobody_knows_is_refused,
             a_call_that_is_slow_at_one_endpoint_is_answered_by_another,
             more_calls_than_are_allowed_are_refused_with_a_reason,
+            requests_are_answered_over_a_unix_socket,
             a_guarded_call_that_takes_too_long_is_given_up,
             a_guarded_call_that_is_dropped_gives_its_place_back,
             a_guarded_call_is_made_until_it_has_failed_too_often,

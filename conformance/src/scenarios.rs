@@ -23,6 +23,7 @@ pub use crate::dialling::*;
 pub use crate::guarding::*;
 pub use crate::moving::*;
 pub use crate::protecting::*;
+pub use crate::unix::*;
 
 fn config<R: Runtime>(server: &Server<R>) -> ServiceConfig {
     ServiceConfig::new(server.local_addr().to_string())
@@ -98,7 +99,7 @@ pub fn callers_on_many_threads_are_all_woken(runtime: impl Runtime) {
 
 pub fn requests_may_come_byte_by_byte(runtime: impl Runtime) {
     let server = serve(&runtime);
-    let mut peer = Peer::connect(server.local_addr());
+    let mut peer = Peer::connect(server.local_addr().tcp().unwrap());
     for n in 0..5 {
         for byte in Peer::request(n, "echo", "\"12345\"") {
             peer.send(&[byte]);
@@ -110,7 +111,8 @@ pub fn requests_may_come_byte_by_byte(runtime: impl Runtime) {
 pub fn a_thousand_connections_are_served(runtime: impl Runtime) {
     raise_descriptor_limit(2_400);
     let server = serve(&runtime);
-    let mut peers: Vec<Peer> = (0..1_000).map(|_| Peer::connect(server.local_addr())).collect();
+    let mut peers: Vec<Peer> =
+        (0..1_000).map(|_| Peer::connect(server.local_addr().tcp().unwrap())).collect();
     for _ in 0..3 {
         for (n, peer) in (0..).zip(&mut peers) {
             peer.send(&Peer::request(n, "echo", "[1]"));
@@ -127,7 +129,7 @@ pub fn a_thousand_connections_are_served(runtime: impl Runtime) {
 pub fn who_half_closes_is_still_answered(runtime: impl Runtime) {
     let gate = Gate::default();
     let server = serve_behind(&runtime, &gate);
-    let mut peer = Peer::connect(server.local_addr());
+    let mut peer = Peer::connect(server.local_addr().tcp().unwrap());
     // The end of the stream comes along with the last bytes in one case, and by itself in the other.
     peer.send(&Peer::request(1, "wait", "1"));
     until("it arrives", || in_flight(&server) == 1);
@@ -145,7 +147,7 @@ pub fn a_slow_reader_disturbs_nobody_and_gets_everything(runtime: impl Runtime) 
     const ANSWERS: u64 = 200;
     const SIZE: usize = 65_536;
     let server = serve(&runtime);
-    let mut slow = Peer::connect(server.local_addr());
+    let mut slow = Peer::connect(server.local_addr().tcp().unwrap());
     let mut writer = slow.stream.try_clone().unwrap();
     // It may be held up while nothing is read, so it has a thread of its own.
     let asking = thread::spawn(move || {
@@ -191,8 +193,10 @@ pub fn a_connection_that_is_reset_is_replaced(runtime: impl Runtime) {
 
 pub fn a_name_is_resolved_and_one_that_is_nobodys_is_told(runtime: impl Runtime) {
     let server = serve(&runtime);
-    let (client, service) =
-        connect(&runtime, ServiceConfig::new(format!("localhost:{}", server.local_addr().port())));
+    let (client, service) = connect(
+        &runtime,
+        ServiceConfig::new(format!("localhost:{}", server.local_addr().tcp().unwrap().port())),
+    );
     echo(&service, 1);
     let mut events = client.events();
     client.configure_service("nobody", eager("nobody.invalid:1".into())).unwrap();
@@ -298,7 +302,7 @@ pub fn errors_of_handlers_are_told(runtime: impl Runtime) {
 pub fn a_server_that_shuts_down_answers_what_it_took(runtime: impl Runtime) {
     let gate = Gate::default();
     let server = serve_behind(&runtime, &gate);
-    let address = server.local_addr();
+    let address = server.local_addr().tcp().unwrap();
     let (client, service) = connect(&runtime, config(&server));
     let mut call = Box::pin(service.request::<u32>("wait", &1));
     begin(&mut call);
@@ -322,7 +326,7 @@ pub fn handles_that_are_dropped_close_what_they_held(runtime: impl Runtime) {
     drop((client, service));
     until("it closes", || within("the status", server.metrics()).status.connections == 0);
     while within("the end of the events", events.next()).is_some() {}
-    let address = server.local_addr();
+    let address = server.local_addr().tcp().unwrap();
     drop(server);
     until("the listener closes", || TcpStream::connect(address).is_err());
 }

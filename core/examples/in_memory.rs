@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use plimsoll_core::id::ConnId;
-use plimsoll_core::machine::{Action, Input, Machine};
+use plimsoll_core::machine::{Action, Input, Machine, Peer};
 use plimsoll_core::service::client::{self, Client, Event, Options, Outcome};
 use plimsoll_core::service::server::{self, Request, Server};
 use plimsoll_core::service::{Uw, UwRequest};
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn connect(now: Instant, client: &mut Client<Uw>, server: &mut Server, pairs: &mut Vec<(ConnId, ConnId)>) {
     while let Some(action) = client.poll() {
         if let Action::Connect(here) = action
-            && let Some(there) = server.accept(now)
+            && let Some(there) = server.accept(now, Peer::UNKNOWN)
         {
             pairs.push((here, there));
             client.handle(now, Input::Connected(here));

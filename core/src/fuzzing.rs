@@ -13,7 +13,7 @@ use serde_json::Value;
 pub use self::ipc::ipc;
 pub use self::ipc_hub::ipc_hub;
 use crate::error::{Misuse, ProtocolError};
-use crate::machine::{Action, Input, Machine};
+use crate::machine::{Action, Input, Machine, Peer};
 use crate::service::Uw;
 use crate::service::server::{self, Request, Server};
 use crate::testing::laws::{self, Subject};
@@ -238,7 +238,7 @@ pub fn uw_server(data: &[u8]) {
 fn serve(bytes: &[u8], piece: usize, mode: Mode) -> (Vec<Vec<u8>>, u64, bool) {
     let now = Instant::ZERO;
     let mut server = Server::new(server::Config { limits: LIMITS, mode, ..server::Config::default() });
-    let conn = server.accept(now).expect("the first connection");
+    let conn = server.accept(now, Peer::UNKNOWN).expect("the first connection");
     let mut answers = Vec::new();
     let mut ended = false;
     for mut part in bytes.chunks(piece) {

@@ -13,7 +13,7 @@
 //! ```
 //! use plimsoll_core::error::Fault;
 //! use plimsoll_core::id::ConnId;
-//! use plimsoll_core::machine::{Action, Input, Machine};
+//! use plimsoll_core::machine::{Action, Input, Machine, Peer};
 //! use plimsoll_core::service::client::{self, Client, Event, Options, Outcome};
 //! use plimsoll_core::service::server::{self, Request, Server};
 //! use plimsoll_core::service::{Uw, UwRequest};
@@ -35,7 +35,7 @@
 //! // The client knows an address, and wants a connection to it. It is accepted on the other side.
 //! client.add_endpoint(now, "users.internal:3001").unwrap();
 //! let Some(Action::Connect(here)) = client.poll() else { panic!("a connection is kept up") };
-//! let there = server.accept(now).expect("there is room");
+//! let there = server.accept(now, Peer::UNKNOWN).expect("there is room");
 //! client.handle(now, Input::Connected(here));
 //!
 //! // A request is taken at once, and ends with exactly one outcome.

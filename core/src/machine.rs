@@ -29,6 +29,8 @@
 //! 10. A machine that is saved and loaded behaves as the one that was saved. (Machines are plain data for
 //!     this; saving itself is not built yet.)
 
+use core::net::SocketAddr;
+
 use crate::error::Fault;
 use crate::id::ConnId;
 use crate::time::Instant;
@@ -78,6 +80,37 @@ impl Action {
     }
 }
 
+/// Who has connected, as far as the runtime knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Of a TCP connection.
+    pub address: Option<SocketAddr>,
+    /// Of a Unix socket: what the operating system says of the process at the other end.
+    pub credentials: Option<Credentials>,
+}
+
+impl Peer {
+    /// Somebody.
+    pub const UNKNOWN: Peer = Peer { address: None, credentials: None };
+}
+
+/// Of a process, at the time when it connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Itself; somebody else may have the number by now.
+    pub pid: Option<u32>,
+}
+
+/// The path, if `target` is that of a Unix socket: it begins with `/`, or with `unix:`, which is no part of it.
+pub fn unix_path(target: &str) -> Option<&str> {
+    let path = target.strip_prefix("unix:").or_else(|| target.starts_with('/').then_some(target))?;
+    (!path.is_empty()).then_some(path)
+}
+
 /// A pure state machine: everything a runtime sees of the service client, the service server, or a user's own.
 pub trait Machine {
     /// One decoded item, lent straight out of the receive buffer.
@@ -88,10 +121,10 @@ pub trait Machine {
     /// Something happened, or time passed. Inputs for ids that name nothing any more are ignored.
     fn handle(&mut self, now: Instant, input: Input);
 
-    /// Somebody has connected to us: the id that the connection will have. `None` if this machine takes no
+    /// `peer` has connected to us: the id that the connection will have. `None` if this machine takes no
     /// (more) connections; the runtime drops the socket, and the machine has counted it.
-    fn accept(&mut self, now: Instant) -> Option<ConnId> {
-        let _ = now;
+    fn accept(&mut self, now: Instant, peer: Peer) -> Option<ConnId> {
+        let _ = (now, peer);
         None
     }
 
@@ -122,7 +155,8 @@ pub trait Machine {
     /// What is to be sent, in order, as up to `bufs.len()` slices; how many were filled in.
     fn send_bufs<'a>(&'a self, conn: ConnId, bufs: &mut [&'a [u8]]) -> usize;
 
-    /// Whom [`Action::Connect`] means: `host:port`, with brackets around an IPv6 address.
+    /// Whom [`Action::Connect`] means: `host:port`, with brackets around an IPv6 address; or a Unix socket, by its
+    /// [`unix_path`].
     fn target(&self, conn: ConnId) -> Option<&str> {
         let _ = conn;
         None

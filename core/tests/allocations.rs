@@ -1,7 +1,7 @@
 //! Law 9: once warm, the steady state allocates nothing.
 
 use plimsoll_core::id::ConnId;
-use plimsoll_core::machine::{Action, Input, Machine};
+use plimsoll_core::machine::{Action, Input, Machine, Peer};
 use plimsoll_core::service::server::{Config, Request, Server, Token};
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::WireId;
@@ -21,7 +21,7 @@ struct Load {
 impl Load {
     fn new(connections: usize) -> Self {
         let mut server = Server::new(Config::default());
-        let conns = (0..connections).map(|_| server.accept(Instant::ZERO).unwrap()).collect();
+        let conns = (0..connections).map(|_| server.accept(Instant::ZERO, Peer::UNKNOWN).unwrap()).collect();
         let mut wire = Vec::new();
         for n in 0..50u32 {
             let method = if n % 10 == 9 { "ping" } else { "method" };

@@ -2,7 +2,7 @@
 
 use plimsoll_core::id::ConnId;
 use plimsoll_core::ipc::hub::{Config, Hub};
-use plimsoll_core::machine::{Action, Input, Machine};
+use plimsoll_core::machine::{Action, Input, Machine, Peer};
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::ipc::{Format, Value, convert};
 
@@ -28,7 +28,7 @@ impl Load {
     fn new() -> Self {
         let mut hub = Hub::new(Config::default(), 7);
         hub.handle(Instant::ZERO, Input::Wall(1_000));
-        let conns = [(); 3].map(|()| hub.accept(Instant::ZERO).unwrap());
+        let conns = [(); 3].map(|()| hub.accept(Instant::ZERO, Peer::UNKNOWN).unwrap());
         let formats = [Format::Json, Format::Json, Format::MessagePack];
         for ((conn, format), name) in conns.into_iter().zip(formats).zip(["order", "user", "cart"]) {
             let register = format!(r#"{{"type":"REGISTER","serviceName":"{name}","methods":["get"]}}"#);

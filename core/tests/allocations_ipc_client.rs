@@ -3,7 +3,7 @@
 use plimsoll_core::id::ConnId;
 use plimsoll_core::ipc::client::{Client, Config, Event, Incoming, Options, Token};
 use plimsoll_core::ipc::hub::{self, Hub};
-use plimsoll_core::machine::{Action, Input, Machine};
+use plimsoll_core::machine::{Action, Input, Machine, Peer};
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::ipc::{Format, Value};
 
@@ -30,7 +30,7 @@ impl Load {
         client.register_method(now, "get").unwrap();
         client.connect(now);
         let Some(Action::Connect(here)) = client.poll() else { panic!("it dials") };
-        let there = hub.accept(now).unwrap();
+        let there = hub.accept(now, Peer::UNKNOWN).unwrap();
         client.handle(now, Input::Connected(here));
         let (tokens, wire) = (Vec::with_capacity(BURST), Vec::with_capacity(1 << 20));
         let mut load = Load { client, hub, here, there, now: 0, tokens, wire, ended: 0 };

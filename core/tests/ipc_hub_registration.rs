@@ -220,8 +220,8 @@ fn no_more_connections_are_taken_than_configured() {
     let config = Config { connections: std::num::NonZeroU32::new(2).unwrap(), ..Config::default() };
     let mut world = World::new(config);
     let (first, _) = (world.accept(), world.accept());
-    use plimsoll_core::machine::Machine;
-    assert!(world.hub.accept(world.now).is_none());
+    use plimsoll_core::machine::{Machine, Peer};
+    assert!(world.hub.accept(world.now, Peer::UNKNOWN).is_none());
     world.handle(Input::Closed(first, Fault::Closed));
     world.accept();
     assert_eq!(world.hub.metrics().turned_away, 1);

@@ -167,10 +167,10 @@ fn a_hub_that_shuts_down_says_its_last_words_and_closes() {
     world.hub.shutdown(world.now, world.now + std::time::Duration::from_secs(5));
     world.settle();
     assert_eq!(world.closed, [user], "nothing waits to be sent there");
-    assert!(world.hub.accept(world.now).is_none());
+    assert!(world.hub.accept(world.now, Peer::UNKNOWN).is_none());
     assert_eq!(world.answer(order).1, "SERVICE_NOT_FOUND");
     world.settle();
     assert_eq!(world.closed, [user, order]);
-    use plimsoll_core::machine::Machine;
+    use plimsoll_core::machine::{Machine, Peer};
     assert!(world.hub.is_finished());
 }

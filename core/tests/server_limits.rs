@@ -5,7 +5,7 @@ mod support;
 use std::num::NonZeroU32;
 
 use plimsoll_core::error::Fault;
-use plimsoll_core::machine::{Action, Input, Machine};
+use plimsoll_core::machine::{Action, Input, Machine, Peer};
 use plimsoll_core::service::server::{Config, Request};
 use support::{World, request};
 
@@ -13,16 +13,16 @@ use support::{World, request};
 fn a_connection_above_the_limit_is_refused_and_counted_until_another_is_gone() {
     let mut world = World::new(Config { connections: NonZeroU32::new(2).unwrap(), ..Config::default() });
     let (first, second) = (world.accept(), world.accept());
-    assert_eq!(world.server.accept(world.now), None);
+    assert_eq!(world.server.accept(world.now, Peer::UNKNOWN), None);
     assert_eq!((world.server.metrics().accepted, world.server.metrics().refused), (2, 1));
     world.handle(Input::Closed(first, Fault::Reset));
     let third = world.accept();
     assert_eq!(third.slot(), first.slot());
-    assert_eq!(world.server.accept(world.now), None);
+    assert_eq!(world.server.accept(world.now, Peer::UNKNOWN), None);
 
     // One that the server closes counts until the runtime has been told.
     world.send(second, b"garbage");
-    assert_eq!(world.server.accept(world.now), None);
+    assert_eq!(world.server.accept(world.now, Peer::UNKNOWN), None);
     assert_eq!(world.actions(), [Action::Close(second)]);
     world.accept();
 }

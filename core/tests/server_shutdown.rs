@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use plimsoll_core::machine::{Action, Machine};
+use plimsoll_core::machine::{Action, Machine, Peer};
 use plimsoll_core::service::server::{Closed, Config, ReplyError};
 use support::{World, request, texts};
 
@@ -16,7 +16,7 @@ fn connections_without_work_are_closed_at_once_and_no_more_are_taken() {
     assert!(!world.server.is_finished(), "the runtime has not been told to close");
     assert_eq!(world.actions(), conns.map(Action::Close));
     assert!(world.server.is_finished());
-    assert_eq!(world.server.accept(world.now), None);
+    assert_eq!(world.server.accept(world.now, Peer::UNKNOWN), None);
     assert_eq!(world.server.metrics().refused, 1);
     assert_eq!(world.server.deadline(), None);
 }

@@ -248,7 +248,7 @@ impl<'a> Bench<'a> {
 /// Nothing is left out that a client does by default: deadlines, a wait queue, breaker, health, a retry budget, metrics.
 fn service_config(args: &Args) -> ServiceConfig {
     let in_flight = args.connections * args.in_flight;
-    let mut config = ServiceConfig::new(args.address.host_port())
+    let mut config = ServiceConfig::new(args.address.target())
         .max_connections(args.connections)
         .min_connections(args.connections)
         .in_flight(args.in_flight)

@@ -99,7 +99,7 @@ fn call(args: &Args) -> Result<Vec<u8>, Failure> {
 /// One connection that is dialled when it is needed, and has nothing to do but to wait for one answer.
 fn service_config(args: &Args) -> ServiceConfig {
     let timeout = Duration::from_millis(args.timeout);
-    let mut config = ServiceConfig::new(args.address.host_port())
+    let mut config = ServiceConfig::new(args.address.target())
         .max_connections(1)
         .min_connections(0)
         .timeout(timeout)

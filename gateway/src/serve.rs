@@ -34,10 +34,10 @@ async fn serve(address: &UwAddress) -> Result<(), Box<dyn Error>> {
         .method("sleep", |params, _: Ctx| sleep(params))
         .method("fail", |params, _: Ctx| async move { fail(params) })
         .method("size", |params, _: Ctx| async move { size(params) })
-        .bind(address.host_port())
+        .bind(address.target())
         .await
         .map_err(|error| format!("{address}: {error}"))?;
-    anstream::println!("serving {}", address.with_port(server.local_addr().port()));
+    anstream::println!("serving {}", address.bound_to(server.local_addr()));
     signals.next().await;
     tokio::select! {
         _ = server.shutdown(DRAIN_TIMEOUT) => Ok(()),

@@ -124,7 +124,7 @@ async fn a_service_elsewhere_gets_params_and_its_answer_passes_byte_for_byte() {
         .bind("127.0.0.1:0")
         .await
         .unwrap();
-    let gateway = gateway(server.local_addr(), &[("PROJECT_MIN_CONNECTIONS", "3")]);
+    let gateway = gateway(server.local_addr().tcp().unwrap(), &[("PROJECT_MIN_CONNECTIONS", "3")]);
     assert_eq!(gateway.curl("/api/projects?limit=2&after=a%22b", &[]).body, r#"{"limit":2,"after":"a\"b"}"#);
     let created = gateway.json("POST", "/api/projects", r#"{ "name":1.0 }"#);
     assert_eq!((created.status, created.body.as_str()), (201, r#" {"project":{ "name":1.0 }} "#));
@@ -138,7 +138,7 @@ async fn a_service_elsewhere_gets_params_and_its_answer_passes_byte_for_byte() {
 async fn a_service_that_goes_and_comes_back_costs_what_was_on_it() {
     let service = Gated::new();
     let server = service.serve("127.0.0.1:0").await;
-    let address = server.local_addr();
+    let address = server.local_addr().tcp().unwrap();
     let gateway = gateway(address, &[]);
     let lost = begin_post(&gateway);
     service.begun(1).await;
@@ -168,7 +168,7 @@ async fn a_service_that_goes_and_comes_back_costs_what_was_on_it() {
 async fn what_may_run_twice_is_sent_again_when_the_service_is_back() {
     let service = Gated::new();
     let server = service.serve("127.0.0.1:0").await;
-    let address = server.local_addr();
+    let address = server.local_addr().tcp().unwrap();
     let gateway = gateway(address, &[]);
     let answer = begin_get(&gateway);
     service.begun(1).await;
@@ -183,7 +183,7 @@ async fn what_may_run_twice_is_sent_again_when_the_service_is_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_is_too_slow_is_504_and_after_five_times_left_alone() {
     let server = Gated::new().serve("127.0.0.1:0").await;
-    let gateway = gateway(server.local_addr(), &[("PROJECT_REQUEST_TIMEOUT", "50ms")]);
+    let gateway = gateway(server.local_addr().tcp().unwrap(), &[("PROJECT_REQUEST_TIMEOUT", "50ms")]);
     for _ in 0..5 {
         let late = get(&gateway);
         assert_eq!((late.status, late.code().as_str()), (504, "BACKEND_TIMEOUT"));
@@ -206,7 +206,7 @@ async fn a_service_that_answers_nonsense_is_502() {
         .bind("127.0.0.1:0")
         .await
         .unwrap();
-    let answer = get(&gateway(server.local_addr(), &[]));
+    let answer = get(&gateway(server.local_addr().tcp().unwrap(), &[]));
     assert_eq!((answer.status, answer.code().as_str()), (502, "BAD_BACKEND"));
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -273,7 +273,7 @@ async fn a_service_that_is_killed_under_load_runs_nothing_twice() {
     const CLIENTS: usize = 16;
     let created = Created::default();
     let mut server = serve_counting("127.0.0.1:0", &created).await;
-    let address = server.local_addr();
+    let address = server.local_addr().tcp().unwrap();
     let gateway = gateway(address, &[("LOG_LEVEL", "error")]);
     let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..CLIENTS)

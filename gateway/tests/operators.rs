@@ -38,7 +38,7 @@ failure_threshold = 100000
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ejection_is_explained_as_data_and_logged_with_its_end_and_the_panic_that_it_causes() {
     let (bad, good) = (stuck().await, serve("projects").await);
-    let (bad, good) = (bad.local_addr(), good.local_addr());
+    let (bad, good) = (bad.local_addr().tcp().unwrap(), good.local_addr().tcp().unwrap());
     let gateway = gateway(&format!(
         "{EJECTING}[services.project.panic]\nthreshold = \"100%\"\n\
          [[services.project.endpoints]]\naddress = \"uw://{bad}\"\n\
@@ -81,8 +81,8 @@ async fn a_level_that_panics_and_asks_nobody_is_503_with_a_code_of_its_own() {
          [[services.project.endpoints]]\naddress = \"uw://{}\"\n\
          [[services.project.endpoints]]\naddress = \"uw://{}\"\n",
         EJECTING.replace("200ms", "1m"),
-        bad.local_addr(),
-        good.local_addr()
+        bad.local_addr().tcp().unwrap(),
+        good.local_addr().tcp().unwrap()
     ));
     until(|| gateway.curl("/api/projects", &[]).status == 503);
     let refused = gateway.curl("/api/projects", &[]);
@@ -102,8 +102,8 @@ async fn a_failover_is_logged_with_what_each_level_takes_now() {
         "[services.project.breaker]\nfailure_threshold = 2\n\
          [[services.project.endpoints]]\naddress = \"uw://{}\"\n\
          [[services.project.endpoints]]\naddress = \"uw://{}\"\npriority = 1\n",
-        bad.local_addr(),
-        good.local_addr()
+        bad.local_addr().tcp().unwrap(),
+        good.local_addr().tcp().unwrap()
     ));
     until(|| gateway.curl("/api/projects", &[]).status == 200);
     let log = gateway.stop();

@@ -25,7 +25,7 @@ fn id(address: SocketAddr) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_endpoints_alive_are_healthy_and_200() {
     let (one, two) = (serve("one").await, serve("two").await);
-    let gateway = gateway(&[one.local_addr(), two.local_addr()], &[]);
+    let gateway = gateway(&[one.local_addr().tcp().unwrap(), two.local_addr().tcp().unwrap()], &[]);
     let health = gateway.curl("/services/health", &[]);
     let body = health.json();
     assert_eq!((health.status, &body["overall"]), (200, &"healthy".into()), "{body}");
@@ -33,14 +33,20 @@ async fn all_endpoints_alive_are_healthy_and_200() {
     let list = gateway.curl("/services", &[]).json();
     let instances = list["services"]["project-service"].as_array().unwrap();
     assert_eq!((instances.len(), &list["stats"]["servicesByType"]["project-service"]), (2, &2.into()));
-    let found = instances.iter().find(|instance| instance["id"] == id(one.local_addr()).as_str()).unwrap();
-    assert_eq!((&found["protocol"], &found["port"]), (&"uw".into(), &one.local_addr().port().into()));
+    let found = instances
+        .iter()
+        .find(|instance| instance["id"] == id(one.local_addr().tcp().unwrap()).as_str())
+        .unwrap();
+    assert_eq!(
+        (&found["protocol"], &found["port"]),
+        (&"uw".into(), &one.local_addr().tcp().unwrap().port().into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_dead_endpoint_of_two_is_degraded_and_503_while_requests_are_answered() {
     let (alive, dead) = (serve("alive").await, nobody());
-    let gateway = gateway(&[dead, alive.local_addr()], &[]);
+    let gateway = gateway(&[dead, alive.local_addr().tcp().unwrap()], &[]);
     until(|| gateway.curl("/services/health", &[]).status == 503);
     let body = gateway.curl("/services/health", &[]).json();
     assert_eq!((&body["overall"], &body["summary"]["unhealthy"]), (&"degraded".into(), &1.into()), "{body}");
@@ -73,7 +79,7 @@ fn all_endpoints_dead_are_unhealthy_and_503() {
 async fn the_strategy_of_the_environment_is_in_force_and_explained() {
     let (one, two) = (serve("one").await, serve("two").await);
     let env = [("LOAD_BALANCING_STRATEGY", "round_robin"), ("PROJECT_EXPLAIN", "64")];
-    let gateway = gateway(&[one.local_addr(), two.local_addr()], &env);
+    let gateway = gateway(&[one.local_addr().tcp().unwrap(), two.local_addr().tcp().unwrap()], &env);
     until(|| {
         let balancer = gateway.curl("/services/health", &[]).json();
         balancer["services"].as_array().unwrap().iter().all(|service| service["details"]["connections"] == 1)
@@ -83,7 +89,7 @@ async fn the_strategy_of_the_environment_is_in_force_and_explained() {
     assert_ne!(answers[0], answers[1], "in turn");
     let stats = gateway.curl("/services/stats", &[]).json();
     assert_eq!(stats["loadBalancer"]["strategy"], "round_robin", "{stats}");
-    assert_eq!(stats["circuitBreaker"][id(one.local_addr())]["state"], "closed", "{stats}");
+    assert_eq!(stats["circuitBreaker"][id(one.local_addr().tcp().unwrap())]["state"], "closed", "{stats}");
     for key in ["serviceManager", "loadBalancer", "healthCheck", "apiGateway", "circuitBreaker", "timestamp"]
     {
         assert!(!stats[key].is_null(), "{key} is missing in {stats}");
@@ -98,13 +104,19 @@ async fn the_strategy_of_the_environment_is_in_force_and_explained() {
         (&true.into(), &64.into(), &"pick".into())
     );
     let pick = &last["pick"];
-    let address = if answers[3] == "\"one\"" { one.local_addr() } else { two.local_addr() };
+    let address = if answers[3] == "\"one\"" {
+        one.local_addr().tcp().unwrap()
+    } else {
+        two.local_addr().tcp().unwrap()
+    };
     assert_eq!(pick["endpoint"], id(address), "{pick}");
     assert_eq!((&pick["strategy"], &pick["rule"]["name"]), (&"round_robin".into(), &"turn".into()), "{pick}");
     let candidates = pick["candidates"].as_array().unwrap();
     let ids: Vec<_> = candidates.iter().map(|candidate| candidate["endpoint"].as_str().unwrap()).collect();
     assert!(
-        ids.len() == 2 && ids.contains(&&*id(one.local_addr())) && ids.contains(&&*id(two.local_addr())),
+        ids.len() == 2
+            && ids.contains(&&*id(one.local_addr().tcp().unwrap()))
+            && ids.contains(&&*id(two.local_addr().tcp().unwrap())),
         "{pick}"
     );
     for key in ["inFlight", "costMs", "weight", "score"] {
@@ -116,7 +128,7 @@ async fn the_strategy_of_the_environment_is_in_force_and_explained() {
 #[tokio::test(flavor = "multi_thread")]
 async fn off_as_it_is_by_default_explain_says_how_to_turn_it_on() {
     let server = serve("one").await;
-    let gateway = gateway(&[server.local_addr()], &[]);
+    let gateway = gateway(&[server.local_addr().tcp().unwrap()], &[]);
     assert_eq!(gateway.curl("/api/projects", &[]).status, 200);
     let explained = gateway.curl("/services/explain", &[]).json();
     assert_eq!((&explained["enabled"], explained["decisions"].as_array().unwrap().len()), (&false.into(), 0));
@@ -127,7 +139,7 @@ async fn off_as_it_is_by_default_explain_says_how_to_turn_it_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_could_not_take_a_request_is_told_with_the_cause() {
     let (alive, dead) = (serve("alive").await, nobody());
-    let gateway = gateway(&[alive.local_addr(), dead], &[("PROJECT_EXPLAIN", "5")]);
+    let gateway = gateway(&[alive.local_addr().tcp().unwrap(), dead], &[("PROJECT_EXPLAIN", "5")]);
     until(|| gateway.curl("/services/health", &[]).json()["summary"]["unhealthy"] == 1);
     for _ in 0..9 {
         assert_eq!(gateway.curl("/api/projects", &[]).status, 200);
@@ -158,12 +170,12 @@ async fn an_open_breaker_is_seen_in_every_surface() {
         ("METRICS_PREFIX", "ellie_"),
         ("PROJECT_EXPLAIN", "9"),
     ];
-    let gateway = gateway(&[slow.local_addr()], &env);
+    let gateway = gateway(&[slow.local_addr().tcp().unwrap()], &env);
     let statuses: Vec<_> = (0..3).map(|_| gateway.curl("/api/projects", &[]).status).collect();
     assert_eq!(statuses, [504, 504, 503], "two failures open it");
     assert_eq!(gateway.curl("/services/health", &[]).json()["overall"], "unhealthy");
     let stats = gateway.curl("/services/stats", &[]).json();
-    let breaker = &stats["circuitBreaker"][id(slow.local_addr())];
+    let breaker = &stats["circuitBreaker"][id(slow.local_addr().tcp().unwrap())];
     let whole = &stats["circuitBreaker"]["project-service"];
     for breaker in [breaker, whole] {
         assert_eq!(breaker["state"], "open", "{breaker}");
@@ -176,7 +188,7 @@ async fn an_open_breaker_is_seen_in_every_surface() {
     }
     assert_eq!(whole["rejected"], 1, "it was refused by all breakers together: {whole}");
     assert_eq!(stats["loadBalancer"]["rejections"]["circuit_open"], 1, "{stats}");
-    let metrics = &stats["loadBalancer"]["serviceMetrics"][id(slow.local_addr())];
+    let metrics = &stats["loadBalancer"]["serviceMetrics"][id(slow.local_addr().tcp().unwrap())];
     assert_eq!((&metrics["totalRequests"], &metrics["errorRate"]), (&2.into(), &0.19.into()), "{metrics}");
     assert_eq!((&metrics["connections"], &metrics["activeConnections"]), (&1.into(), &0.into()), "{metrics}");
     assert!(metrics["averageResponseTime"].as_f64().unwrap() > 0.0, "{metrics}");

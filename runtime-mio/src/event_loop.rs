@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,14 +10,12 @@ use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use mio::net::TcpListener;
 use mio::{Events, Poll};
-use plimsoll_core::drive::{Clock, ReadyList, Runtime, block_on};
+use plimsoll_core::drive::{Clock, ReadyList, block_on};
 use plimsoll_core::policy::dial::MemoryConfig;
 
 use crate::names::Names;
-use crate::net::Net;
-use crate::reactor::{Reactor, Timer, WAKE, Watched};
+use crate::reactor::{Reactor, Timer, WAKE};
 
 /// Events taken at a time; what does not fit comes with the next turn.
 const EVENTS: usize = 1_024;
@@ -219,7 +216,7 @@ impl std::fmt::Debug for Loop {
 #[derive(Clone)]
 pub struct Mio {
     handle: Arc<Handle>,
-    dial: MemoryConfig,
+    pub(crate) dial: MemoryConfig,
 }
 
 struct Handle {
@@ -251,6 +248,14 @@ impl Mio {
         Mio { dial, ..self }
     }
 
+    /// Runs a driver to its end. If the loop is gone, it is dropped.
+    pub(crate) fn adopt(&self, driver: Task) {
+        if let Some(spawned) = &mut *lock(&self.handle.shared.spawned) {
+            spawned.push(driver);
+        }
+        self.handle.shared.has_spawned.wake_by_ref();
+    }
+
     pub(crate) fn reactor(&self) -> &Arc<Reactor> {
         &self.handle.shared.reactor
     }
@@ -278,34 +283,6 @@ impl Mio {
             "a handler has waited for the loop that it runs on: give that client a loop of its own"
         );
         block_on(future)
-    }
-}
-
-impl Runtime for Mio {
-    type Transport = Net;
-
-    fn connector(&self) -> Net {
-        Net::new(self.clone(), self.dial, None)
-    }
-
-    /// Blocks while the name is looked up.
-    async fn listen(&self, addr: &str, shards: usize) -> io::Result<(Vec<Net>, SocketAddr)> {
-        let listener = std::net::TcpListener::bind(addr)?;
-        listener.set_nonblocking(true)?;
-        let local = listener.local_addr()?;
-        let share = || {
-            let listener = Watched::new(TcpListener::from_std(listener.try_clone()?), self.reactor())?;
-            Ok(Net::new(self.clone(), self.dial, Some(listener)))
-        };
-        Ok(((0..shards).map(|_| share()).collect::<io::Result<_>>()?, local))
-    }
-
-    /// If the loop is gone, the driver is dropped.
-    fn spawn(&self, driver: impl Future<Output = ()> + Send + 'static) {
-        if let Some(spawned) = &mut *lock(&self.handle.shared.spawned) {
-            spawned.push(Box::pin(driver));
-        }
-        self.handle.shared.has_spawned.wake_by_ref();
     }
 }
 

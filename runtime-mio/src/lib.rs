@@ -85,7 +85,7 @@ mod server;
 
 pub use client::{Call, Client, ClientBuilder, Events, Service};
 pub use event_loop::{Loop, Mio};
-pub use net::{Net, Tcp};
+pub use net::{Listener, Socket};
 pub use plimsoll_core::drive::breakers::{BreakerEvent, BreakerStats, Broken, TooManyNames};
 pub use plimsoll_core::drive::client::{
     CallError, Cause, EndpointCause, EndpointError, EndpointOptions, ServiceConfig, ServiceEvent, Snapshot,

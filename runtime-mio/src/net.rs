@@ -1,42 +1,21 @@
 //! Sockets and time, as drivers see them.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
-use plimsoll_core::drive::{Dialer, Dials, PollIo, Time, Timer, Transport};
-use plimsoll_core::id::ConnId;
+use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use plimsoll_core::drive::{
+    Address, Clock, Dialer, Listening, PollIo, Sockets, Time, Timer, tune_tcp, unix_peer,
+};
+use plimsoll_core::machine::Peer;
 use plimsoll_core::policy::dial::MemoryConfig;
 use plimsoll_core::time::Instant;
-use socket2::{SockRef, TcpKeepalive};
 
 use crate::Mio;
-use crate::reactor::{self, Reactor, Watched};
-
-/// After so long without traffic, and then as often, the kernel asks whether the peer's host is there.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-
-/// TCP, names and one timer, for one driver. Made by [`Mio`], which is a
-/// [`Runtime`](plimsoll_core::drive::Runtime).
-#[derive(Debug)]
-pub struct Net {
-    reactor: Arc<Reactor>,
-    listener: Option<Watched<TcpListener>>,
-    dials: Dials<Mio>,
-    timer: reactor::Timer,
-}
-
-impl Net {
-    pub(crate) fn new(mio: Mio, dial: MemoryConfig, listener: Option<Watched<TcpListener>>) -> Self {
-        let reactor = mio.reactor().clone();
-        let timer = reactor::Timer::new(reactor.clone());
-        Net { reactor, listener, dials: Dials::new(mio, dial), timer }
-    }
-}
+use crate::reactor::{self, Watched};
 
 impl Time for Mio {
     fn now(&self) -> Instant {
@@ -52,15 +31,22 @@ impl Timer for Mio {
 }
 
 impl Dialer for Mio {
-    type Io = Tcp;
+    type Io = Socket;
 
     async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
         self.names().clone().resolve(name.to_owned()).await
     }
 
-    /// Begins to connect, and waits until the socket is writable: then it is connected, or has an error.
-    async fn connect(&self, address: SocketAddr) -> io::Result<Tcp> {
+    async fn connect(&self, address: Address) -> io::Result<Socket> {
+        let address = match address {
+            Address::Tcp(address) => address,
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                return Ok(Socket::Unix(Watched::new(stream, self.reactor())?));
+            }
+        };
         let stream = Watched::new(TcpStream::connect(address)?, self.reactor())?;
+        // Once the socket is writable, it is connected, or has an error.
         let connected = |stream: &TcpStream| match stream.take_error()? {
             Some(error) => Err(error),
             None => stream.peer_addr().map(drop).map_err(|error| match error.kind() {
@@ -69,79 +55,112 @@ impl Dialer for Mio {
             }),
         };
         poll_fn(|cx| stream.poll_write(cx, connected)).await?;
-        Tcp::new(stream)
+        Socket::tcp(stream)
     }
 }
 
-impl Transport for Net {
-    type Io = Tcp;
+impl Sockets for Mio {
+    type Listener = Listener;
+    type Alarm = reactor::Timer;
 
-    fn now(&mut self) -> Instant {
-        self.reactor.clock.now()
+    fn clock(&self) -> &Clock {
+        &self.reactor().clock
     }
 
-    fn unix_ms(&mut self) -> u64 {
-        self.reactor.clock.unix_ms()
+    fn dialling(&self) -> MemoryConfig {
+        self.dial
     }
 
-    fn dial(&mut self, conn: ConnId, target: &str) {
-        self.dials.start(conn, target);
+    fn watch(&self, socket: Listening) -> io::Result<Listener> {
+        Ok(match socket {
+            Listening::Tcp(listener) => {
+                Listener::Tcp(Watched::new(TcpListener::from_std(listener), self.reactor())?)
+            }
+            Listening::Unix(listener) => {
+                Listener::Unix(Watched::new(UnixListener::from_std(listener), self.reactor())?)
+            }
+        })
     }
 
-    fn cancel_dial(&mut self, conn: ConnId) {
-        self.dials.cancel(conn);
+    fn poll_accept(&self, listener: &mut Listener, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Peer)>> {
+        Poll::Ready(match listener {
+            Listener::Tcp(listener) => {
+                let (stream, address) = ready!(listener.poll_read(cx, TcpListener::accept, |_| false))?;
+                let peer = Peer { address: Some(address), ..Peer::UNKNOWN };
+                Watched::new(stream, self.reactor()).and_then(Socket::tcp).map(|socket| (socket, peer))
+            }
+            Listener::Unix(listener) => {
+                let (stream, _) = ready!(listener.poll_read(cx, UnixListener::accept, |_| false))?;
+                let peer = unix_peer(&stream);
+                Watched::new(stream, self.reactor()).map(|stream| (Socket::Unix(stream), peer))
+            }
+        })
     }
 
-    fn poll_dialed(&mut self, cx: &mut Context<'_>) -> Poll<(ConnId, io::Result<Tcp>)> {
-        self.dials.poll_next(cx)
+    fn alarm(&self) -> reactor::Timer {
+        reactor::Timer::new(self.reactor().clone())
     }
 
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Tcp>> {
-        let Some(listener) = &self.listener else { return Poll::Pending };
-        let accepted = listener.poll_read(cx, TcpListener::accept, |_| false);
-        accepted.map(|accepted| Tcp::new(Watched::new(accepted?.0, &self.reactor)?))
+    fn set_alarm(&self, alarm: &mut reactor::Timer, after: Duration) {
+        alarm.set(self.now() + after);
     }
 
-    fn stop_listening(&mut self) {
-        self.listener = None;
+    fn poll_alarm(&self, alarm: &mut reactor::Timer, cx: &mut Context<'_>) -> Poll<()> {
+        alarm.poll(cx)
     }
 
-    fn set_timer(&mut self, after: Duration) {
-        self.timer.set(self.reactor.clock.now() + after);
-    }
-
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.timer.poll(cx)
+    /// If the loop is gone, the driver is dropped.
+    fn start(&self, driver: impl Future<Output = ()> + Send + 'static) {
+        self.adopt(Box::pin(driver));
     }
 }
 
-/// A TCP connection.
+/// Takes connections.
 #[derive(Debug)]
-pub struct Tcp {
-    stream: Watched<TcpStream>,
+pub enum Listener {
+    /// At a port.
+    Tcp(Watched<TcpListener>),
+    /// At a path.
+    Unix(Watched<UnixListener>),
 }
 
-impl Tcp {
-    fn new(stream: Watched<TcpStream>) -> io::Result<Self> {
-        stream.get().set_nodelay(true)?;
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
-        SockRef::from(stream.get()).set_tcp_keepalive(&keepalive)?;
-        Ok(Tcp { stream })
+/// A connection.
+#[derive(Debug)]
+pub enum Socket {
+    /// Over TCP.
+    Tcp(Watched<TcpStream>),
+    /// Over a Unix socket.
+    Unix(Watched<UnixStream>),
+}
+
+impl Socket {
+    fn tcp(stream: Watched<TcpStream>) -> io::Result<Self> {
+        tune_tcp(stream.get())?;
+        Ok(Socket::Tcp(stream))
     }
 }
 
-impl PollIo for Tcp {
+impl PollIo for Socket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let room = buf.len();
         // What comes after a short read comes with an event of its own.
-        self.stream.poll_read(cx, |mut stream| stream.read(buf), |&n| n < room)
+        match self {
+            Socket::Tcp(stream) => stream.poll_read(cx, |mut stream| stream.read(buf), |&n| n < room),
+            Socket::Unix(stream) => stream.poll_read(cx, |mut stream| stream.read(buf), |&n| n < room),
+        }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.stream.poll_write(cx, |mut stream| stream.write_vectored(bufs))
+        match self {
+            Socket::Tcp(stream) => stream.poll_write(cx, |mut stream| stream.write_vectored(bufs)),
+            Socket::Unix(stream) => stream.poll_write(cx, |mut stream| stream.write_vectored(bufs)),
+        }
     }
 
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_readable(cx)
+        match self {
+            Socket::Tcp(stream) => stream.poll_readable(cx),
+            Socket::Unix(stream) => stream.poll_readable(cx),
+        }
     }
 }

@@ -84,7 +84,7 @@ impl Reactor {
 
 /// A socket that the loop watches.
 #[derive(Debug)]
-pub(crate) struct Watched<S: Source> {
+pub struct Watched<S: Source> {
     socket: S,
     token: Token,
     readiness: Arc<Mutex<Readiness>>,
@@ -186,7 +186,7 @@ impl Readiness {
 
 /// One timer, which may be set again and again.
 #[derive(Debug)]
-pub(crate) struct Timer {
+pub struct Timer {
     id: u64,
     at: Option<Instant>,
     reactor: Arc<Reactor>,

@@ -2,9 +2,9 @@
 
 use std::future::ready;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use plimsoll_core::drive::Address;
 use plimsoll_core::drive::server::{self, Ctx, Dropped, HandlerError, Snapshot};
 use plimsoll_core::service::server::Config;
 use serde::Serialize;
@@ -52,7 +52,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Binds `addr` (`host:port`; port 0 for any) and serves.
+    /// Binds `addr` (`host:port`, port 0 for any; or the path of a Unix socket) and serves.
     ///
     /// # Errors
     /// What the operating system says to binding; as [`Mio::start`], unless a loop was given.
@@ -76,7 +76,7 @@ impl Server {
     }
 
     /// Where it listens.
-    pub fn local_addr(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> &Address {
         self.inner.local_addr()
     }
 

@@ -54,13 +54,13 @@
 //!
 //! Drivers run on smol's global executor: as many threads as the environment variable `SMOL_THREADS` says, one by
 //! default. Whom to dial, which connection takes a request, when to give up: all that is decided in
-//! [`plimsoll_core`], and is the same on every runtime. This crate supplies sockets, names and a timer ([`Net`]), and
+//! [`plimsoll_core`], and is the same on every runtime. This crate supplies sockets, names and a timer ([`Sockets`](plimsoll_core::drive::Sockets)), and
 //! spawns one task for each driver ([`Smol`]). Machines of your own run on them just as well: see
 //! [`Driver`](plimsoll_core::drive::Driver).
 
 mod net;
 
-pub use net::{Net, Smol, Tcp};
+pub use net::{Listener, Smol, Socket};
 pub use plimsoll_core::drive::breakers::{BreakerEvent, BreakerStats, Broken, TooManyNames};
 pub use plimsoll_core::drive::client::{
     Call, CallError, Cause, EndpointCause, EndpointError, EndpointOptions, Events, Sending, Service,

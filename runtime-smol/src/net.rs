@@ -3,19 +3,18 @@
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use plimsoll_core::drive::{Clock, Dialer, Dials, PollIo, Runtime, Time, Timer, Transport};
-use plimsoll_core::id::ConnId;
+use plimsoll_core::drive::{
+    Address, Clock, Dialer, Listening, PollIo, Sockets, Time, Timer, tune_tcp, unix_peer,
+};
+use plimsoll_core::machine::Peer;
 use plimsoll_core::policy::dial::MemoryConfig;
 use plimsoll_core::time::Instant;
 use smol::Async;
-use socket2::{SockRef, TcpKeepalive};
-
-/// After so long without traffic, and then as often, the kernel asks whether the peer's host is there.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Spawns drivers on smol's global executor.
 #[derive(Clone, Copy, Debug)]
@@ -50,137 +49,144 @@ impl Timer for Smol {
 }
 
 impl Dialer for Smol {
-    type Io = Tcp;
+    type Io = Socket;
 
     async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
         smol::net::resolve(name).await
     }
 
-    async fn connect(&self, address: SocketAddr) -> io::Result<Tcp> {
-        Tcp::new(Async::<TcpStream>::connect(address).await?)
+    async fn connect(&self, address: Address) -> io::Result<Socket> {
+        match address {
+            Address::Tcp(address) => Socket::tcp(Async::<TcpStream>::connect(address).await?),
+            Address::Unix(path) => Ok(Socket::Unix(Async::<UnixStream>::connect(path).await?)),
+        }
     }
 }
 
-impl Runtime for Smol {
-    type Transport = Net;
+impl Sockets for Smol {
+    type Listener = Listener;
+    /// Reset in place.
+    type Alarm = smol::Timer;
 
-    fn connector(&self) -> Net {
-        Net::new(*self, None)
+    fn clock(&self) -> &Clock {
+        &self.clock
     }
 
-    async fn listen(&self, addr: &str, shards: usize) -> io::Result<(Vec<Net>, SocketAddr)> {
-        let addr = addr.to_owned();
-        // The name is looked up in it.
-        let listener = smol::unblock(move || TcpListener::bind(addr)).await?;
-        let local = listener.local_addr()?;
-        let share = || Ok(Net::new(*self, Some(Async::new(listener.try_clone()?)?)));
-        Ok(((0..shards).map(|_| share()).collect::<io::Result<_>>()?, local))
+    fn dialling(&self) -> MemoryConfig {
+        self.dial
     }
 
-    fn spawn(&self, driver: impl Future<Output = ()> + Send + 'static) {
+    fn watch(&self, socket: Listening) -> io::Result<Listener> {
+        Ok(match socket {
+            Listening::Tcp(listener) => Listener::Tcp(Async::new_nonblocking(listener)?),
+            Listening::Unix(listener) => Listener::Unix(Async::new_nonblocking(listener)?),
+        })
+    }
+
+    fn poll_accept(&self, listener: &mut Listener, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Peer)>> {
+        Poll::Ready(match listener {
+            Listener::Tcp(listener) => {
+                let (stream, address) = ready!(read_with(listener, cx, TcpListener::accept))?;
+                let peer = Peer { address: Some(address), ..Peer::UNKNOWN };
+                Async::new(stream).and_then(Socket::tcp).map(|socket| (socket, peer))
+            }
+            Listener::Unix(listener) => {
+                let (stream, _) = ready!(read_with(listener, cx, UnixListener::accept))?;
+                let peer = unix_peer(&stream);
+                Async::new(stream).map(|stream| (Socket::Unix(stream), peer))
+            }
+        })
+    }
+
+    fn alarm(&self) -> smol::Timer {
+        smol::Timer::never()
+    }
+
+    fn set_alarm(&self, alarm: &mut smol::Timer, after: Duration) {
+        alarm.set_after(after);
+    }
+
+    fn poll_alarm(&self, alarm: &mut smol::Timer, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(alarm).poll(cx).map(drop)
+    }
+
+    fn start(&self, driver: impl Future<Output = ()> + Send + 'static) {
         smol::spawn(driver).detach();
     }
 }
 
-/// TCP, names and one timer, for one driver.
+/// Takes connections.
 #[derive(Debug)]
-pub struct Net {
-    smol: Smol,
-    listener: Option<Async<TcpListener>>,
-    dials: Dials<Smol>,
-    /// Reset in place.
-    timer: smol::Timer,
+pub enum Listener {
+    /// At a port.
+    Tcp(Async<TcpListener>),
+    /// At a path.
+    Unix(Async<UnixListener>),
 }
 
-impl Net {
-    /// Dials, and accepts from `listener` if there is one.
-    pub fn new(smol: Smol, listener: Option<Async<TcpListener>>) -> Self {
-        Net { smol, listener, dials: Dials::new(smol, smol.dial), timer: smol::Timer::never() }
-    }
-}
-
-impl Transport for Net {
-    type Io = Tcp;
-
-    fn now(&mut self) -> Instant {
-        self.smol.clock.now()
-    }
-
-    fn unix_ms(&mut self) -> u64 {
-        self.smol.clock.unix_ms()
-    }
-
-    fn dial(&mut self, conn: ConnId, target: &str) {
-        self.dials.start(conn, target);
-    }
-
-    fn cancel_dial(&mut self, conn: ConnId) {
-        self.dials.cancel(conn);
-    }
-
-    fn poll_dialed(&mut self, cx: &mut Context<'_>) -> Poll<(ConnId, io::Result<Tcp>)> {
-        self.dials.poll_next(cx)
-    }
-
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Tcp>> {
-        let Some(listener) = &self.listener else { return Poll::Pending };
-        loop {
-            match listener.get_ref().accept() {
-                Ok((stream, _)) => return Poll::Ready(Async::new(stream).and_then(Tcp::new)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(listener.poll_readable(cx))?,
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-
-    fn stop_listening(&mut self) {
-        self.listener = None;
-    }
-
-    fn set_timer(&mut self, after: Duration) {
-        self.timer.set_after(after);
-    }
-
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.timer).poll(cx).map(drop)
-    }
-}
-
-/// A TCP connection.
+/// A connection.
 #[derive(Debug)]
-pub struct Tcp {
-    stream: Async<TcpStream>,
+pub enum Socket {
+    /// Over TCP.
+    Tcp(Async<TcpStream>),
+    /// Over a Unix socket.
+    Unix(Async<UnixStream>),
 }
 
-impl Tcp {
-    fn new(stream: Async<TcpStream>) -> io::Result<Self> {
-        stream.get_ref().set_nodelay(true)?;
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
-        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-        Ok(Tcp { stream })
+impl Socket {
+    fn tcp(stream: Async<TcpStream>) -> io::Result<Self> {
+        tune_tcp(&stream)?;
+        Ok(Socket::Tcp(stream))
     }
 }
 
-impl PollIo for Tcp {
+impl PollIo for Socket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        loop {
-            match self.stream.get_ref().read(buf) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(self.stream.poll_readable(cx))?,
-                done => return Poll::Ready(done),
-            }
+        match self {
+            Socket::Tcp(stream) => read_with(stream, cx, |mut stream| stream.read(buf)),
+            Socket::Unix(stream) => read_with(stream, cx, |mut stream| stream.read(buf)),
         }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        loop {
-            match self.stream.get_ref().write_vectored(bufs) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(self.stream.poll_writable(cx))?,
-                done => return Poll::Ready(done),
-            }
+        match self {
+            Socket::Tcp(stream) => write_with(stream, cx, |mut stream| stream.write_vectored(bufs)),
+            Socket::Unix(stream) => write_with(stream, cx, |mut stream| stream.write_vectored(bufs)),
         }
     }
 
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_readable(cx)
+        match self {
+            Socket::Tcp(stream) => stream.poll_readable(cx),
+            Socket::Unix(stream) => stream.poll_readable(cx),
+        }
+    }
+}
+
+/// Tries first, and waits only if there is nothing to read.
+fn read_with<S, T>(
+    socket: &Async<S>,
+    cx: &mut Context<'_>,
+    mut read: impl FnMut(&S) -> io::Result<T>,
+) -> Poll<io::Result<T>> {
+    loop {
+        match read(socket.get_ref()) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(socket.poll_readable(cx))?,
+            done => return Poll::Ready(done),
+        }
+    }
+}
+
+/// Tries first, and waits only if there is no room.
+fn write_with<S, T>(
+    socket: &Async<S>,
+    cx: &mut Context<'_>,
+    mut write: impl FnMut(&S) -> io::Result<T>,
+) -> Poll<io::Result<T>> {
+    loop {
+        match write(socket.get_ref()) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(socket.poll_writable(cx))?,
+            done => return Poll::Ready(done),
+        }
     }
 }

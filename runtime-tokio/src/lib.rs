@@ -53,12 +53,12 @@
 //! ```
 //!
 //! Whom to dial, which connection takes a request, when to give up: all that is decided in [`plimsoll_core`], and is the
-//! same on every runtime. This crate supplies sockets, names and a timer ([`Net`]), and spawns one task for each driver
+//! same on every runtime. This crate supplies sockets, names and a timer ([`Sockets`](plimsoll_core::drive::Sockets)), and spawns one task for each driver
 //! ([`Tokio`]). Machines of your own run on them just as well: see [`Driver`](plimsoll_core::drive::Driver).
 
 mod net;
 
-pub use net::{Net, Tcp, Tokio};
+pub use net::{Listener, Socket, Tokio};
 pub use plimsoll_core::drive::breakers::{BreakerEvent, BreakerStats, Broken, TooManyNames};
 pub use plimsoll_core::drive::client::{
     Call, CallError, Cause, EndpointCause, EndpointError, EndpointOptions, Events, Sending, Service,

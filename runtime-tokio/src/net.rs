@@ -7,21 +7,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use plimsoll_core::drive::{Clock, Dialer, Dials, PollIo, Runtime, Time, Timer, Transport};
-use plimsoll_core::id::ConnId;
+use plimsoll_core::drive::{
+    Address, Clock, Dialer, Listening, PollIo, Sockets, Time, Timer, tune_tcp, unix_peer,
+};
+use plimsoll_core::machine::Peer;
 use plimsoll_core::policy::dial::MemoryConfig;
 use plimsoll_core::time::Instant;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
 use tokio::time::{Sleep, sleep};
-
-/// After so long without traffic, and then as often, the kernel asks whether the peer's host is there.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-
-/// Connections that the kernel may hold ready to be accepted (it caps that by its own limit). At the usual 128, a herd
-/// that reconnects fills the queue within milliseconds, and whoever finds it full tries again after a whole second.
-const BACKLOG: i32 = 4096;
 
 /// Spawns drivers on the tokio runtime in whose context it is used.
 #[derive(Clone, Copy, Debug)]
@@ -56,130 +50,123 @@ impl Timer for Tokio {
 }
 
 impl Dialer for Tokio {
-    type Io = Tcp;
+    type Io = Socket;
 
     async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
         Ok(lookup_host(name).await?.collect())
     }
 
-    async fn connect(&self, address: SocketAddr) -> io::Result<Tcp> {
-        Tcp::new(TcpStream::connect(address).await?)
+    async fn connect(&self, address: Address) -> io::Result<Socket> {
+        match address {
+            Address::Tcp(address) => Socket::tcp(TcpStream::connect(address).await?),
+            Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
+        }
     }
 }
 
-impl Runtime for Tokio {
-    type Transport = Net;
+impl Sockets for Tokio {
+    type Listener = Listener;
+    /// Reset in place; made when first needed.
+    type Alarm = Option<Pin<Box<Sleep>>>;
 
-    fn connector(&self) -> Net {
-        Net::new(*self, None)
+    fn clock(&self) -> &Clock {
+        &self.clock
     }
 
-    async fn listen(&self, addr: &str, shards: usize) -> io::Result<(Vec<Net>, SocketAddr)> {
-        let listener = TcpListener::bind(addr).await?;
-        SockRef::from(&listener).listen(BACKLOG)?;
-        let local = listener.local_addr()?;
-        let listener = listener.into_std()?;
-        let share = || Ok(Net::new(*self, Some(TcpListener::from_std(listener.try_clone()?)?)));
-        Ok(((0..shards).map(|_| share()).collect::<io::Result<_>>()?, local))
+    fn dialling(&self) -> MemoryConfig {
+        self.dial
     }
 
-    fn spawn(&self, driver: impl Future<Output = ()> + Send + 'static) {
+    fn watch(&self, socket: Listening) -> io::Result<Listener> {
+        Ok(match socket {
+            Listening::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
+            Listening::Unix(listener) => Listener::Unix(UnixListener::from_std(listener)?),
+        })
+    }
+
+    fn poll_accept(&self, listener: &mut Listener, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Peer)>> {
+        Poll::Ready(match listener {
+            Listener::Tcp(listener) => {
+                let (stream, address) = ready!(listener.poll_accept(cx))?;
+                let peer = Peer { address: Some(address), ..Peer::UNKNOWN };
+                Socket::tcp(stream).map(|socket| (socket, peer))
+            }
+            Listener::Unix(listener) => {
+                let (stream, _) = ready!(listener.poll_accept(cx))?;
+                let peer = unix_peer(&stream);
+                Ok((Socket::Unix(stream), peer))
+            }
+        })
+    }
+
+    fn alarm(&self) -> Self::Alarm {
+        None
+    }
+
+    fn set_alarm(&self, alarm: &mut Self::Alarm, after: Duration) {
+        match alarm {
+            Some(alarm) => alarm.as_mut().reset(tokio::time::Instant::now() + after),
+            None => *alarm = Some(Box::pin(sleep(after))),
+        }
+    }
+
+    fn poll_alarm(&self, alarm: &mut Self::Alarm, cx: &mut Context<'_>) -> Poll<()> {
+        alarm.as_mut().map_or(Poll::Pending, |alarm| alarm.as_mut().poll(cx))
+    }
+
+    fn start(&self, driver: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(driver);
     }
 }
 
-/// TCP, names and one timer, for one driver.
+/// Takes connections.
 #[derive(Debug)]
-pub struct Net {
-    tokio: Tokio,
-    listener: Option<TcpListener>,
-    dials: Dials<Tokio>,
-    /// Reset in place; made when first needed.
-    timer: Option<Pin<Box<Sleep>>>,
+pub enum Listener {
+    /// At a port.
+    Tcp(TcpListener),
+    /// At a path.
+    Unix(UnixListener),
 }
 
-impl Net {
-    /// Dials, and accepts from `listener` if there is one.
-    pub fn new(tokio: Tokio, listener: Option<TcpListener>) -> Self {
-        Net { tokio, listener, dials: Dials::new(tokio, tokio.dial), timer: None }
-    }
-}
-
-impl Transport for Net {
-    type Io = Tcp;
-
-    fn now(&mut self) -> Instant {
-        self.tokio.clock.now()
-    }
-
-    fn unix_ms(&mut self) -> u64 {
-        self.tokio.clock.unix_ms()
-    }
-
-    fn dial(&mut self, conn: ConnId, target: &str) {
-        self.dials.start(conn, target);
-    }
-
-    fn cancel_dial(&mut self, conn: ConnId) {
-        self.dials.cancel(conn);
-    }
-
-    fn poll_dialed(&mut self, cx: &mut Context<'_>) -> Poll<(ConnId, io::Result<Tcp>)> {
-        self.dials.poll_next(cx)
-    }
-
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Tcp>> {
-        let Some(listener) = &self.listener else { return Poll::Pending };
-        let (stream, _) = ready!(listener.poll_accept(cx))?;
-        Poll::Ready(Tcp::new(stream))
-    }
-
-    fn stop_listening(&mut self) {
-        self.listener = None;
-    }
-
-    fn set_timer(&mut self, after: Duration) {
-        match &mut self.timer {
-            Some(timer) => timer.as_mut().reset(tokio::time::Instant::now() + after),
-            None => self.timer = Some(Box::pin(sleep(after))),
-        }
-    }
-
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.timer.as_mut().map_or(Poll::Pending, |timer| timer.as_mut().poll(cx))
-    }
-}
-
-/// A TCP connection.
+/// A connection.
 #[derive(Debug)]
-pub struct Tcp {
-    stream: TcpStream,
+pub enum Socket {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a Unix socket.
+    Unix(UnixStream),
 }
 
-impl Tcp {
-    fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
-        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-        Ok(Tcp { stream })
+impl Socket {
+    fn tcp(stream: TcpStream) -> io::Result<Self> {
+        tune_tcp(&stream)?;
+        Ok(Socket::Tcp(stream))
     }
 }
 
-impl PollIo for Tcp {
+impl PollIo for Socket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buf = ReadBuf::new(buf);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+        ready!(match self {
+            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buf),
+            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buf),
+        })?;
         Poll::Ready(Ok(buf.filled().len()))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match bufs {
-            [one] => Pin::new(&mut self.stream).poll_write(cx, one),
-            many => Pin::new(&mut self.stream).poll_write_vectored(cx, many),
+        match (self, bufs) {
+            (Socket::Tcp(stream), [one]) => Pin::new(stream).poll_write(cx, one),
+            (Socket::Tcp(stream), many) => Pin::new(stream).poll_write_vectored(cx, many),
+            (Socket::Unix(stream), [one]) => Pin::new(stream).poll_write(cx, one),
+            (Socket::Unix(stream), many) => Pin::new(stream).poll_write_vectored(cx, many),
         }
     }
 
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_read_ready(cx)
+        match self {
+            Socket::Tcp(stream) => stream.poll_read_ready(cx),
+            Socket::Unix(stream) => stream.poll_read_ready(cx),
+        }
     }
 }

@@ -17,7 +17,7 @@ async fn an_ipv6_address_stands_in_brackets() {
 #[tokio::test]
 async fn a_name_is_tried_at_all_its_addresses() {
     let server = serve(methods()).await;
-    let port = server.local_addr().port();
+    let port = server.local_addr().tcp().unwrap().port();
     let (_client, service) = connect(ServiceConfig::new(format!("localhost:{port}")));
     assert_eq!(within("an answer", service.request::<u32>("echo", &4)).await.unwrap(), 4);
 }

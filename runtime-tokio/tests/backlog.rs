@@ -11,7 +11,7 @@ use support::{methods, serve};
 #[tokio::test]
 async fn hundreds_may_connect_before_the_first_is_accepted() {
     let server = serve(methods()).await;
-    let address = server.local_addr();
+    let address = server.local_addr().tcp().unwrap();
     let herd: Vec<_> = (0..400)
         .map_while(|_| TcpStream::connect_timeout(&address, Duration::from_millis(500)).ok())
         .collect();

@@ -61,7 +61,7 @@ async fn a_client_reports_what_it_had_to_drop() {
 #[tokio::test]
 async fn a_server_that_shuts_down_answers_what_it_took_and_refuses_newcomers() {
     let (server, gate) = gated().await;
-    let address = server.local_addr();
+    let address = server.local_addr().tcp().unwrap();
     let (_client, service) = connect(config(&server));
     let call = tokio::spawn(async move { service.request::<u32>("wait", &1).await });
     until("the request arrives", || async { server.metrics().await.status.in_flight == 1 }).await;
@@ -92,7 +92,7 @@ async fn handles_that_are_dropped_close_what_they_held() {
     drop((client, service));
     until("the connection closes", || async { server.metrics().await.status.connections == 0 }).await;
     while within("the end of the events", events.next()).await.is_some() {}
-    let address = server.local_addr();
+    let address = server.local_addr().tcp().unwrap();
     drop(server);
     until("the listener closes", || async { TcpStream::connect(address).await.is_err() }).await;
 }

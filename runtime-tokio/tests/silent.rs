@@ -24,7 +24,9 @@ async fn five_thousand_silent_connections_cost_only_themselves() {
     let server = serve(methods()).await;
     let mut silent = Vec::new();
     for _ in 0..SILENT {
-        silent.push(within("a connection", TcpStream::connect(server.local_addr())).await.unwrap());
+        silent.push(
+            within("a connection", TcpStream::connect(server.local_addr().tcp().unwrap())).await.unwrap(),
+        );
     }
     let (_client, service) = connect(config(&server));
     for n in 0..200u32 {

@@ -5,7 +5,7 @@ use core::hint::black_box;
 use core::time::Duration;
 
 use plimsoll_core::id::ConnId;
-use plimsoll_core::machine::{Action, Input, Machine};
+use plimsoll_core::machine::{Action, Input, Machine, Peer};
 use plimsoll_core::service::client::{Client, Config, Event, Options, Outcome};
 use plimsoll_core::service::server::{self, Server};
 use plimsoll_core::service::{Uw, UwRequest};
@@ -103,7 +103,7 @@ pub struct Servers {
 impl Default for Servers {
     fn default() -> Self {
         let mut server = Server::new(server::Config::default());
-        let conn = server.accept(Instant::ZERO).expect("room for the first");
+        let conn = server.accept(Instant::ZERO, Peer::UNKNOWN).expect("room for the first");
         let mut wire = Vec::new();
         for n in 0..IN_FLIGHT as u32 {
             encode_request(&mut wire, WireId::new(n, 0, 0), "echo", &CONTENT, &Limits::default())

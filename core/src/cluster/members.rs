@@ -8,6 +8,7 @@ use super::level::Level;
 use super::{CloseCause, Cluster, StateEvent};
 use crate::error::Misuse;
 use crate::id::EndpointId;
+use crate::machine::unix_path;
 use crate::policy::balance::consistent_hash::hash_key;
 use crate::policy::health_check::Level as Health;
 use crate::policy::{Backoff, Balancer, Breaker, HealthScore, PeakEwma, breaker, priority};
@@ -272,6 +273,9 @@ impl Cluster {
 const MAX_WEIGHT: u32 = 1_000_000;
 
 fn check_address(address: &str) -> Result<(), Misuse> {
+    if unix_path(address).is_some() {
+        return Ok(());
+    }
     let (host, port) = address.rsplit_once(':').ok_or(Misuse::BadAddress)?;
     let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
     if host.is_empty() || bare_v6 || port.parse::<u16>().is_err() {

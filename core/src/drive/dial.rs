@@ -15,8 +15,9 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::clock::sleep_for;
-use super::{ReadyList, Timer, fault_of};
+use super::{Address, ReadyList, Timer, fault_of};
 use crate::id::ConnId;
+use crate::machine::unix_path;
 use crate::map::Seed;
 use crate::policy::dial::{Dial, Memory, MemoryConfig, Outcome};
 use crate::rng::Pcg;
@@ -33,7 +34,7 @@ pub trait Dialer: Timer + Clone + Send + Sync + 'static {
     fn resolve(&self, name: &str) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
 
     /// Connects to one address. Dropping the future gives it up.
-    fn connect(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Io>> + Send;
+    fn connect(&self, address: Address) -> impl Future<Output = io::Result<Self::Io>> + Send;
 }
 
 /// The dials of one driver: futures that are polled only when they were woken, by the id of their connection.
@@ -117,8 +118,11 @@ impl<D: Dialer> fmt::Debug for Dials<D> {
 }
 
 async fn connect<D: Dialer>(dialer: D, memory: Arc<Mutex<Memory>>, target: String) -> io::Result<D::Io> {
+    if let Some(path) = unix_path(&target) {
+        return dialer.connect(Address::Unix(path.into())).await;
+    }
     if let Ok(address) = target.parse() {
-        return dialer.connect(address).await;
+        return dialer.connect(Address::Tcp(address)).await;
     }
     let (found, unresolved) = match dialer.resolve(&target).await {
         Ok(found) => (found, io::Error::new(ErrorKind::NotFound, "the name has no address")),
@@ -152,7 +156,7 @@ impl<D: Dialer> Race<D> {
                     return Poll::Ready(Err(runners.error.take().expect("polled no more once it is ready")));
                 }
                 if let Some(attempt) = dial.tick(now) {
-                    runners.attempts.push((attempt.number, Box::pin(dialer.connect(attempt.address))));
+                    runners.attempts.push((attempt.number, Box::pin(dialer.connect(attempt.address.into()))));
                     continue;
                 }
                 let Some(due) = dial.deadline() else { return Poll::Pending };
@@ -241,6 +245,8 @@ mod tests {
     const REFUSES: u16 = 2;
     const TIMES_OUT: u16 = 3;
     const IS_SILENT: u16 = 4;
+    /// Of what has no port.
+    const UNIX: u16 = 5;
 
     struct Trying(World, u16);
 
@@ -313,12 +319,12 @@ mod tests {
             Ok(state.addresses.clone())
         }
 
-        async fn connect(&self, address: SocketAddr) -> io::Result<u16> {
-            let port = address.port();
+        async fn connect(&self, address: Address) -> io::Result<u16> {
+            let port = address.tcp().map_or(UNIX, |address| address.port());
             self.state().tried.push(port);
             let _trying = Trying(self.clone(), port);
             match port {
-                CONNECTS => Ok(port),
+                CONNECTS | UNIX => Ok(port),
                 REFUSES => Err(ErrorKind::ConnectionRefused.into()),
                 TIMES_OUT => Err(ErrorKind::TimedOut.into()),
                 _ => {
@@ -441,6 +447,8 @@ mod tests {
     #[test]
     fn an_address_needs_no_resolver() {
         let world = World::new(&[]);
+        assert_eq!(dial(&mut dials(&world), "/run/a.sock"), Ok(UNIX));
+        assert_eq!(dial(&mut dials(&world), "unix:a.sock"), Ok(UNIX));
         assert_eq!(dial(&mut dials(&world), "192.0.2.9:1"), Ok(CONNECTS));
         assert_eq!(dial(&mut dials(&world), "[2001:db8::1]:1"), Ok(CONNECTS));
         assert_eq!(world.state().resolved, 0);

@@ -220,8 +220,8 @@ where
             }
             match self.transport.poll_accept(&mut Context::from_waker(&self.wakers.accept)) {
                 Poll::Pending => self.accepts = Due::Registered,
-                Poll::Ready(Ok(io)) => {
-                    if let Some(conn) = self.machine.accept(self.now) {
+                Poll::Ready(Ok((io, peer))) => {
+                    if let Some(conn) = self.machine.accept(self.now, peer) {
                         self.connections.insert(conn, Some(io));
                     }
                     self.settle();

@@ -5,10 +5,10 @@ use core::future::Future;
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io;
-use std::net::SocketAddr;
 
-use super::PollIo;
+use super::{Address, PollIo};
 use crate::id::ConnId;
+use crate::machine::Peer;
 use crate::time::Instant;
 
 /// Sockets and time of one driver. Each `poll_…` that returns `Pending` has arranged for the waker of its context to
@@ -23,7 +23,8 @@ pub trait Transport {
     /// The wall clock, in milliseconds since 1970.
     fn unix_ms(&mut self) -> u64;
 
-    /// Begins to dial `target` (`host:port`, with brackets around an IPv6 address).
+    /// Begins to dial `target` (`host:port`, with brackets around an IPv6 address; or the
+    /// [path](crate::machine::unix_path) of a Unix socket).
     fn dial(&mut self, conn: ConnId, target: &str);
 
     /// Stops a dial that has been begun and has not been reported; nothing need be reported then.
@@ -32,8 +33,8 @@ pub trait Transport {
     /// The next dial that has ended. `Pending` while there is none at all, too; it is polled again after each `dial`.
     fn poll_dialed(&mut self, cx: &mut Context<'_>) -> Poll<(ConnId, io::Result<Self::Io>)>;
 
-    /// The next connection that somebody else opened; `Pending` for ever without a listener.
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Io>>;
+    /// The next connection that somebody else opened, and who that is; `Pending` for ever without a listener.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Peer)>>;
 
     /// Closes the listener, so that those who come now are refused at once.
     fn stop_listening(&mut self);
@@ -54,12 +55,13 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// A transport without a listener. All transports of one runtime tell the same time.
     fn connector(&self) -> Self::Transport;
 
-    /// Binds `addr` (`host:port`), and makes so many transports that share the listener; also its local address.
+    /// Binds `addr` (`host:port`, or the [path](crate::machine::unix_path) of a Unix socket), and makes so many
+    /// transports that share the listener; also its address.
     fn listen(
         &self,
         addr: &str,
         shards: usize,
-    ) -> impl Future<Output = io::Result<(Vec<Self::Transport>, SocketAddr)>> + Send;
+    ) -> impl Future<Output = io::Result<(Vec<Self::Transport>, Address)>> + Send;
 
     /// Runs a driver to its end.
     fn spawn(&self, driver: impl Future<Output = ()> + Send + 'static);

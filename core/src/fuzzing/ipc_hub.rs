@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::id::ConnId;
 use crate::ipc::hub::{Config, Hub};
-use crate::machine::{Input, Machine};
+use crate::machine::{Input, Machine, Peer};
 use crate::time::Instant;
 use crate::wire::ipc::{Envelope, Format, HEADER, Limits, Step, Text, decode_frame};
 
@@ -22,7 +22,7 @@ fn play(bytes: &[u8], piece: usize) -> Vec<u8> {
     let config = Config { pending_total: core::num::NonZeroU32::MIN.saturating_add(63), ..config };
     let mut hub = Hub::new(config, 1);
     hub.handle(now, Input::Wall(1_000));
-    let [order, user, peer] = [(); 3].map(|()| hub.accept(now).expect("there is room"));
+    let [order, user, peer] = [(); 3].map(|()| hub.accept(now, Peer::UNKNOWN).expect("there is room"));
     say(&mut hub, order, br#"{"type":"REGISTER","serviceName":"order"}"#);
     say(&mut hub, user, br#"{"type":"REGISTER","serviceName":"user","methods":["get"]}"#);
     hear(&mut hub, order);

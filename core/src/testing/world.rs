@@ -9,7 +9,7 @@ use core::time::Duration;
 use super::laws::{Op, Subject};
 use crate::error::Fault;
 use crate::id::ConnId;
-use crate::machine::{Action, Input, Machine};
+use crate::machine::{Action, Input, Machine, Peer};
 use crate::time::Instant;
 
 /// Far more rounds than any machine needs to come to rest.
@@ -176,7 +176,7 @@ impl<S: Subject> World<S> {
     }
 
     fn accept(&mut self) {
-        if let Some(conn) = self.machine.accept(self.stale_now()) {
+        if let Some(conn) = self.machine.accept(self.stale_now(), Peer::UNKNOWN) {
             self.open(conn, false);
         }
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use plimsoll_core::id::{ConnId, Table, kind};
-use plimsoll_core::machine::{Action, Input, Machine};
+use plimsoll_core::machine::{Action, Input, Machine, Peer};
 use plimsoll_core::time::Instant;
 
 /// Receive buffer of a connection, in bytes.
@@ -94,7 +94,7 @@ impl Machine for Echo {
         }
     }
 
-    fn accept(&mut self, _: Instant) -> Option<ConnId> {
+    fn accept(&mut self, _: Instant, _: Peer) -> Option<ConnId> {
         Some(self.conns.insert(Conn { inbox: vec![0; ROOM], ..Conn::default() }))
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use plimsoll_core::drive::{Driver, Host, PollIo, Transport};
 use plimsoll_core::id::ConnId;
+use plimsoll_core::machine;
 use plimsoll_core::time::Instant;
 
 use super::echo::Echo;
@@ -191,11 +192,11 @@ impl Transport for Runtime {
             }
         }
     }
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Io>> {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Io, machine::Peer)>> {
         let mut world = self.0.borrow_mut();
         world.accepts += 1;
         match world.backlog.pop_front() {
-            Some(accepted) => Poll::Ready(accepted),
+            Some(accepted) => Poll::Ready(accepted.map(|io| (io, machine::Peer::UNKNOWN))),
             None => {
                 world.accept_waker = Some(cx.waker().clone());
                 Poll::Pending

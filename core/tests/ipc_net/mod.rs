@@ -7,7 +7,7 @@ use plimsoll_core::id::{ConnId, RequestId};
 use plimsoll_core::ipc::Context;
 use plimsoll_core::ipc::client::{Client, Config, Event, Incoming, Options, StateEvent, Token};
 use plimsoll_core::ipc::hub::{self, Hub};
-use plimsoll_core::machine::{Action, Input, Machine};
+use plimsoll_core::machine::{Action, Input, Machine, Peer};
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::ipc::{Format, Value, convert};
 
@@ -202,7 +202,7 @@ impl Net {
     fn connect(&mut self, at: usize, conn: ConnId) {
         let client = &mut self.services[at].client;
         self.dials.push(self.now);
-        match self.up.then(|| self.hub.accept(self.now)).flatten() {
+        match self.up.then(|| self.hub.accept(self.now, Peer::UNKNOWN)).flatten() {
             Some(hub) => {
                 self.pipes.push(Pipe { service: at, client: conn, hub });
                 client.handle(self.now, Input::Connected(conn));

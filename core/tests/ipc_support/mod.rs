@@ -4,7 +4,7 @@
 
 use plimsoll_core::id::ConnId;
 use plimsoll_core::ipc::hub::{Config, Event, Hub};
-use plimsoll_core::machine::{Action, Input, Machine};
+use plimsoll_core::machine::{Action, Input, Machine, Peer};
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::ipc::{Format, Limits, Step, Value, convert, decode_frame};
 use serde_json::{Value as Json, json};
@@ -73,7 +73,7 @@ impl World {
     }
 
     pub fn accept(&mut self) -> ConnId {
-        self.hub.accept(self.now).expect("the hub takes connections")
+        self.hub.accept(self.now, Peer::UNKNOWN).expect("the hub takes connections")
     }
 
     /// A connection that has registered.

@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
 
 use plimsoll_core::id::ConnId;
-use plimsoll_core::machine::{Action, Input, Machine};
+use plimsoll_core::machine::{Action, Input, Machine, Peer};
 use plimsoll_core::service::server::{Config, Request, Server, Token};
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::WireId;
@@ -29,7 +29,7 @@ impl World {
     }
 
     pub fn accept(&mut self) -> ConnId {
-        self.server.accept(self.now).expect("the server takes connections")
+        self.server.accept(self.now, Peer::UNKNOWN).expect("the server takes connections")
     }
 
     pub fn handle(&mut self, input: Input) {

@@ -51,7 +51,7 @@ impl Project {
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (String, EndpointOptions)> {
         let options =
             |endpoint: &Endpoint| EndpointOptions { weight: endpoint.weight, priority: endpoint.priority };
-        self.endpoints.iter().map(move |endpoint| (endpoint.address.host_port().into(), options(endpoint)))
+        self.endpoints.iter().map(move |endpoint| (endpoint.address.target().into(), options(endpoint)))
     }
 }
 

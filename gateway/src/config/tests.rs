@@ -71,13 +71,16 @@ fn what_is_shown_is_a_file_that_means_the_same() {
 
 #[test]
 fn addresses_of_services_are_read_strictly() {
-    for good in ["uw://localhost:1", "uw://[::1]:65535", "uw://127.0.0.1:0/"] {
+    for good in ["uw:/run/a.sock", "uw://localhost:1", "uw://[::1]:65535", "uw://127.0.0.1:0/"] {
         assert!(good.parse::<UwAddress>().is_ok(), "{good}");
     }
     for bad in [
         "localhost:1",
         "uw://:1",
         "uw://a",
+        "uw:/",
+        "uw:a.sock",
+        "uw:///run/a.sock",
         "uw://a:b",
         "uw://a:70000",
         "uw://::1:2",

@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use plimsoll_core::drive::Address;
 use plimsoll_core::policy::balance::{Strategy, UnknownStrategy};
 use plimsoll_core::policy::panic;
 use serde::Deserialize;
@@ -11,20 +12,23 @@ use toml::Spanned;
 
 use super::Setting;
 
-/// `uw://HOST:PORT`, kept as `HOST:PORT` (an IPv6 address in brackets).
+/// `uw://HOST:PORT`, kept as `HOST:PORT` (an IPv6 address in brackets); or `uw:/PATH` of a Unix socket, kept as `/PATH`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct UwAddress(String);
 
 impl UwAddress {
-    pub(crate) fn host_port(&self) -> &str {
+    /// What is dialled, or bound.
+    pub(crate) fn target(&self) -> &str {
         &self.0
     }
 
-    /// The same with another port.
-    pub(crate) fn with_port(&self, port: u16) -> UwAddress {
-        let host = self.0.rsplit_once(':').map_or("", |(host, _)| host);
-        UwAddress(format!("{host}:{port}"))
+    /// The same, with the port that was chosen for it.
+    pub(crate) fn bound_to(&self, address: &Address) -> UwAddress {
+        match (address.tcp(), self.0.rsplit_once(':')) {
+            (Some(chosen), Some((host, _))) => UwAddress(format!("{host}:{}", chosen.port())),
+            _ => self.clone(),
+        }
     }
 }
 
@@ -32,18 +36,20 @@ impl FromStr for UwAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<UwAddress, String> {
-        text.strip_prefix("uw://")
-            .map(|rest| rest.strip_suffix('/').unwrap_or(rest))
-            .filter(|rest| {
+        let is_path = |path: &&str| path.starts_with('/') && !path.starts_with("//") && path.len() > 1;
+        let path = text.strip_prefix("uw:").filter(is_path);
+        let port =
+            text.strip_prefix("uw://").map(|rest| rest.strip_suffix('/').unwrap_or(rest)).filter(|rest| {
                 rest.rsplit_once(':').is_some_and(|(host, port)| {
                     let bracketed = host.starts_with('[') && host.ends_with(']');
                     let plain = !host.contains([':', '/', '[', ']', '@', '?', '#'])
                         && !host.contains(char::is_whitespace);
                     !host.is_empty() && (bracketed || plain) && port.parse::<u16>().is_ok()
                 })
-            })
-            .map(|rest| UwAddress(rest.into()))
-            .ok_or_else(|| format!("`{text}` is not an address of the form uw://HOST:PORT"))
+            });
+        path.or(port)
+            .map(|target| UwAddress(target.into()))
+            .ok_or_else(|| format!("`{text}` is not an address of the form uw://HOST:PORT or uw:/PATH"))
     }
 }
 
@@ -57,7 +63,8 @@ impl TryFrom<String> for UwAddress {
 
 impl Display for UwAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "uw://{}", self.0)
+        f.write_str(if self.0.starts_with('/') { "uw:" } else { "uw://" })?;
+        f.write_str(&self.0)
     }
 }
 

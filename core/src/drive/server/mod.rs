@@ -13,12 +13,11 @@ use core::marker::PhantomData;
 use core::num::NonZeroU32;
 use core::time::Duration;
 use std::io;
-use std::net::SocketAddr;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Driver, Key, Mailbox, Runtime, mailbox};
+use super::{Address, Driver, Key, Mailbox, Runtime, mailbox};
 use crate::id::ConnId;
 use crate::service::server::{self, Config, Metrics, Status};
 use crate::wire::uw::code;
@@ -107,7 +106,7 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
-    /// Binds `addr` (`host:port`; port 0 for any) and serves.
+    /// Binds `addr` (`host:port`, port 0 for any; or the [path](crate::machine::unix_path) of a Unix socket) and serves.
     ///
     /// # Errors
     /// What the operating system says to binding.
@@ -137,7 +136,7 @@ fn share(mut config: Config, of: u32) -> Config {
 /// A server that runs. Dropping it closes its connections at once; [`shutdown`](Self::shutdown) is the gentle way.
 pub struct Server<R> {
     shards: Vec<Mailbox<Command, Answer>>,
-    local_addr: SocketAddr,
+    local_addr: Address,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -175,8 +174,8 @@ impl<R: Runtime> Server<R> {
     }
 
     /// Where it listens.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+    pub fn local_addr(&self) -> &Address {
+        &self.local_addr
     }
 
     /// What was counted and how things stand, of all shards together.

@@ -11,7 +11,7 @@
 //! use plimsoll_core::id::ConnId;
 //! use plimsoll_core::ipc::client::{Client, Config, Event, Incoming, Options, Outcome};
 //! use plimsoll_core::ipc::hub::{self, Hub};
-//! use plimsoll_core::machine::{Action, Input, Machine};
+//! use plimsoll_core::machine::{Action, Input, Machine, Peer};
 //! use plimsoll_core::time::Instant;
 //!
 //! /// Carries what one machine has to send on a connection to the other, as a socket would.
@@ -31,7 +31,7 @@
 //!
 //! let Some(Action::Connect(here)) = client.poll() else { panic!("it wants a connection") };
 //! assert_eq!(client.target(here), Some("/tmp/bro-gateway.sock"));
-//! let there = hub.accept(now).unwrap();
+//! let there = hub.accept(now, Peer::UNKNOWN).unwrap();
 //! client.handle(now, Input::Connected(here));
 //! let mut exchange = |client: &mut Client| {
 //!     carry(now, (client, here), (&mut hub, there));

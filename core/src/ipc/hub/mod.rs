@@ -16,7 +16,7 @@
 //!
 //! ```
 //! use plimsoll_core::ipc::hub::{Config, Event, Hub};
-//! use plimsoll_core::machine::{Action, Machine};
+//! use plimsoll_core::machine::{Action, Machine, Peer};
 //! use plimsoll_core::time::Instant;
 //!
 //! fn frame(body: &str) -> Vec<u8> {
@@ -25,7 +25,7 @@
 //!
 //! let now = Instant::ZERO;
 //! let mut hub = Hub::new(Config::default(), 42);
-//! let (order, user) = (hub.accept(now).unwrap(), hub.accept(now).unwrap());
+//! let (order, user) = (hub.accept(now, Peer::UNKNOWN).unwrap(), hub.accept(now, Peer::UNKNOWN).unwrap());
 //! hub.feed(now, order, &frame(r#"{"type":"REGISTER","serviceName":"order","methods":[]}"#));
 //! hub.feed(now, user, &frame(r#"{"type":"REGISTER","serviceName":"user","methods":["get"]}"#));
 //! assert!(matches!(hub.event(), Some(Event::Registered { .. })));
@@ -61,7 +61,7 @@ use alloc::boxed::Box;
 use crate::buf::Receiver;
 use crate::error::ProtocolError;
 use crate::id::ConnId;
-use crate::machine::{Action, Input, Machine};
+use crate::machine::{Action, Input, Machine, Peer};
 use crate::time::Instant;
 use conn::Intake;
 use state::State;
@@ -241,7 +241,7 @@ impl Machine for Hub {
         self.end();
     }
 
-    fn accept(&mut self, now: Instant) -> Option<ConnId> {
+    fn accept(&mut self, now: Instant, _: Peer) -> Option<ConnId> {
         self.begin(now);
         let conn = self.state.accept()?;
         self.receiver.open(conn.slot());

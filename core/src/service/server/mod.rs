@@ -10,14 +10,14 @@
 //! - Connections with requests take turns, of a bounded burst each.
 //!
 //! ```
-//! use plimsoll_core::machine::{Action, Machine};
+//! use plimsoll_core::machine::{Action, Machine, Peer};
 //! use plimsoll_core::service::server::{Config, Request, Server};
 //! use plimsoll_core::time::Instant;
 //! use plimsoll_core::wire::WireId;
 //! use plimsoll_core::wire::uw::{Limits, encode_request};
 //!
 //! let mut server = Server::new(Config::default());
-//! let conn = server.accept(Instant::ZERO).unwrap();
+//! let conn = server.accept(Instant::ZERO, Peer::UNKNOWN).unwrap();
 //!
 //! let mut bytes = Vec::new();
 //! encode_request(&mut bytes, WireId::new(0, 0, 1), "echo", b"[1]", &Limits::default())?;
@@ -52,7 +52,7 @@ pub use request::{Request, Responder};
 
 use crate::buf::Receiver;
 use crate::id::ConnId;
-use crate::machine::{Action, Input, Machine};
+use crate::machine::{Action, Input, Machine, Peer};
 use crate::time::Instant;
 use crate::wire::uw::{self, Step};
 
@@ -258,7 +258,7 @@ impl Machine for Server {
         self.reclaim();
     }
 
-    fn accept(&mut self, now: Instant) -> Option<ConnId> {
+    fn accept(&mut self, now: Instant, _: Peer) -> Option<ConnId> {
         self.state.advance(now);
         let conn = self.state.accept()?;
         self.receiver.open(conn.slot());

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use crate::error::Fault;
 use crate::id::{ConnId, Id, Table};
-use crate::machine::{Action, Input, Machine};
+use crate::machine::{Action, Input, Machine, Peer};
 use crate::time::Instant;
 
 /// Slices taken from a machine at once.
@@ -142,7 +142,7 @@ impl Network {
         let Some(ends) = self.links.get_mut(end.0) else { return };
         let here = &mut ends[end.1];
         match (parcel, here.conn) {
-            (Parcel::Dial, _) => match machine.accept(now) {
+            (Parcel::Dial, _) => match machine.accept(now, Peer::UNKNOWN) {
                 Some(conn) => {
                     here.conn = Some(conn);
                     let node = here.node;

@@ -10,7 +10,7 @@ use core::time::Duration;
 use super::{Op, limit};
 use crate::error::Fault;
 use crate::id::ConnId;
-use crate::machine::{Action, Input, Machine};
+use crate::machine::{self, Action, Input, Machine};
 use crate::policy::watermark::Band;
 use crate::service::server::{Config, ReplyError, Request, Server, Token};
 use crate::testing::world::late_inputs;
@@ -141,7 +141,7 @@ impl World {
     fn accept(&mut self) {
         let standing = self.peers.iter().filter(|peer| peer.open).count();
         let room = self.shutdown.is_none() && standing < self.config.connections.get() as usize;
-        let accepted = self.server.accept(self.now);
+        let accepted = self.server.accept(self.now, machine::Peer::UNKNOWN);
         assert_eq!(accepted.is_some(), room, "a connection more than there may be, or one less");
         self.peers.extend(accepted.map(|conn| Peer {
             conn,
