@@ -12,6 +12,8 @@ pub mod breakers;
 pub mod client;
 mod clock;
 mod connections;
+#[cfg(unix)]
+mod credentials;
 mod dial;
 mod driver;
 mod host;
@@ -20,11 +22,15 @@ mod io;
 mod mailbox;
 mod park;
 pub mod server;
+#[cfg(unix)]
+pub mod socket_file;
 mod timer;
 mod transport;
 mod wake;
 
 pub use clock::Clock;
+#[cfg(unix)]
+pub use credentials::{Credentials, peer_credentials};
 pub use dial::{Dialer, Dials};
 pub use driver::Driver;
 pub use host::Host;
