@@ -29,5 +29,6 @@ pub fn requests_are_answered_over_a_unix_socket(runtime: impl Runtime) {
         });
         within("the answers", all(calls));
     }
-    let _ = std::fs::remove_file(path);
+    drop(server);
+    until("the file is removed", || !std::fs::exists(&path).unwrap());
 }

@@ -29,6 +29,7 @@
 //! 10. A machine that is saved and loaded behaves as the one that was saved. (Machines are plain data for
 //!     this; saving itself is not built yet.)
 
+use core::fmt;
 use core::net::SocketAddr;
 
 use crate::error::Fault;
@@ -94,15 +95,26 @@ impl Peer {
     pub const UNKNOWN: Peer = Peer { address: None, credentials: None };
 }
 
-/// Of a process, at the time when it connected.
+/// A process as the kernel knew it when it connected or, for who listens, began to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Credentials {
-    /// Its user.
+    /// Its effective user.
     pub uid: u32,
-    /// Its group.
+    /// Its effective group.
     pub gid: u32,
-    /// Itself; somebody else may have the number by now.
+    /// Its id, which another may have by now; `None` where the system tells none, or has none for it here (another
+    /// namespace).
     pub pid: Option<u32>,
+}
+
+/// `process 7 of user 1000`
+impl fmt::Display for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "process {pid} of user {}", self.uid),
+            None => write!(f, "a process of user {}", self.uid),
+        }
+    }
 }
 
 /// The path, if `target` is that of a Unix socket: it begins with `/`, or with `unix:`, which is no part of it.

@@ -1,4 +1,4 @@
-//! Where something listens.
+//! Where and how something listens.
 
 use core::fmt;
 use std::net::SocketAddr;
@@ -44,5 +44,23 @@ impl fmt::Display for Address {
             Address::Unix(path) if path.is_absolute() => path.display().fmt(f),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+/// How to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// The rights of the file of a Unix socket, of which the nine lowest bits count, whatever the process's umask: to connect, one needs
+    /// the right to write. 0600.
+    pub mode: u32,
+    /// Connections that the kernel may hold ready to be accepted (it caps that by its own limit). 4,096: at the usual 128,
+    /// a herd that reconnects fills the queue within milliseconds, and whoever finds it full tries again after a whole
+    /// second.
+    pub backlog: i32,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        ListenOptions { mode: 0o600, backlog: 4096 }
     }
 }

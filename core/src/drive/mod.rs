@@ -2,9 +2,9 @@
 //! system that does not depend on which runtime there is.
 //!
 //! An adapter supplies [`Sockets`]: how to resolve a name, how to connect to an address, how to accept, a timer. That
-//! makes a [`Transport`] ([`Net`]); a runtime that is all different may bring one of its own. An application supplies a [`Host`] (commands in,
-//! events out), or takes one of the ready ones. [`Driver`] is a future that brings machine, host and
-//! transport together: spawn it, and it returns when the machine has shut down.
+//! makes a [`Transport`] ([`Net`]); a runtime that is all different may bring one of its own. An application supplies a
+//! [`Host`] (commands in, events out), or takes one of the ready ones. [`Driver`] is a future that brings machine, host
+//! and transport together: spawn it, and it returns when the machine has shut down.
 //!
 //! One driver owns one machine and all its sockets, in one task. More cores are more drivers.
 
@@ -13,6 +13,8 @@ pub mod breakers;
 pub mod client;
 mod clock;
 mod connections;
+#[cfg(unix)]
+mod credentials;
 mod dial;
 mod driver;
 mod host;
@@ -25,18 +27,22 @@ mod mailbox;
 mod net;
 mod park;
 pub mod server;
+#[cfg(unix)]
+pub mod socket_file;
 mod timer;
 mod transport;
 mod wake;
 
-pub use address::Address;
+pub use address::{Address, ListenOptions};
 pub use clock::Clock;
+#[cfg(unix)]
+pub use credentials::{peer_credentials, unix_peer};
 pub use dial::{Dialer, Dials};
 pub use driver::Driver;
 pub use host::Host;
 pub use io::{PollIo, fault_of};
 #[cfg(unix)]
-pub use listen::{Listening, tune_tcp, unix_peer};
+pub use listen::{Listening, tune_tcp};
 pub use mailbox::{Answer, Inbox, Key, Mailbox, NotSent, PATIENCE, mailbox};
 #[cfg(unix)]
 pub use net::{Net, Sockets};

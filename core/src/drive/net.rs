@@ -1,5 +1,6 @@
 //! Everything of a transport that one runtime does as another.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
 use core::task::{Context, Poll};
@@ -7,7 +8,8 @@ use core::time::Duration;
 use std::io;
 
 use super::listen::{Listening, listen};
-use super::{Address, Clock, Dialer, Dials, PollIo, Runtime, Transport};
+use super::socket_file::SocketFile;
+use super::{Address, Clock, Dialer, Dials, ListenOptions, PollIo, Runtime, Transport};
 use crate::id::ConnId;
 use crate::machine::Peer;
 use crate::policy::dial::MemoryConfig;
@@ -57,16 +59,17 @@ pub trait Sockets: Dialer<Io: PollIo> {
 /// Sockets, names and one timer, for one driver.
 pub struct Net<S: Sockets> {
     sockets: S,
-    listener: Option<S::Listener>,
+    /// And what removes the file of a Unix socket, once it is closed.
+    listener: Option<(S::Listener, Option<Arc<SocketFile>>)>,
     dials: Dials<S>,
     alarm: S::Alarm,
 }
 
 impl<S: Sockets> Net<S> {
-    /// Dials, and accepts from `listener` if there is one.
-    pub fn new(sockets: S, listener: Option<S::Listener>) -> Self {
+    /// Dials, and accepts nothing.
+    fn new(sockets: S) -> Self {
         let (dials, alarm) = (Dials::new(sockets.clone(), sockets.dialling()), sockets.alarm());
-        Net { sockets, listener, dials, alarm }
+        Net { sockets, listener: None, dials, alarm }
     }
 }
 
@@ -94,7 +97,7 @@ impl<S: Sockets> Transport for Net<S> {
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(S::Io, Peer)>> {
-        let Some(listener) = &mut self.listener else { return Poll::Pending };
+        let Some((listener, _)) = &mut self.listener else { return Poll::Pending };
         self.sockets.poll_accept(listener, cx)
     }
 
@@ -115,13 +118,21 @@ impl<S: Sockets> Runtime for S {
     type Transport = Net<S>;
 
     fn connector(&self) -> Net<S> {
-        Net::new(self.clone(), None)
+        Net::new(self.clone())
     }
 
-    async fn listen(&self, addr: &str, shards: usize) -> io::Result<(Vec<Net<S>>, Address)> {
-        let (socket, address) = listen(self, addr).await?;
-        let share = || Ok(Net::new(self.clone(), Some(self.watch(socket.try_clone()?)?)));
-        Ok(((0..shards).map(|_| share()).collect::<io::Result<_>>()?, address))
+    async fn listen(
+        &self,
+        addr: &str,
+        options: &ListenOptions,
+        shards: usize,
+    ) -> io::Result<(Vec<Net<S>>, Address)> {
+        let bound = listen(self, addr, options).await?;
+        let share = || {
+            let (socket, file) = bound.share()?;
+            Ok(Net { listener: Some((self.watch(socket)?, file)), ..self.connector() })
+        };
+        Ok(((0..shards).map(|_| share()).collect::<io::Result<_>>()?, bound.address))
     }
 
     fn spawn(&self, driver: impl Future<Output = ()> + Send + 'static) {

@@ -6,7 +6,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io;
 
-use super::{Address, PollIo};
+use super::{Address, ListenOptions, PollIo};
 use crate::id::ConnId;
 use crate::machine::Peer;
 use crate::time::Instant;
@@ -60,6 +60,7 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     fn listen(
         &self,
         addr: &str,
+        options: &ListenOptions,
         shards: usize,
     ) -> impl Future<Output = io::Result<(Vec<Self::Transport>, Address)>> + Send;
 

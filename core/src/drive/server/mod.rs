@@ -17,7 +17,7 @@ use std::io;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Address, Driver, Key, Mailbox, Runtime, mailbox};
+use super::{Address, Driver, Key, ListenOptions, Mailbox, Runtime, mailbox};
 use crate::id::ConnId;
 use crate::service::server::{self, Config, Metrics, Status};
 use crate::wire::uw::code;
@@ -62,6 +62,7 @@ pub struct Ctx {
 pub struct Builder<R> {
     runtime: R,
     config: Config,
+    listening: ListenOptions,
     shards: usize,
     methods: Vec<(Arc<str>, Box<dyn Method>)>,
 }
@@ -99,6 +100,13 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Listens in another way than that of [`ListenOptions::default`]: who may connect to a Unix socket, how many may
+    /// wait to be accepted.
+    pub fn listening(mut self, options: ListenOptions) -> Self {
+        self.listening = options;
+        self
+    }
+
     /// How many drivers share the listener, so that so many cores can work for it; 1 by default. Limits on the whole
     /// are divided among them.
     pub fn shards(mut self, shards: usize) -> Self {
@@ -111,7 +119,7 @@ impl<R: Runtime> Builder<R> {
     /// # Errors
     /// What the operating system says to binding.
     pub async fn bind(self, addr: &str) -> io::Result<Server<R>> {
-        let (transports, local_addr) = self.runtime.listen(addr, self.shards).await?;
+        let (transports, local_addr) = self.runtime.listen(addr, &self.listening, self.shards).await?;
         let shards = transports.len() as u32;
         let mut mailboxes = Vec::new();
         for transport in transports {
@@ -170,7 +178,13 @@ impl<R: Runtime + Default> Server<R> {
 impl<R: Runtime> Server<R> {
     /// Begins a server on a given runtime.
     pub fn on(runtime: R) -> Builder<R> {
-        Builder { runtime, config: Config::default(), shards: 1, methods: Vec::new() }
+        Builder {
+            runtime,
+            config: Config::default(),
+            listening: ListenOptions::default(),
+            shards: 1,
+            methods: Vec::new(),
+        }
     }
 
     /// Where it listens.
