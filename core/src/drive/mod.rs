@@ -17,6 +17,7 @@ mod driver;
 mod host;
 mod hub;
 mod io;
+pub mod ipc;
 mod mailbox;
 mod park;
 pub mod server;
