@@ -20,6 +20,8 @@
 
 mod dialling;
 mod guarding;
+pub mod ipc;
+mod ipc_support;
 mod moving;
 mod protecting;
 pub mod scenarios;

@@ -78,6 +78,7 @@
 
 mod client;
 mod event_loop;
+pub mod ipc;
 mod names;
 mod net;
 mod reactor;

@@ -58,6 +58,7 @@
 //! spawns one task for each driver ([`Smol`]). Machines of your own run on them just as well: see
 //! [`Driver`](plimsoll_core::drive::Driver).
 
+pub mod ipc;
 mod net;
 
 pub use net::{Listener, Smol, Socket};

@@ -56,6 +56,7 @@
 //! same on every runtime. This crate supplies sockets, names and a timer ([`Sockets`](plimsoll_core::drive::Sockets)), and spawns one task for each driver
 //! ([`Tokio`]). Machines of your own run on them just as well: see [`Driver`](plimsoll_core::drive::Driver).
 
+pub mod ipc;
 mod net;
 
 pub use net::{Listener, Socket, Tokio};

@@ -5,6 +5,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::mem;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,11 +24,21 @@ pub trait Event: Sized {
 #[derive(Debug)]
 pub(super) struct Hub<E> {
     listeners: Mutex<Vec<Weak<Queue<E>>>>,
+    /// How many there are, to be known without the lock.
+    count: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
 struct Queue<E> {
     state: Mutex<State<E>>,
+    /// The hub's.
+    count: Arc<AtomicUsize>,
+}
+
+impl<E> Drop for Queue<E> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -65,11 +76,17 @@ impl<E> Hub<E> {
     pub(super) fn listen(&self) -> Events<E> {
         let state =
             State { events: VecDeque::new(), missed: 0, last_missed: None, waker: None, closed: false };
-        let queue = Arc::new(Queue { state: Mutex::new(state) });
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let queue = Arc::new(Queue { state: Mutex::new(state), count: self.count.clone() });
         let mut listeners = lock(&self.listeners);
         listeners.retain(|listener| listener.strong_count() > 0);
         listeners.push(Arc::downgrade(&queue));
         Events { queue }
+    }
+
+    /// Whether anybody listens: what happens a million times a second need not be told otherwise.
+    pub(super) fn is_listened_to(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
     }
 
     /// Tells an event, which is made once for each who listens.
@@ -103,7 +120,7 @@ impl<E> Hub<E> {
 
 impl<E> Default for Hub<E> {
     fn default() -> Self {
-        Hub { listeners: Mutex::default() }
+        Hub { listeners: Mutex::default(), count: Arc::default() }
     }
 }
 

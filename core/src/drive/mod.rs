@@ -20,6 +20,7 @@ mod driver;
 mod host;
 mod hub;
 mod io;
+pub mod ipc;
 #[cfg(unix)]
 mod listen;
 mod mailbox;

@@ -1,5 +1,6 @@
 //! What a hub is told, and what it tells.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::num::NonZeroU32;
 use core::time::Duration;
@@ -10,7 +11,7 @@ use crate::error::{Fault, ProtocolError};
 use crate::id::ConnId;
 use crate::metrics::{Histogram, Rate};
 use crate::policy::watermark::Band;
-use crate::wire::ipc::{Envelope, Limits, MessageError};
+use crate::wire::ipc::{Envelope, Limits, MessageError, Value};
 
 /// The limits of a hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -229,38 +230,50 @@ impl Refused {
 }
 
 /// Why an answer is not passed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Dropped {
     /// Nobody waits for it any more.
+    #[error("nobody waits for it any more")]
     Late,
     /// The call that it answers was passed to another service.
+    #[error("the call that it answers was passed to another service")]
     Foreign,
     /// It breaks the rules of the wire, or says to be from another service.
+    #[error("{0}")]
     Invalid(Refused),
     /// It cannot be said in the format of the caller, who was told so.
+    #[error("it cannot be said in the format of the caller, who was told so")]
     Unconvertible,
 }
 
 /// Why a connection has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Cause {
     /// The peer has closed it.
+    #[error("the peer has closed it")]
     Peer,
     /// The transport failed.
+    #[error("{0}")]
     Fault(Fault),
     /// The peer broke the rules of framing, or did not finish a message in time.
+    #[error("{0}")]
     Protocol(ProtocolError),
     /// The peer sent something for which it is closed.
+    #[error("{0}")]
     Refused(Refused),
     /// It did not register in time.
+    #[error("it did not register in time")]
     Unregistered,
     /// Nothing came from the service for three heartbeats.
+    #[error("nothing came from it for three heartbeats")]
     Silent,
     /// The peer does not read what it is sent.
+    #[error("it does not read what it is sent")]
     SlowReader,
     /// The hub shut down.
+    #[error("the hub has shut down")]
     Shutdown,
 }
 
@@ -352,4 +365,13 @@ pub struct ServiceStatus<'a> {
     pub calling: u32,
     /// Calls that it was passed and has not answered.
     pub called: u32,
+    /// Calls that it was passed over the last second.
+    pub calls_per_second: u64,
+    /// What it can be called for, sorted. All members of a pool say the same of themselves, as a rule; the first speaks
+    /// for them, here and below.
+    pub methods: &'a [Box<str>],
+    /// Its version, if it tells.
+    pub version: Option<&'a str>,
+    /// What else it tells about itself, as it was written.
+    pub metadata: Option<Value<'a>>,
 }

@@ -108,28 +108,19 @@ impl Hub {
 
     /// The registered services, in an order that does not change while they stand.
     pub fn services(&self) -> impl Iterator<Item = ServiceStatus<'_>> {
-        self.state.services.iter().map(|(name, service)| ServiceStatus {
-            name,
-            connections: u32::try_from(service.members.len()).unwrap_or(u32::MAX),
-            connected_at: service.connected_at,
-            last_heartbeat: service.last_heartbeat,
-            calling: service.calling.len,
-            called: self.called(service),
-        })
+        self.state.services.iter().map(|(name, service)| self.state.service_status(name, service))
+    }
+
+    /// One registered service.
+    pub fn service(&self, name: &str) -> Option<ServiceStatus<'_>> {
+        let services = &self.state.services;
+        let slot = services.find(name)?;
+        Some(self.state.service_status(services.name(slot)?, services.get(slot)?))
     }
 
     /// Whether a service of this name is registered.
     pub fn is_connected(&self, service: &str) -> bool {
         self.state.services.find(service).is_some()
-    }
-
-    fn called(&self, service: &services::Service) -> u32 {
-        service
-            .members
-            .iter()
-            .filter_map(|&member| self.state.lines.table.get(member))
-            .map(|c| c.called.len)
-            .sum()
     }
 
     /// Begins whatever happens now: first, what events have left to do.

@@ -1,6 +1,6 @@
 //! Questions to the hub itself: calls to the service `$hub`.
 
-use super::api::Refused;
+use super::api::{Refused, ServiceStatus};
 use super::services::Service;
 use super::state::State;
 use crate::id::ConnId;
@@ -57,7 +57,7 @@ impl State {
 
     fn write_status(&self, body: &mut Writer<'_>) {
         let (status, metrics) = (self.status(), &self.metrics);
-        body.object(11);
+        body.object(12);
         body.key("running").bool(self.drain_until.is_none());
         body.key("socketPath").text(&self.config.socket_path);
         body.key("connectedServices").number(u64::from(status.services));
@@ -66,6 +66,7 @@ impl State {
         body.end_array();
         body.key("connections").number(u64::from(status.connections));
         body.key("pendingCalls").number(u64::from(status.pending));
+        body.key("callsPerSecond").number(metrics.rate.per_second(self.now));
         body.key("routed").number(metrics.routed);
         body.key("refused").number(metrics.refused);
         body.key("timedOut").number(metrics.timed_out);
@@ -75,27 +76,44 @@ impl State {
     }
 
     fn write_service(&self, body: &mut Writer<'_>, name: &str, service: &Service) {
-        let registered = |conn: &ConnId| self.lines.table.get(*conn)?.registration.as_ref();
-        // All members of a pool tell the same about themselves, as a rule; the first speaks for them.
-        let first = service.members.first().and_then(registered);
-        body.object(8);
+        let status = self.service_status(name, service);
+        body.object(10);
         body.key("name").text(name);
-        let methods = first.map(|first| first.methods());
-        body.key("methods").array(methods.as_ref().map_or(0, |methods| methods.len() as u32));
-        methods.into_iter().flatten().for_each(|method| body.text(method));
+        body.key("methods").array(u32::try_from(status.methods.len()).unwrap_or(u32::MAX));
+        status.methods.iter().for_each(|method| body.text(method));
         body.end_array();
-        body.key("connectedAt").number(service.connected_at);
-        body.key("lastHeartbeat").number(service.last_heartbeat);
-        match first.and_then(|first| first.version()) {
+        body.key("connectedAt").number(status.connected_at);
+        body.key("lastHeartbeat").number(status.last_heartbeat);
+        match status.version {
             Some(version) => body.key("version").text(version),
             None => body.key("version").null(),
         }
-        match first.and_then(|first| first.metadata()) {
+        match status.metadata {
             Some(metadata) => body.key("metadata").copy(metadata),
             None => body.key("metadata").null(),
         }
-        body.key("connections").number(service.members.len() as u64);
-        body.key("pendingCalls").number(u64::from(service.calling.len));
+        body.key("connections").number(u64::from(status.connections));
+        body.key("pendingCalls").number(u64::from(status.calling));
+        body.key("servingCalls").number(u64::from(status.called));
+        body.key("callsPerSecond").number(status.calls_per_second);
         body.end_object();
+    }
+
+    /// How a service stands.
+    pub(super) fn service_status<'a>(&'a self, name: &'a str, service: &'a Service) -> ServiceStatus<'a> {
+        let conn = |member: &ConnId| self.lines.table.get(*member);
+        let first = service.members.first().and_then(conn).and_then(|conn| conn.registration.as_ref());
+        ServiceStatus {
+            name,
+            connections: u32::try_from(service.members.len()).unwrap_or(u32::MAX),
+            connected_at: service.connected_at,
+            last_heartbeat: service.last_heartbeat,
+            calling: service.calling.len,
+            called: service.members.iter().filter_map(conn).map(|conn| conn.called.len).sum(),
+            calls_per_second: service.rate.per_second(self.now),
+            methods: first.map_or(&[], |first| first.methods()),
+            version: first.and_then(|first| first.version()),
+            metadata: first.and_then(|first| first.metadata()),
+        }
     }
 }

@@ -205,6 +205,9 @@ impl State {
             self.pending.link(Side::Caller, &mut service.calling, slot);
         }
         self.pending.deadlines.insert(slot, self.now, left.min(self.config.timeout));
+        if let Some(service) = self.services.get_mut(route.callee_service) {
+            service.rate.record(self.now);
+        }
         self.metrics.routed += 1;
         self.metrics.rate.record(self.now);
     }

@@ -7,6 +7,7 @@ use super::api::Refused;
 use super::pending::Calls;
 use crate::id::ConnId;
 use crate::map::{Map, Seed};
+use crate::metrics::Rate;
 use crate::time::Instant;
 use crate::wire::ipc::{Envelope, Format, Value};
 
@@ -32,6 +33,8 @@ pub(super) struct Service {
     /// In milliseconds since 1970.
     pub(super) connected_at: u64,
     pub(super) last_heartbeat: u64,
+    /// Calls that were passed to it, by time.
+    pub(super) rate: Rate,
 }
 
 /// What a connection has registered.
@@ -53,8 +56,8 @@ impl Registration {
         self.methods.binary_search_by(|known| (**known).cmp(method)).is_ok()
     }
 
-    pub(super) fn methods(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.methods.iter().map(|method| &**method)
+    pub(super) fn methods(&self) -> &[Box<str>] {
+        &self.methods
     }
 
     pub(super) fn version(&self) -> Option<&str> {
@@ -173,6 +176,7 @@ impl Services {
             heard: now,
             connected_at: unix_ms,
             last_heartbeat: unix_ms,
+            rate: Rate::default(),
         };
         registration.service = self.names.insert(name.into(), service).map_err(|_| Refused::TooMuch)?;
         Ok(registration)
