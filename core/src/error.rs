@@ -32,6 +32,11 @@ pub enum ProtocolError {
     /// An answer to nothing, on a wire where answers come in order.
     #[error("the peer sent an answer that nobody asked for")]
     Unexpected,
+    /// A failure in answer to the greeting: the peer does not let this side in.
+    #[error(
+        "the peer refused the greeting: see that it knows the credentials, and whatever else it is greeted with"
+    )]
+    Unwelcome,
     /// Anything else a user's own wire finds wrong; the number is the wire's own.
     #[error("the peer broke the rules of its wire (code {0})")]
     Other(u16),

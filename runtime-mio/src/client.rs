@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use plimsoll_core::cluster::EndpointStatus;
 use plimsoll_core::cluster::explain::Explanation;
 use plimsoll_core::drive::client::{
-    self, CallError, Dropped, EndpointError, EndpointOptions, ServiceConfig, ServiceEvent, Snapshot,
+    self, CallError, Callable, Dropped, EndpointError, EndpointOptions, ServiceConfig, ServiceEvent, Snapshot,
 };
 use plimsoll_core::error::Misuse;
 use plimsoll_core::policy::health_check::Level;
+use plimsoll_core::service::Uw;
 use plimsoll_core::service::client::Status;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,20 +23,25 @@ use crate::Mio;
 /// Calls services by name. Cheap to clone; when all clones are gone, its connections are closed.
 ///
 /// Calls block their thread, and may come from any thread but the one that turns the client's own loop.
-#[derive(Clone)]
-pub struct Client {
-    inner: client::Client<Mio>,
+pub struct Client<P = Uw> {
+    inner: client::Client<Mio, P>,
     mio: Mio,
 }
 
 /// What can be said about a client before it is there.
-#[derive(Clone, Debug, Default)]
-pub struct ClientBuilder {
+#[derive(Clone, Debug)]
+pub struct ClientBuilder<P = Uw> {
     mio: Option<Mio>,
     seed: Option<u64>,
+    wire: PhantomData<fn() -> P>,
 }
 
-impl ClientBuilder {
+impl<P: Callable> ClientBuilder<P> {
+    /// Its services speak another wire than UW.
+    pub fn protocol<Q: Callable>(self) -> ClientBuilder<Q> {
+        ClientBuilder { mio: self.mio, seed: self.seed, wire: PhantomData }
+    }
+
     /// Where all chance comes from: jitter, selection, ids. Another one each time by default.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -45,9 +52,9 @@ impl ClientBuilder {
     ///
     /// # Errors
     /// As [`Mio::start`], unless a loop was given.
-    pub fn build(self) -> io::Result<Client> {
+    pub fn build(self) -> io::Result<Client<P>> {
         let mio = self.mio.map_or_else(Mio::start, Ok)?;
-        let builder = client::Client::on(mio.clone());
+        let builder = client::Client::on(mio.clone()).protocol();
         let inner = match self.seed {
             Some(seed) => builder.seed(seed),
             None => builder,
@@ -59,27 +66,12 @@ impl ClientBuilder {
 impl Client {
     /// Begins a client with a loop on a thread of its own.
     pub fn builder() -> ClientBuilder {
-        ClientBuilder::default()
+        ClientBuilder { mio: None, seed: None, wire: PhantomData }
     }
 
     /// Begins a client on a given loop.
     pub fn on(mio: Mio) -> ClientBuilder {
-        ClientBuilder { mio: Some(mio), seed: None }
-    }
-
-    /// Makes a service known, and begins to connect to it. One of the same name is replaced: calls that are under way
-    /// there end by themselves.
-    ///
-    /// # Errors
-    /// [`Misuse::BadAddress`], [`Misuse::TooManyEndpoints`].
-    pub fn configure_service(&self, name: &str, config: ServiceConfig) -> Result<Service, Misuse> {
-        let inner = self.inner.configure_service(name, config)?;
-        Ok(Service { inner, mio: self.mio.clone() })
-    }
-
-    /// The handle of one service, which saves looking for its name with every call.
-    pub fn service(&self, name: &str) -> Option<Service> {
-        Some(Service { inner: self.inner.service(name)?, mio: self.mio.clone() })
+        ClientBuilder { mio: Some(mio), seed: None, wire: PhantomData }
     }
 
     /// Calls `method` of `service` with parameters that are written as JSON, and reads the answer as `T`.
@@ -94,10 +86,28 @@ impl Client {
     ) -> Result<T, CallError> {
         self.call(service, method).json(params)
     }
+}
 
-    /// A call of `method` of `service`, of which more can be said before it is sent: options, or raw bytes.
-    pub fn call<'a>(&'a self, service: &'a str, method: &'a str) -> Call<'a> {
-        Call { inner: self.inner.call(service, method), mio: &self.mio }
+impl<P: Callable> Client<P> {
+    /// Makes a service known, and begins to connect to it. One of the same name is replaced: calls that are under way
+    /// there end by themselves.
+    ///
+    /// # Errors
+    /// [`Misuse::BadAddress`], [`Misuse::TooManyEndpoints`].
+    pub fn configure_service(&self, name: &str, config: ServiceConfig<P>) -> Result<Service<P>, Misuse> {
+        let inner = self.inner.configure_service(name, config)?;
+        Ok(Service { inner, mio: self.mio.clone() })
+    }
+
+    /// The handle of one service, which saves looking for its name with every call.
+    pub fn service(&self, name: &str) -> Option<Service<P>> {
+        Some(Service { inner: self.inner.service(name)?, mio: self.mio.clone() })
+    }
+
+    /// A call of `service` by its name (over UW, of a method), of which more can be said before it is sent: options, or raw
+    /// bytes.
+    pub fn call<'a>(&'a self, service: &'a str, name: &'a str) -> Call<'a, P> {
+        Call { inner: self.inner.call(service, name), mio: &self.mio }
     }
 
     /// What was counted of a service, and how it stands.
@@ -131,18 +141,24 @@ impl Client {
 }
 
 /// Calls one service. Cheap to clone; the service's drivers end when the client and all clones are gone.
-#[derive(Clone)]
-pub struct Service {
-    inner: client::Service,
+pub struct Service<P = Uw> {
+    inner: client::Service<P>,
     mio: Mio,
 }
 
-impl Service {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        self.inner.name()
+impl<P> Clone for Client<P> {
+    fn clone(&self) -> Self {
+        Client { inner: self.inner.clone(), mio: self.mio.clone() }
     }
+}
 
+impl<P> Clone for Service<P> {
+    fn clone(&self) -> Self {
+        Service { inner: self.inner.clone(), mio: self.mio.clone() }
+    }
+}
+
+impl Service {
     /// Calls `method` with parameters that are written as JSON, and reads the answer as `T`.
     ///
     /// # Errors
@@ -154,10 +170,19 @@ impl Service {
     ) -> Result<T, CallError> {
         self.call(method).json(params)
     }
+}
 
-    /// A call of `method`, of which more can be said before it is sent.
-    pub fn call<'a>(&'a self, method: &'a str) -> Call<'a> {
-        Call { inner: self.inner.call(method), mio: &self.mio }
+impl<P: Callable> Service<P> {
+    /// A call by its name (over UW, of a method), of which more can be said before it is sent.
+    pub fn call<'a>(&'a self, name: &'a str) -> Call<'a, P> {
+        Call { inner: self.inner.call(name), mio: &self.mio }
+    }
+}
+
+impl<P> Service<P> {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.inner.name()
     }
 
     /// What was counted and how things stand.
@@ -269,14 +294,13 @@ impl Service {
 }
 
 /// One call that is being prepared.
-#[derive(Clone)]
 #[must_use = "a call is made by `json` or `send`"]
-pub struct Call<'a> {
-    inner: client::Call<'a>,
+pub struct Call<'a, P = Uw> {
+    inner: client::Call<'a, P>,
     mio: &'a Mio,
 }
 
-impl Call<'_> {
+impl<P> Call<'_, P> {
     /// How long it may take, waiting and retries included.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.inner = self.inner.timeout(timeout);
@@ -295,7 +319,19 @@ impl Call<'_> {
         self.inner = self.inner.key(key);
         self
     }
+}
 
+impl<P: Callable> Call<'_, P> {
+    /// Sends `content` as it is; the answer comes back in the same vector. Over UW, both are vectors of bytes.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub fn send(self, content: P::Content) -> Result<P::Answer, CallError> {
+        self.mio.wait(self.inner.send(content))
+    }
+}
+
+impl Call<'_> {
     /// Sends parameters as JSON, and reads the answer as `T`.
     ///
     /// # Errors
@@ -303,13 +339,11 @@ impl Call<'_> {
     pub fn json<T: DeserializeOwned>(self, params: &(impl Serialize + ?Sized)) -> Result<T, CallError> {
         self.mio.wait(self.inner.json(params))
     }
+}
 
-    /// Sends `content` as it is; the answer is the content that came back, in the same vector.
-    ///
-    /// # Errors
-    /// [`CallError`].
-    pub fn send(self, content: Vec<u8>) -> Result<Vec<u8>, CallError> {
-        self.mio.wait(self.inner.send(content))
+impl<P> Clone for Call<'_, P> {
+    fn clone(&self) -> Self {
+        Call { inner: self.inner.clone(), mio: self.mio }
     }
 }
 

@@ -89,10 +89,12 @@ pub use event_loop::{Loop, Mio};
 pub use net::{Listener, Socket};
 pub use plimsoll_core::drive::breakers::{BreakerEvent, BreakerStats, Broken, TooManyNames};
 pub use plimsoll_core::drive::client::{
-    CallError, Cause, EndpointCause, EndpointError, EndpointOptions, ServiceConfig, ServiceEvent, Snapshot,
+    CallError, Callable, Cause, EndpointCause, EndpointError, EndpointOptions, ServiceConfig, ServiceEvent,
+    Snapshot,
 };
 pub use plimsoll_core::drive::server::{Ctx, HandlerError};
 pub use plimsoll_core::policy::breaker;
+pub use plimsoll_core::service::Uw;
 pub use server::{Server, ServerBuilder};
 
 /// Circuit breakers by name, around code of any kind.

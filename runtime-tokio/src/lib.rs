@@ -62,14 +62,15 @@ mod net;
 pub use net::{Listener, Socket, Tokio};
 pub use plimsoll_core::drive::breakers::{BreakerEvent, BreakerStats, Broken, TooManyNames};
 pub use plimsoll_core::drive::client::{
-    Call, CallError, Cause, EndpointCause, EndpointError, EndpointOptions, Events, Sending, Service,
-    ServiceConfig, ServiceEvent, Snapshot,
+    Call, CallError, Callable, Cause, EndpointCause, EndpointError, EndpointOptions, Events, Sending,
+    Service, ServiceConfig, ServiceEvent, Snapshot,
 };
 pub use plimsoll_core::drive::server::{Ctx, HandlerError};
 pub use plimsoll_core::policy::breaker;
+pub use plimsoll_core::service::Uw;
 
-/// A client of many services, on tokio.
-pub type Client = plimsoll_core::drive::client::Client<Tokio>;
+/// A client of many services, on tokio; over UW, or a wire of your own.
+pub type Client<P = Uw> = plimsoll_core::drive::client::Client<Tokio, P>;
 
 /// A server of methods, on tokio.
 pub type Server = plimsoll_core::drive::server::Server<Tokio>;

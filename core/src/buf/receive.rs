@@ -31,6 +31,8 @@ struct Inbox {
     end: usize,
     /// The length that the first frame needs to be whole, as far as its decoder knows; 0 if it has not said.
     want: usize,
+    /// The first frame has turned out longer than its decoder could know when it was long already.
+    open_ended: bool,
     /// Waits for the budget.
     starved: bool,
 }
@@ -133,7 +135,15 @@ impl Receiver {
 
     /// The first frame of `slot` is whole when `total` bytes are there.
     pub fn need(&mut self, slot: u32, total: usize) {
-        self.inboxes[slot as usize].want = total;
+        let inbox = &mut self.inboxes[slot as usize];
+        inbox.open_ended |= inbox.want > BLOCK && total > inbox.want;
+        inbox.want = total;
+    }
+
+    /// Whether there is as much of the first frame of `slot` as it [needs](Self::need), as far as is known.
+    pub fn is_due(&self, slot: u32) -> bool {
+        let inbox = &self.inboxes[slot as usize];
+        inbox.len() >= inbox.want
     }
 
     /// Consumes the first `n` bytes of `slot`. They stay in place until the receiver is next changed by another
@@ -144,6 +154,7 @@ impl Receiver {
         let lent = Lent { slot, in_block: inbox.in_block, start: inbox.start, len };
         inbox.start += len;
         inbox.want = 0;
+        inbox.open_ended = false;
         if inbox.len() == 0 {
             inbox.start = 0;
             inbox.end = 0;
@@ -283,7 +294,9 @@ impl Receiver {
     /// Makes room for more of a long frame, as far as the budget allows.
     fn grow_own(&mut self, slot: u32) -> bool {
         let inbox = &self.inboxes[slot as usize];
-        let wanted = inbox.want.min(GROWTH * inbox.len().max(CARRY)).next_multiple_of(STEP);
+        // Of a frame whose length nobody knows, every step is a part of the whole: otherwise each few bytes would move it.
+        let least = if inbox.open_ended { inbox.len() + inbox.len() / 2 } else { 0 };
+        let wanted = inbox.want.max(least).min(GROWTH * inbox.len().max(CARRY)).next_multiple_of(STEP);
         let others = self.held - weight(inbox.own.len());
         let size = wanted.min((self.budget - BLOCK).saturating_sub(others));
         let grows = size > inbox.own.len();
@@ -432,6 +445,22 @@ mod tests {
             arrived += receiver.feed_all(0, &[0; 1000]);
             assert!(receiver.held() <= 4 * arrived.max(CARRY) + STEP, "{} for {arrived}", receiver.held());
         }
+    }
+
+    #[test]
+    fn a_long_frame_whose_length_is_found_out_step_by_step_is_moved_only_a_few_times() {
+        let mut receiver = Receiver::new(64 << 20);
+        receiver.open(0);
+        let (mut moves, mut before) = (0, 0);
+        for need in (BLOCK + 1..8 << 20).step_by(1_000) {
+            receiver.need(0, need);
+            while !receiver.is_due(0) {
+                receiver.feed_all(0, &[0; 1_000]);
+                let size = receiver.inboxes[0].own.len();
+                moves += u32::from(core::mem::replace(&mut before, size) != size);
+            }
+        }
+        assert!(moves <= 16, "{moves}");
     }
 
     /// Announces a long frame on `slot`, and sends of it until no more is taken.

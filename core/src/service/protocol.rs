@@ -1,6 +1,7 @@
 //! Bring your own wire: what the service client needs to know of one.
 
 use alloc::vec::Vec;
+use core::fmt::Debug;
 use core::ops::Range;
 
 use crate::error::{Misuse, ProtocolError};
@@ -9,8 +10,9 @@ use crate::wire::{Load, WireId};
 /// What a decoder found at the start of the bytes it was shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded {
-    /// Not yet whole: ask again when so many bytes are there, counted from the start of what was shown; always more
-    /// than that.
+    /// Not yet whole: the decoder is asked again when so many bytes are there, and not before. They are counted from
+    /// the start of what was shown, and are always more than that; what a header has announced belongs to them, so that
+    /// there is room for it.
     Need(usize),
     /// An answer. It takes up the first `len` bytes.
     Response {
@@ -56,9 +58,16 @@ pub trait Protocol {
     /// request that was given up keeps its place until its answer has passed.
     const HAS_IDS: bool;
 
-    /// Appends what opens a new connection (authentication, hello). Nothing by default.
-    fn greet(&self, out: &mut Vec<u8>) {
+    /// What a decoder remembers of an item that has come in part, so that it never looks at the same bytes twice: how far
+    /// it has come. `()` for a wire whose headers say all lengths. Every item begins with the default.
+    type Progress: Clone + Debug + Default;
+
+    /// Appends what opens a new connection (authentication, a hello), and says how many answers the peer will give to it,
+    /// which come first and without an id. The connection stands, and gets requests, when all of them have come and none
+    /// is a [`Failure`](Verdict::Failure); until then the time of its dial runs. Nothing by default.
+    fn greet(&self, out: &mut Vec<u8>) -> u32 {
         let _ = out;
+        0
     }
 
     /// Appends one request.
@@ -90,11 +99,12 @@ pub trait Protocol {
         None
     }
 
-    /// Looks at the bytes that wait, which begin where the last item ended.
+    /// Looks at the bytes that wait, which begin where the last item ended. After a [`Need`](Decoded::Need), `progress` is
+    /// what it has been left as.
     ///
     /// # Errors
     /// [`ProtocolError`]: nothing sensible can follow, and the connection is closed.
-    fn decode(&self, bytes: &[u8]) -> Result<Decoded, ProtocolError>;
+    fn decode(&self, progress: &mut Self::Progress, bytes: &[u8]) -> Result<Decoded, ProtocolError>;
 
     /// Reads the content of an answer, no deeper than to tell success from failure.
     fn verdict<'a>(&self, content: &'a [u8]) -> Verdict<'a>;

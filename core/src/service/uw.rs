@@ -36,6 +36,7 @@ pub struct UwRequest<'a> {
 
 impl Protocol for Uw {
     type Request<'a> = UwRequest<'a>;
+    type Progress = ();
     const HAS_IDS: bool = true;
 
     fn encode(&self, out: &mut Vec<u8>, id: WireId, request: &UwRequest<'_>) -> Result<(), Misuse> {
@@ -60,7 +61,7 @@ impl Protocol for Uw {
         uw::read_load(content)
     }
 
-    fn decode(&self, bytes: &[u8]) -> Result<Decoded, ProtocolError> {
+    fn decode(&self, (): &mut (), bytes: &[u8]) -> Result<Decoded, ProtocolError> {
         Ok(match uw::decode_response(bytes, &self.limits, self.mode)? {
             Step::Need(total) => Decoded::Need(total),
             Step::Skip(n) => Decoded::Skip(n),

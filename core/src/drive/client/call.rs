@@ -13,26 +13,27 @@ use core::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::callable::Callable;
 use super::error::{CallError, Cause};
 use super::host::{Answer, Command};
 use super::service::{Service, refused};
 use crate::drive::Key;
 use crate::policy::balance::consistent_hash::hash_key;
+use crate::service::Uw;
 
 /// One call that is being prepared. Dropping the future of [`json`](Self::json) or [`send`](Self::send) gives the call
 /// up and frees its place at once.
-#[derive(Clone)]
 #[must_use = "a call is made by `json` or `send`"]
-pub struct Call<'a> {
+pub struct Call<'a, P = Uw> {
     /// Or the name that no service has.
-    pub(super) service: Result<Cow<'a, Service>, &'a str>,
-    pub(super) method: &'a str,
+    pub(super) service: Result<Cow<'a, Service<P>>, &'a str>,
+    pub(super) name: &'a str,
     pub(super) timeout: Option<Duration>,
     pub(super) idempotent: bool,
     pub(super) about: Option<u64>,
 }
 
-impl<'a> Call<'a> {
+impl<P> Call<'_, P> {
     /// How long it may take, waiting and retries included.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -52,6 +53,15 @@ impl<'a> Call<'a> {
         self
     }
 
+    fn error(&self, cause: Cause) -> CallError {
+        match &self.service {
+            Ok(service) => service.error(self.name, cause),
+            Err(name) => CallError { service: Box::from(*name), method: Box::from(self.name), cause },
+        }
+    }
+}
+
+impl Call<'_> {
     /// Sends parameters as JSON, and reads the answer as `T`.
     ///
     /// # Errors
@@ -63,25 +73,26 @@ impl<'a> Call<'a> {
         let answer = (&mut sending).await?;
         serde_json::from_slice(&answer).map_err(|error| sending.call.error(Cause::NotJson(error.to_string())))
     }
+}
 
-    /// Sends `content` as it is; the answer is the content that came back, in the same vector.
-    pub fn send(self, content: Vec<u8>) -> Sending<'a> {
-        Sending { call: self, stage: Stage::Begin(content) }
-    }
-
-    fn error(&self, cause: Cause) -> CallError {
-        match &self.service {
-            Ok(service) => service.error(self.method, cause),
-            Err(name) => CallError { service: Box::from(*name), method: Box::from(self.method), cause },
-        }
+impl<'a, P: Callable> Call<'a, P> {
+    /// Sends `content` as it is; the answer comes back in the same vector. Over UW, both are vectors of bytes.
+    pub fn send(self, content: P::Content) -> Sending<'a, P> {
+        Sending { call: self, stage: Stage::Begin(content.into()) }
     }
 }
 
-/// A call on its way: ends with the content of the answer, or a [`CallError`]. Nothing happens until it is polled. If it
+impl<P> Clone for Call<'_, P> {
+    fn clone(&self) -> Self {
+        Call { service: self.service.clone(), ..*self }
+    }
+}
+
+/// A call on its way: ends with the answer, or a [`CallError`]. Nothing happens until it is polled. If it
 /// is dropped, the call is given up.
 #[must_use = "futures do nothing unless they are polled"]
-pub struct Sending<'a> {
-    call: Call<'a>,
+pub struct Sending<'a, P = Uw> {
+    call: Call<'a, P>,
     stage: Stage,
 }
 
@@ -91,16 +102,16 @@ enum Stage {
     Ended,
 }
 
-impl Sending<'_> {
+impl<P> Sending<'_, P> {
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, Cause>> {
         let Ok(service) = &self.call.service else { return Poll::Ready(Err(Cause::UnknownService)) };
         let shards = &service.shared.shards;
         match &mut self.stage {
             Stage::Begin(content) => {
                 let shard = service.next_shard();
-                let Call { method, timeout, idempotent, about, .. } = self.call;
+                let Call { name, timeout, idempotent, about, .. } = self.call;
                 let content_len = content.len();
-                content.extend_from_slice(method.as_bytes());
+                content.extend_from_slice(name.as_bytes());
                 let bytes = mem::take(content);
                 let command = |key| Command::Call { key, bytes, content_len, timeout, idempotent, about };
                 match shards[shard].send_and_wait(cx, command) {
@@ -119,17 +130,17 @@ impl Sending<'_> {
     }
 }
 
-impl Future for Sending<'_> {
-    type Output = Result<Vec<u8>, CallError>;
+impl<P: Callable> Future for Sending<'_, P> {
+    type Output = Result<P::Answer, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(self.poll_answer(cx));
         self.stage = Stage::Ended;
-        Poll::Ready(answer.map_err(|cause| self.call.error(cause)))
+        Poll::Ready(answer.map(P::answer).map_err(|cause| self.call.error(cause)))
     }
 }
 
-impl Drop for Sending<'_> {
+impl<P> Drop for Sending<'_, P> {
     fn drop(&mut self) {
         if let (Stage::Waiting { shard, key }, Ok(service)) = (&self.stage, &self.call.service) {
             service.shared.shards[*shard].abandon(*key, || Command::Cancel(*key));

@@ -30,23 +30,30 @@ use crate::service::client::Config;
 ///     .hedging(hedge::Config::default());
 /// ```
 #[derive(Clone, Debug)]
-pub struct ServiceConfig {
+pub struct ServiceConfig<P = Uw> {
     /// Addresses, as `host:port`, with brackets around an IPv6 address. One that is named twice counts once, as it was
     /// named first.
     pub endpoints: Vec<(String, EndpointOptions)>,
     /// All there is to say about pools, timeouts, breakers and queues.
     pub client: Config,
-    /// Limits of the wire, and what to do about garbage.
-    pub protocol: Uw,
+    /// The wire: over UW its limits, and what to do about garbage.
+    pub protocol: P,
 }
 
 impl ServiceConfig {
-    /// A service at one address: `host:port`.
+    /// A service over UW at one address: `host:port`.
     pub fn new(address: impl Into<String>) -> Self {
+        Self::over(Uw::default(), address)
+    }
+}
+
+impl<P> ServiceConfig<P> {
+    /// A service over another wire, at one address.
+    pub fn over(protocol: P, address: impl Into<String>) -> Self {
         ServiceConfig {
             endpoints: [(address.into(), EndpointOptions::default())].into(),
             client: Config::default(),
-            protocol: Uw::default(),
+            protocol,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::drive::{Key, NotSent};
 use crate::error::Misuse;
 use crate::id::EndpointId;
 use crate::policy::health_check::Level;
-use crate::service::Uw;
+use crate::service::Protocol;
 use crate::service::client::Client;
 use crate::time::Instant;
 
@@ -81,7 +81,7 @@ impl Endpoints {
     pub(super) fn add(
         &mut self,
         now: Instant,
-        machine: &mut Client<Uw>,
+        machine: &mut Client<impl Protocol>,
         address: &str,
         options: EndpointOptions,
     ) -> Result<(), EndpointCause> {
@@ -101,7 +101,7 @@ impl Endpoints {
     pub(super) fn change(
         &mut self,
         now: Instant,
-        machine: &mut Client<Uw>,
+        machine: &mut Client<impl Protocol>,
         address: &str,
         change: Change,
     ) -> Result<(), EndpointCause> {
@@ -123,7 +123,7 @@ impl Endpoints {
 
 /// Commands about endpoints, by the address that they were given (`host:port`, as it was written). They hold for all
 /// shards, and are carried out even if their future is dropped.
-impl Service {
+impl<P> Service<P> {
     /// Adds an endpoint, and begins to connect to it.
     ///
     /// # Errors
@@ -237,6 +237,7 @@ impl Service {
 mod tests {
     use super::*;
     use crate::machine::Machine;
+    use crate::service::Uw;
     use crate::service::client::Config;
 
     const NOW: Instant = Instant::from_millis(1);

@@ -1,11 +1,11 @@
 //! How a call can fail, in words for people.
 
 use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 
 use thiserror::Error;
 
+use super::callable::Callable;
 use crate::error::{Misuse, ProtocolError, Rejected};
 use crate::service::client::{Outcome, RequestError};
 
@@ -78,10 +78,10 @@ fn fate(sent: bool) -> &'static str {
 
 impl Cause {
     /// What an outcome that is no answer means.
-    pub(super) fn of(outcome: Outcome<'_>) -> Self {
+    pub(super) fn of<P: Callable>(outcome: Outcome<'_>) -> Self {
         match outcome {
             Outcome::Remote { code, message } => {
-                Cause::Remote { code: unescaped(code), message: unescaped(message) }
+                Cause::Remote { code: P::text(code), message: P::text(message) }
             }
             Outcome::Timeout { sent } => Cause::Timeout { sent },
             Outcome::Lost { sent } => Cause::Lost { sent },
@@ -100,25 +100,18 @@ impl From<RequestError> for Cause {
     }
 }
 
-/// The text that stands between the quotes of a JSON string.
-fn unescaped(raw: &str) -> String {
-    if raw.contains('\\') {
-        serde_json::from_str(&format!("\"{raw}\"")).unwrap_or(raw.to_string())
-    } else {
-        raw.into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::Uw;
+    use alloc::string::ToString;
 
     #[test]
     fn a_remote_message_is_read_as_the_text_it_is() {
         let outcome = Outcome::Remote { code: "TEAPOT", message: r#"say \"\u00e9\"\n"# };
         let message = "say \"é\"\n".to_string();
-        assert_eq!(Cause::of(outcome), Cause::Remote { code: "TEAPOT".into(), message });
-        assert_eq!(unescaped(r"\ud800"), r"\ud800", "a lone surrogate is left as it is");
+        assert_eq!(Cause::of::<Uw>(outcome), Cause::Remote { code: "TEAPOT".into(), message });
+        assert_eq!(Uw::text(r"\ud800"), r"\ud800", "a lone surrogate is left as it is");
     }
 
     #[test]

@@ -3,10 +3,12 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 use core::num::NonZeroU32;
 use core::task::Waker;
 use core::time::Duration;
 
+use super::callable::Callable;
 use super::endpoints::{Change, EndpointCause, Endpoints};
 use super::error::Cause;
 use super::events::ServiceEvent;
@@ -18,13 +20,12 @@ use crate::drive::{Host, Inbox, Key};
 use crate::id::RequestId;
 use crate::machine::Machine;
 use crate::service::client::{Client, Event, Metrics, Options, Outcome, StateEvent, Status};
-use crate::service::{Uw, UwRequest};
 use crate::time::Instant;
 
 pub(super) enum Command {
     Call {
         key: Key,
-        /// The content and, behind it, the method: one vector travels out, and comes back with the answer.
+        /// The content and, behind it, the name: one vector travels out, and comes back with the answer.
         bytes: Vec<u8>,
         content_len: usize,
         timeout: Option<Duration>,
@@ -93,7 +94,7 @@ struct InFlight {
 }
 
 /// Of one shard of one service.
-pub(super) struct ServiceHost {
+pub(super) struct ServiceHost<P> {
     pub(super) inbox: Inbox<Command, Answer>,
     pub(super) service: Arc<str>,
     pub(super) shard: usize,
@@ -106,9 +107,10 @@ pub(super) struct ServiceHost {
     shutdowns: Vec<Key>,
     draining: bool,
     dropped: Dropped,
+    wire: PhantomData<P>,
 }
 
-impl ServiceHost {
+impl<P: Callable> ServiceHost<P> {
     pub(super) fn new(
         inbox: Inbox<Command, Answer>,
         service: Arc<str>,
@@ -128,10 +130,11 @@ impl ServiceHost {
             shutdowns: Vec::new(),
             draining: false,
             dropped: Dropped::default(),
+            wire: PhantomData,
         }
     }
 
-    fn command(&mut self, now: Instant, machine: &mut Client<Uw>, command: Command) {
+    fn command(&mut self, now: Instant, machine: &mut Client<P>, command: Command) {
         match command {
             Command::Call { key, bytes, content_len, timeout, idempotent, about } => {
                 let options = Options { timeout, idempotent, key: about, tag: key.to_tag() };
@@ -181,15 +184,16 @@ impl ServiceHost {
     fn call(
         &mut self,
         now: Instant,
-        machine: &mut Client<Uw>,
+        machine: &mut Client<P>,
         key: Key,
         buffer: Vec<u8>,
         content_len: usize,
         options: Options,
     ) {
-        let (content, method) = buffer.split_at(content_len);
-        let method = core::str::from_utf8(method).expect("it was a string before");
-        match machine.request(now, &UwRequest { method, content }, options) {
+        let (content, name) = buffer.split_at(content_len);
+        let name = core::str::from_utf8(name).expect("it was a string before");
+        let taken = machine.request(now, &P::request(name, content), options);
+        match taken {
             Ok(id) => {
                 if self.calls.len() <= key.index() {
                     self.calls.resize_with(key.index() + 1, || None);
@@ -216,7 +220,7 @@ impl ServiceHost {
                 buffer.extend_from_slice(content);
                 Ok(buffer)
             }
-            failure => Err(Box::new(Cause::of(failure))),
+            failure => Err(Box::new(Cause::of::<P>(failure))),
         };
         self.answers.push((key, Answer::Call(result)));
     }
@@ -234,8 +238,8 @@ impl ServiceHost {
     }
 }
 
-impl Host<Client<Uw>> for ServiceHost {
-    fn commands(&mut self, now: Instant, machine: &mut Client<Uw>) {
+impl<P: Callable> Host<Client<P>> for ServiceHost<P> {
+    fn commands(&mut self, now: Instant, machine: &mut Client<P>) {
         let mut commands = core::mem::take(&mut self.commands);
         let wanted = self.inbox.take(now, &mut commands);
         for command in commands.drain(..) {
@@ -255,7 +259,7 @@ impl Host<Client<Uw>> for ServiceHost {
         }
     }
 
-    fn publish(&mut self, now: Instant, machine: &mut Client<Uw>) {
+    fn publish(&mut self, now: Instant, machine: &mut Client<P>) {
         if machine.is_finished() {
             let dropped = self.dropped;
             self.answers.extend(self.shutdowns.drain(..).map(|key| (key, Answer::Shutdown(dropped))));

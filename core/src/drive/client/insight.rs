@@ -12,7 +12,7 @@ use crate::cluster::explain::Explanation;
 use crate::drive::Key;
 use crate::policy::breaker;
 
-impl Service {
+impl<P> Service<P> {
     /// How each endpoint stands, by address. Of several shards, each with its own opinion: connections and requests are
     /// summed up, and so is what their breakers have counted; of what they say the worst counts.
     ///

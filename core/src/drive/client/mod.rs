@@ -1,6 +1,10 @@
 //! A client of many services, for async code: what an adapter makes usable by naming its runtime.
+//!
+//! All its services speak one wire: UW, unless another is [named](Builder::protocol). A wire that is
+//! [callable](Callable) has handles on every runtime.
 
 mod call;
+mod callable;
 mod config;
 mod endpoints;
 mod error;
@@ -15,11 +19,13 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::{BuildHasher, Hasher};
+use core::marker::PhantomData;
 use core::time::Duration;
 use std::hash::RandomState;
 use std::sync::{Mutex, PoisonError, RwLock};
 
 pub use call::{Call, Sending};
+pub use callable::Callable;
 pub use config::ServiceConfig;
 pub use endpoints::{EndpointCause, EndpointError};
 pub use error::{CallError, Cause};
@@ -36,30 +42,37 @@ use super::Runtime;
 use super::hub::Hub;
 use crate::error::Misuse;
 use crate::rng::Pcg;
+use crate::service::Uw;
 use crate::service::client::Status;
 
 /// Calls services by name. Cheap to clone; when all clones are gone, its connections are closed.
-pub struct Client<R> {
-    shared: Arc<Shared<R>>,
+pub struct Client<R, P = Uw> {
+    shared: Arc<Shared<R, P>>,
 }
 
-struct Shared<R> {
+struct Shared<R, P> {
     runtime: R,
     shards: usize,
     rng: Mutex<Pcg>,
-    services: RwLock<BTreeMap<String, Service>>,
+    services: RwLock<BTreeMap<String, Service<P>>>,
     hub: Arc<Hub<ServiceEvent>>,
 }
 
 /// What can be said about a client before it is there.
 #[derive(Clone, Debug)]
-pub struct Builder<R> {
+pub struct Builder<R, P = Uw> {
     runtime: R,
     shards: usize,
     seed: Option<u64>,
+    wire: PhantomData<fn() -> P>,
 }
 
-impl<R: Runtime> Builder<R> {
+impl<R: Runtime, P: Callable> Builder<R, P> {
+    /// Its services speak another wire than UW.
+    pub fn protocol<Q: Callable>(self) -> Builder<R, Q> {
+        Builder { runtime: self.runtime, shards: self.shards, seed: self.seed, wire: PhantomData }
+    }
+
     /// How many drivers each service has, so that so many cores can work for it; 1 by default. Limits are divided
     /// among them, and a service with fewer connections has fewer drivers.
     pub fn shards(mut self, shards: usize) -> Self {
@@ -74,7 +87,7 @@ impl<R: Runtime> Builder<R> {
     }
 
     /// A client that knows no service yet.
-    pub fn build(self) -> Client<R> {
+    pub fn build(self) -> Client<R, P> {
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         Client {
             shared: Arc::new(Shared {
@@ -98,26 +111,7 @@ impl<R: Runtime + Default> Client<R> {
 impl<R: Runtime> Client<R> {
     /// Begins a client on a given runtime.
     pub fn on(runtime: R) -> Builder<R> {
-        Builder { runtime, shards: 1, seed: None }
-    }
-
-    /// Makes a service known, and begins to connect to it. One of the same name is replaced: calls that are under way
-    /// there end by themselves.
-    ///
-    /// # Errors
-    /// [`Misuse::BadAddress`], [`Misuse::TooManyEndpoints`].
-    pub fn configure_service(&self, name: &str, config: ServiceConfig) -> Result<Service, Misuse> {
-        let shared = &*self.shared;
-        let mut rng = shared.rng.lock().unwrap_or_else(PoisonError::into_inner);
-        let service = Service::start(name, &config, shared.shards, &mut rng, &shared.hub, &shared.runtime)?;
-        let mut services = shared.services.write().unwrap_or_else(PoisonError::into_inner);
-        services.insert(name.into(), service.clone());
-        Ok(service)
-    }
-
-    /// The handle of one service, which saves looking for its name with every call.
-    pub fn service(&self, name: &str) -> Option<Service> {
-        self.shared.services.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        Builder { runtime, shards: 1, seed: None, wire: PhantomData }
     }
 
     /// Calls `method` of `service` with parameters that are written as JSON, and reads the answer as `T`.
@@ -132,12 +126,34 @@ impl<R: Runtime> Client<R> {
     ) -> Result<T, CallError> {
         self.call(service, method).json(params).await
     }
+}
 
-    /// A call of `method` of `service`, of which more can be said before it is sent: options, or raw bytes.
-    pub fn call<'a>(&self, service: &'a str, method: &'a str) -> Call<'a> {
+impl<R: Runtime, P: Callable> Client<R, P> {
+    /// Makes a service known, and begins to connect to it. One of the same name is replaced: calls that are under way
+    /// there end by themselves.
+    ///
+    /// # Errors
+    /// [`Misuse::BadAddress`], [`Misuse::TooManyEndpoints`].
+    pub fn configure_service(&self, name: &str, config: ServiceConfig<P>) -> Result<Service<P>, Misuse> {
+        let shared = &*self.shared;
+        let mut rng = shared.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        let service = Service::start(name, &config, shared.shards, &mut rng, &shared.hub, &shared.runtime)?;
+        let mut services = shared.services.write().unwrap_or_else(PoisonError::into_inner);
+        services.insert(name.into(), service.clone());
+        Ok(service)
+    }
+
+    /// The handle of one service, which saves looking for its name with every call.
+    pub fn service(&self, name: &str) -> Option<Service<P>> {
+        self.shared.services.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// A call of `service` by its name (over UW, of a method), of which more can be said before it is sent: options, or raw
+    /// bytes.
+    pub fn call<'a>(&self, service: &'a str, name: &'a str) -> Call<'a, P> {
         Call {
             service: self.service(service).map(Cow::Owned).ok_or(service),
-            method,
+            name,
             timeout: None,
             idempotent: false,
             about: None,
@@ -188,13 +204,13 @@ impl<R: Runtime> Client<R> {
         dropped
     }
 
-    fn services(&self) -> Vec<Service> {
+    fn services(&self) -> Vec<Service<P>> {
         let services = self.shared.services.read().unwrap_or_else(PoisonError::into_inner);
         services.values().cloned().collect()
     }
 }
 
-impl<R> Clone for Client<R> {
+impl<R, P> Clone for Client<R, P> {
     fn clone(&self) -> Self {
         Client { shared: self.shared.clone() }
     }

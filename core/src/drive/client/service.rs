@@ -4,6 +4,7 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::call::Call;
+use super::callable::Callable;
 use super::config::ServiceConfig;
 use super::endpoints::{EndpointCause, Endpoints};
 use super::error::{CallError, Cause};
@@ -21,6 +23,7 @@ use crate::drive::hub::Hub;
 use crate::drive::{Driver, Key, Mailbox, NotSent, Runtime, mailbox};
 use crate::error::{Misuse, Rejected};
 use crate::rng::Pcg;
+use crate::service::Uw;
 use crate::service::client::Client;
 use crate::time::Instant;
 
@@ -28,9 +31,9 @@ use crate::time::Instant;
 const CALLS: NonZeroU32 = NonZeroU32::new(65_536).expect("not zero");
 
 /// Calls one service. Cheap to clone; the service's drivers end when the client and all clones are gone.
-#[derive(Clone)]
-pub struct Service {
+pub struct Service<P = Uw> {
     pub(super) shared: Arc<Shared>,
+    wire: PhantomData<fn() -> P>,
 }
 
 pub(super) struct Shared {
@@ -40,10 +43,10 @@ pub(super) struct Shared {
     next: AtomicUsize,
 }
 
-impl Service {
+impl<P: Callable> Service<P> {
     pub(super) fn start<R: Runtime>(
         name: &str,
-        config: &ServiceConfig,
+        config: &ServiceConfig<P>,
         shards: usize,
         rng: &mut Pcg,
         hub: &Arc<Hub<ServiceEvent>>,
@@ -54,7 +57,7 @@ impl Service {
         let mut drivers = Vec::new();
         let mut mailboxes = Vec::new();
         for at in 0..shards {
-            let mut machine = Client::new(config.protocol, config.share(at, shards), rng.next_u64());
+            let mut machine = Client::new(config.protocol.clone(), config.share(at, shards), rng.next_u64());
             let mut endpoints = Endpoints::default();
             for (address, options) in &config.endpoints {
                 let added = endpoints.add(Instant::ZERO, &mut machine, address, *options);
@@ -63,19 +66,22 @@ impl Service {
                 }
             }
             let (handle, inbox) = mailbox(CALLS);
-            let host = ServiceHost::new(inbox, name.clone(), at, endpoints, hub.clone());
+            let host = ServiceHost::<P>::new(inbox, name.clone(), at, endpoints, hub.clone());
             drivers.push(Driver::new(machine, host, runtime.connector()));
             mailboxes.push(handle);
         }
         drivers.into_iter().for_each(|driver| runtime.spawn(driver));
-        Ok(Service { shared: Arc::new(Shared { name, shards: mailboxes, next: AtomicUsize::new(0) }) })
+        let shared = Shared { name, shards: mailboxes, next: AtomicUsize::new(0) };
+        Ok(Service { shared: Arc::new(shared), wire: PhantomData })
     }
 
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.shared.name
+    /// A call by its name (over UW, of a method), of which more can be said before it is sent.
+    pub fn call<'a>(&'a self, name: &'a str) -> Call<'a, P> {
+        Call { service: Ok(Cow::Borrowed(self)), name, timeout: None, idempotent: false, about: None }
     }
+}
 
+impl Service {
     /// Calls `method` with parameters that are written as JSON, and reads the answer as `T`.
     ///
     /// # Errors
@@ -87,10 +93,12 @@ impl Service {
     ) -> Result<T, CallError> {
         self.call(method).json(params).await
     }
+}
 
-    /// A call of `method`, of which more can be said before it is sent.
-    pub fn call<'a>(&'a self, method: &'a str) -> Call<'a> {
-        Call { service: Ok(Cow::Borrowed(self)), method, timeout: None, idempotent: false, about: None }
+impl<P> Service<P> {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
     }
 
     /// What was counted and how things stand, of all shards together.
@@ -152,8 +160,14 @@ impl Service {
         }
     }
 
-    pub(super) fn error(&self, method: &str, cause: Cause) -> CallError {
-        CallError { service: Box::from(self.name()), method: Box::from(method), cause }
+    pub(super) fn error(&self, name: &str, cause: Cause) -> CallError {
+        CallError { service: Box::from(self.name()), method: Box::from(name), cause }
+    }
+}
+
+impl<P> Clone for Service<P> {
+    fn clone(&self) -> Self {
+        Service { shared: self.shared.clone(), wire: PhantomData }
     }
 }
 

@@ -48,11 +48,15 @@ impl<P: Protocol> Client<P> {
     /// The next answer on one connection that somebody waits for; what nobody waits for is consumed and counted.
     pub(super) fn next_on(&mut self, slot: u32) -> Result<Option<Next>, ProtocolError> {
         loop {
-            match self.protocol.decode(self.receiver.bytes(slot))? {
-                Decoded::Need(total) => {
-                    self.receiver.need(slot, total);
-                    return Ok(None);
-                }
+            let progress = &mut self.progress[slot as usize];
+            let decoded = self.protocol.decode(progress, self.receiver.bytes(slot))?;
+            if let Decoded::Need(total) = decoded {
+                self.receiver.need(slot, total);
+                return Ok(None);
+            }
+            *progress = P::Progress::default();
+            match decoded {
+                Decoded::Need(_) => return Ok(None),
                 Decoded::Response { id, content, len } => {
                     let answered = self.settle_answer(slot, id, content.clone())?;
                     if let Some((id, tag, success)) = answered {
@@ -81,6 +85,10 @@ impl<P: Protocol> Client<P> {
         let conn = self.links[slot as usize].conn;
         let request = match wire_id {
             Some(id) => self.requests.find_wire(id, conn),
+            None if self.links[slot as usize].unwelcomed.is_some_and(|left| left > 0) => {
+                self.welcomed(slot, content)?;
+                return Ok(None);
+            }
             None => self.links[slot as usize].line.first(),
         };
         // Nobody can answer what has not begun to leave.
@@ -142,6 +150,24 @@ impl<P: Protocol> Client<P> {
         self.forget(request);
         self.cluster.release(self.now, conn);
         Ok(Some(found))
+    }
+
+    /// The peer has answered to the greeting, or to a part of it. The connection stands with the last answer.
+    fn welcomed(&mut self, slot: u32, content: Range<usize>) -> Result<(), ProtocolError> {
+        if self.links[slot as usize].send.sent() == 0 {
+            return Err(ProtocolError::Unexpected);
+        }
+        if !matches!(self.protocol.verdict(&self.receiver.bytes(slot)[content]), Verdict::Success) {
+            return Err(ProtocolError::Unwelcome);
+        }
+        let link = &mut self.links[slot as usize];
+        let left = link.unwelcomed.map_or(0, |left| left - 1);
+        link.unwelcomed = Some(left);
+        if left == 0 {
+            let conn = link.conn;
+            self.cluster.connected(self.now, conn);
+        }
+        Ok(())
     }
 
     /// Ends a ghost: nobody is told.

@@ -160,7 +160,8 @@ impl<P: Protocol> Client<P> {
         self.keep_answers(slot);
         self.receiver.close(slot);
         self.ready.remove(slot);
-        if matches!(cause, CloseCause::Fault(_) | CloseCause::Silent | CloseCause::Protocol(_)) {
+        let stood = self.links[slot as usize].unwelcomed == Some(0);
+        if stood && matches!(cause, CloseCause::Fault(_) | CloseCause::Silent | CloseCause::Protocol(_)) {
             self.metrics.reconnects += 1;
         }
         let mut charged = false;

@@ -145,16 +145,21 @@ impl<P: Protocol> Client<P> {
     }
 
     fn connected(&mut self, now: Instant, conn: ConnId) {
-        // The cluster may have closed it at once: nobody needs it any more.
-        if self.cluster.connected(now, conn) && self.cluster.has_conn(conn) {
-            let (protocol, link) = (&self.protocol, &mut self.links[conn.index()]);
-            let greeted = link.send.push_with(&mut self.send_pool, |out| {
-                protocol.greet(out);
-                Ok::<(), core::convert::Infallible>(())
-            });
-            if greeted.is_ok() && !link.send.is_empty() {
-                self.flush(conn.slot());
-            }
+        if !self.cluster.has_conn(conn) || self.links[conn.index()].unwelcomed.is_some() {
+            return;
+        }
+        let (protocol, link) = (&self.protocol, &mut self.links[conn.index()]);
+        let mut answers = 0;
+        let greeted = link.send.push_with(&mut self.send_pool, |out| {
+            answers = protocol.greet(out);
+            Ok::<(), core::convert::Infallible>(())
+        });
+        link.unwelcomed = Some(answers);
+        if greeted.is_ok() && !link.send.is_empty() {
+            self.flush(conn.slot());
+        }
+        if answers == 0 {
+            self.cluster.connected(now, conn);
         }
     }
 
@@ -165,7 +170,9 @@ impl<P: Protocol> Client<P> {
         self.metrics.bytes_in += n as u64;
         self.cluster.received(now, conn);
         self.receiver.filled(conn.slot(), n);
-        self.ready.push(conn.slot());
+        if self.receiver.is_due(conn.slot()) {
+            self.ready.push(conn.slot());
+        }
     }
 
     fn sent(&mut self, conn: ConnId, n: usize) {

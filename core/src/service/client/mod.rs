@@ -94,7 +94,7 @@ const SPARE_FRAME_BYTES: usize = 8 * 1024;
 
 /// A client of one service: a [machine](crate::machine::Machine) that any runtime drives.
 #[derive(Clone, Debug)]
-pub struct Client<P> {
+pub struct Client<P: Protocol> {
     protocol: P,
     config: Config,
     admission: Admission,
@@ -102,6 +102,8 @@ pub struct Client<P> {
     requests: Requests,
     links: Vec<Link>,
     receiver: Receiver,
+    /// By slot, how far the decoder has come with what is not yet whole.
+    progress: Vec<P::Progress>,
     send_pool: SendPool,
     frames: ObjectPool<Vec<u8>>,
     budget: RetryBudget,
@@ -137,6 +139,8 @@ struct Link {
     probe: Option<u32>,
     /// The runtime knows that there are bytes to send.
     flushing: bool,
+    /// Answers to the greeting that are still to come; `None` as long as it is dialled. It stands at none.
+    unwelcomed: Option<u32>,
     reading: bool,
     /// Undrained events fill its buffer, and the cluster knows.
     full: bool,
@@ -160,6 +164,7 @@ impl<P: Protocol> Client<P> {
             admission: Admission::new(&config, &mut rng),
             links: Vec::new(),
             receiver: Receiver::new(config.receive_budget.get() as usize),
+            progress: Vec::new(),
             send_pool: SendPool::new(SPARE_CHUNKS),
             frames: ObjectPool::new(|| Vec::with_capacity(FRAME_BYTES), clear_frame, 0, SPARE_FRAMES),
             budget: RetryBudget::new(config.retry_budget, Instant::ZERO),
@@ -381,6 +386,7 @@ impl<P: Protocol> Client<P> {
             ping: None,
             probe: None,
             flushing: false,
+            unwelcomed: None,
             reading: true,
             full: false,
             gone: false,
@@ -391,6 +397,10 @@ impl<P: Protocol> Client<P> {
             None => self.links.push(link),
         }
         self.receiver.open(conn.slot());
+        match self.progress.get_mut(conn.index()) {
+            Some(old) => *old = P::Progress::default(),
+            None => self.progress.push(P::Progress::default()),
+        }
         self.metrics.dials += 1;
         self.actions.push_back(Action::Connect(conn));
     }

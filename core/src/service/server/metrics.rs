@@ -122,7 +122,7 @@ impl Metrics {
             ProtocolError::TooLarge { .. } => &mut self.protocol_errors.too_large,
             ProtocolError::BadMethod => &mut self.protocol_errors.bad_method,
             ProtocolError::Stalled => &mut self.protocol_errors.stalled,
-            ProtocolError::Unexpected | ProtocolError::Other(_) => return,
+            ProtocolError::Unexpected | ProtocolError::Unwelcome | ProtocolError::Other(_) => return,
         };
         *count += 1;
     }

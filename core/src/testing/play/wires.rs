@@ -61,10 +61,13 @@ pub struct Toy;
 
 impl Protocol for Toy {
     type Request<'a> = &'a str;
+    /// How many bytes have no line's end among them.
+    type Progress = usize;
     const HAS_IDS: bool = false;
 
-    fn greet(&self, out: &mut Vec<u8>) {
+    fn greet(&self, out: &mut Vec<u8>) -> u32 {
         out.extend_from_slice(b"hello\n");
+        0
     }
 
     fn encode(&self, out: &mut Vec<u8>, _: WireId, request: &&str) -> Result<(), Misuse> {
@@ -81,13 +84,19 @@ impl Protocol for Toy {
         true
     }
 
-    fn decode(&self, bytes: &[u8]) -> Result<Decoded, ProtocolError> {
+    fn decode(&self, seen: &mut usize, bytes: &[u8]) -> Result<Decoded, ProtocolError> {
         if bytes.first().is_some_and(|first| !b"oe".contains(first)) {
             return Err(ProtocolError::Other(1));
         }
-        Ok(match bytes.iter().position(|&byte| byte == b'\n') {
-            None => Decoded::Need(bytes.len() + 1),
-            Some(end) => Decoded::Response { id: None, content: 0..end, len: end + 1 },
+        Ok(match bytes[*seen..].iter().position(|&byte| byte == b'\n') {
+            None => {
+                *seen = bytes.len();
+                Decoded::Need(bytes.len() + 1)
+            }
+            Some(at) => {
+                let end = *seen + at;
+                Decoded::Response { id: None, content: 0..end, len: end + 1 }
+            }
         })
     }
 
