@@ -51,6 +51,9 @@ enum Command {
     /// One process of one contestant
     #[command(hide = true)]
     Contestant(contestants::Args),
+    /// A client of Redis
+    #[command(hide = true)]
+    Resp(contestants::resp::Args),
     /// A process that an edge is measured with
     #[command(hide = true, subcommand)]
     Edge(contestants::edge::Role),
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Some(Command::Contestant(args)) => contestants::run(&args),
+        Some(Command::Resp(args)) => contestants::resp::run(&args),
         Some(Command::Edge(role)) => contestants::edge::run(&role),
         Some(Command::Minute) => minute::run(),
         None if cli.args.check => check(&cli.args.only),
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
 
 fn check(only: &str) -> Result<()> {
     contestants::check(only)?;
+    contestants::resp::check(only)?;
     #[cfg(feature = "peers")]
     contestants::edge::check(only)?;
     Ok(())

@@ -2,6 +2,7 @@
 
 mod edge;
 mod parts;
+mod resp;
 mod uw;
 
 use crate::rounds::Group;
@@ -10,6 +11,7 @@ use crate::rounds::Group;
 pub(crate) fn groups() -> Vec<Group> {
     let mut groups = parts::groups();
     groups.extend(uw::groups());
+    groups.extend(resp::groups());
     groups.extend(edge::groups());
     groups
 }

@@ -138,7 +138,7 @@ fn contestant(kind: &str, side: &str) -> Result<Command> {
     Ok(command)
 }
 
-fn with_load(mut command: Command, address: SocketAddr, load: &Load) -> Command {
+pub(super) fn with_load(mut command: Command, address: SocketAddr, load: &Load) -> Command {
     let Load { connections, in_flight, size, apart, idle, requests } = load;
     command.arg(format!("--address={address}"));
     command.arg(format!("--connections={connections}"));
