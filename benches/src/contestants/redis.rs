@@ -20,12 +20,14 @@ pub(super) struct Handle {
     command: Command,
 }
 
-pub(super) async fn connect(address: SocketAddr, command: Command) -> Result<Handle> {
+/// The key is set to `content`.
+pub(super) async fn connect(address: SocketAddr, command: Command, content: &[u8]) -> Result<Handle> {
     let config = AsyncConnectionConfig::new()
         .set_pipeline_buffer_size(COMMANDS)
         .set_write_backpressure_boundary(BYTES);
     let client = Client::open(format!("redis://{address}"))?;
-    let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    cmd("SET").arg(KEY).arg(content).exec_async(&mut connection).await?;
     Ok(Handle { connection, command })
 }
 

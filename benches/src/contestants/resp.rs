@@ -1,6 +1,7 @@
 //! Clients of one real `redis-server`, which are measured alone.
 
 use std::env;
+use std::mem;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command as Program;
 use std::thread;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use plimsoll_core::cluster::StateEvent;
-use plimsoll_resp::{Args as Arguments, Resp};
+use plimsoll_resp::{Args as Arguments, Resp, Value};
 use plimsoll_tokio::{Client, Service, ServiceConfig};
 use tempfile::TempDir;
 
@@ -89,7 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         match kind {
             Kind::Plimsoll => call(vec![ours(*address, *command, load).await?], load).await,
             #[cfg(feature = "peers")]
-            Kind::Redis => call(vec![redis::connect(*address, *command).await?], load).await,
+            Kind::Redis => call(vec![redis::connect(*address, *command, &load.content()).await?], load).await,
             #[cfg(not(feature = "peers"))]
             Kind::Redis => Err("redis is not compiled in: add --features peers".into()),
         }
@@ -101,6 +102,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 struct Ours {
     cache: Service<Resp>,
     command: Command,
+    /// The memory of the last answer, which carries the next command.
+    memory: Arguments,
 }
 
 async fn ours(address: SocketAddr, command: Command, load: &Load) -> Result<Ours> {
@@ -115,28 +118,25 @@ async fn ours(address: SocketAddr, command: Command, load: &Load) -> Result<Ours
         other => return Err(format!("no connection: {other:?}").into()),
     }
     cache.call("SET").send(Arguments::from([KEY.as_bytes(), &load.content()])).await?;
-    Ok(Ours { cache, command })
+    Ok(Ours { cache, command, memory: Arguments::new() })
 }
 
 impl Echo for Ours {
     type Content = Vec<u8>;
 
     async fn echo(&mut self, content: Vec<u8>) -> Result<Vec<u8>> {
-        match self.command {
-            Command::Ping => {
-                let answer = self.cache.call("PING").send(Arguments::from([content])).await?;
-                Ok(answer.into_bytes().ok_or(NOT_WHAT_WAS_SENT)?)
-            }
-            Command::Get => {
-                let answer = self.cache.call("GET").send(Arguments::from([KEY])).await?;
-                Ok(answer.into_bytes().ok_or(NOT_WHAT_WAS_SENT)?)
-            }
-            Command::Set => {
-                let arguments = Arguments::from([KEY.as_bytes(), &content]);
-                let answer = self.cache.call("SET").send(arguments).await?;
-                if answer.bytes() == Some(b"OK") { Ok(content) } else { Err(NOT_WHAT_WAS_SENT.into()) }
-            }
+        let arguments = mem::take(&mut self.memory);
+        let (name, arguments, expected) = match self.command {
+            Command::Ping => ("PING", arguments.arg(&content), Value::Bulk(&content)),
+            Command::Get => ("GET", arguments.arg(KEY), Value::Bulk(&content)),
+            Command::Set => ("SET", arguments.arg(KEY).arg(&content), Value::Simple(b"OK")),
+        };
+        let answer = self.cache.call(name).send(arguments).await?;
+        if answer.value() != expected {
+            return Err(NOT_WHAT_WAS_SENT.into());
         }
+        self.memory = answer.into_args();
+        Ok(content)
     }
 }
 
