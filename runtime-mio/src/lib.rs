@@ -92,6 +92,8 @@ pub use plimsoll_core::drive::client::{
     CallError, Cause, EndpointCause, EndpointError, EndpointOptions, ServiceConfig, ServiceEvent, Snapshot,
 };
 pub use plimsoll_core::drive::server::{Ctx, HandlerError};
+#[cfg(feature = "tls")]
+pub use plimsoll_core::drive::tls;
 pub use plimsoll_core::policy::breaker;
 pub use server::{Server, ServerBuilder};
 

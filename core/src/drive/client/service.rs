@@ -64,7 +64,10 @@ impl Service {
             }
             let (handle, inbox) = mailbox(CALLS);
             let host = ServiceHost::new(inbox, name.clone(), at, endpoints, hub.clone());
-            drivers.push(Driver::new(machine, host, runtime.connector()));
+            let transport = runtime.connector();
+            #[cfg(feature = "tls")]
+            let transport = crate::drive::tls::Secured::client(transport, config.tls.clone());
+            drivers.push(Driver::new(machine, host, transport));
             mailboxes.push(handle);
         }
         drivers.into_iter().for_each(|driver| runtime.spawn(driver));
