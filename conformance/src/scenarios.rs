@@ -23,6 +23,7 @@ pub use crate::dialling::*;
 pub use crate::guarding::*;
 pub use crate::moving::*;
 pub use crate::protecting::*;
+pub use crate::tls::*;
 pub use crate::unix::*;
 
 fn config<R: Runtime>(server: &Server<R>) -> ServiceConfig {
