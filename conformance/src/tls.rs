@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
-use plimsoll_core::drive::client::{Cause, Client, Service, ServiceConfig};
+use plimsoll_core::drive::client::{Cause, Client, ServiceConfig};
 use plimsoll_core::drive::server::Server;
 use plimsoll_core::drive::{Runtime, Timer};
 use plimsoll_core::error::{Fault, TlsFault};
@@ -111,23 +111,23 @@ fn config(address: impl Display, tls: &Arc<ClientConfig>) -> ServiceConfig {
         .reconnect_delay(Duration::from_millis(10))
 }
 
-/// Why the first connection that ends does so.
-fn first_end<R: Runtime>(runtime: &R, config: ServiceConfig) -> (CloseCause, Client<R>, Service) {
+/// Why the first connection that ends does so, for machines and for people.
+fn first_end<R: Runtime>(runtime: &R, config: ServiceConfig) -> (CloseCause, Option<Arc<str>>, Client<R>) {
     let client = Client::on(runtime.clone()).seed(7).build();
     let mut events = client.events();
     let service = client.configure_service("test", config).expect("a good configuration");
     let mut call = Box::pin(service.request::<u32>("echo", &1));
     begin(&mut call);
-    let cause = within("an end", async {
+    let (cause, detail) = within("an end", async {
         loop {
-            if let StateEvent::Closed { cause, .. } = events.next().await.expect("the client is there").event
-            {
-                return cause;
+            let event = events.next().await.expect("the client is there");
+            if let StateEvent::Closed { cause, .. } = event.event {
+                return (cause, event.detail);
             }
         }
     });
     drop(call);
-    (cause, client, service)
+    (cause, detail, client)
 }
 
 pub fn a_request_over_tls_is_answered<R: Runtime + Timer>(runtime: R) {
@@ -171,14 +171,17 @@ pub fn a_certificate_may_be_for_another_name_than_the_address<R: Runtime + Timer
 pub fn a_certificate_that_is_no_good_is_a_dial_that_fails<R: Runtime + Timer>(runtime: R) {
     let (authority, stranger) = (&TRUSTED.authority, Authority::new("Unknown"));
     let bad = [
-        (stranger.server(stranger.issue("127.0.0.1", 2999)), TlsFault::UnknownIssuer),
-        (authority.server(authority.issue("users.internal", 2999)), TlsFault::WrongName),
-        (authority.server(authority.issue("127.0.0.1", 2001)), TlsFault::Expired),
+        (stranger.server(stranger.issue("127.0.0.1", 2999)), TlsFault::UnknownIssuer, "UnknownIssuer"),
+        (authority.server(authority.issue("users.internal", 2999)), TlsFault::WrongName, "users.internal"),
+        // Seconds since 1970.
+        (authority.server(authority.issue("127.0.0.1", 2001)), TlsFault::Expired, "978307200"),
     ];
-    for (tls, fault) in bad {
+    for (tls, fault, told) in bad {
         let server = serve_tls(&runtime, &tls);
-        let (cause, ..) = first_end(&runtime, config(server.local_addr(), &TRUSTED.client));
+        let (cause, detail, _) = first_end(&runtime, config(server.local_addr(), &TRUSTED.client));
         assert_eq!(cause, CloseCause::Dial(Fault::Tls(fault)));
+        let detail = detail.expect("more than a machine takes");
+        assert!(detail.contains("127.0.0.1") && detail.contains(told), "{detail}");
     }
 }
 
@@ -326,7 +329,7 @@ fn ends_after_a_request(orderly: bool) -> (SocketAddr, thread::JoinHandle<()>) {
 pub fn an_end_that_nobody_has_told_is_a_reset<R: Runtime + Timer>(runtime: R) {
     for (orderly, fault) in [(true, Fault::Closed), (false, Fault::Reset)] {
         let (address, serving) = ends_after_a_request(orderly);
-        let (cause, client, _) = first_end(&runtime, config(address, &TRUSTED.client));
+        let (cause, _, client) = first_end(&runtime, config(address, &TRUSTED.client));
         assert_eq!(cause, CloseCause::Fault(fault));
         drop(client);
         serving.join().unwrap();

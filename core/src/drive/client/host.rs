@@ -14,9 +14,15 @@ use crate::cluster::EndpointOptions;
 use crate::cluster::EndpointStatus;
 use crate::cluster::explain::Explanation;
 use crate::drive::hub::Hub;
+#[cfg(feature = "tls")]
+use crate::drive::tls::LastFailure;
 use crate::drive::{Host, Inbox, Key};
+#[cfg(feature = "tls")]
+use crate::error::Fault;
 use crate::id::RequestId;
 use crate::machine::Machine;
+#[cfg(feature = "tls")]
+use crate::service::client::CloseCause;
 use crate::service::client::{Client, Event, Metrics, Options, Outcome, StateEvent, Status};
 use crate::service::{Uw, UwRequest};
 use crate::time::Instant;
@@ -99,6 +105,8 @@ pub(super) struct ServiceHost {
     pub(super) shard: usize,
     pub(super) endpoints: Endpoints,
     pub(super) hub: Arc<Hub<ServiceEvent>>,
+    #[cfg(feature = "tls")]
+    failures: LastFailure,
     commands: Vec<Command>,
     answers: Vec<(Key, Answer)>,
     /// By the slots of their keys.
@@ -122,6 +130,8 @@ impl ServiceHost {
             shard,
             endpoints,
             hub,
+            #[cfg(feature = "tls")]
+            failures: LastFailure::default(),
             commands: Vec::new(),
             answers: Vec::new(),
             calls: Vec::new(),
@@ -129,6 +139,11 @@ impl ServiceHost {
             draining: false,
             dropped: Dropped::default(),
         }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn with_failures(self, failures: LastFailure) -> Self {
+        ServiceHost { failures, ..self }
     }
 
     fn command(&mut self, now: Instant, machine: &mut Client<Uw>, command: Command) {
@@ -221,6 +236,19 @@ impl ServiceHost {
         self.answers.push((key, Answer::Call(result)));
     }
 
+    #[cfg(feature = "tls")]
+    fn detail(&self, event: StateEvent) -> Option<Arc<str>> {
+        let StateEvent::Closed { conn, cause: CloseCause::Dial(Fault::Tls(_)), .. } = event else {
+            return None;
+        };
+        self.failures.of(conn)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn detail(&self, _: StateEvent) -> Option<Arc<str>> {
+        None
+    }
+
     fn state(&self, event: StateEvent) {
         let endpoint = event.endpoint().and_then(|id| self.endpoints.address(id));
         self.hub
@@ -229,6 +257,7 @@ impl ServiceHost {
                 shard: self.shard,
                 endpoint: endpoint.cloned(),
                 event,
+                detail: self.detail(event),
             })
             .wake();
     }

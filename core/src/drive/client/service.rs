@@ -67,6 +67,8 @@ impl Service {
             let transport = runtime.connector();
             #[cfg(feature = "tls")]
             let transport = crate::drive::tls::Secured::client(transport, config.tls.clone());
+            #[cfg(feature = "tls")]
+            let host = host.with_failures(transport.failures());
             drivers.push(Driver::new(machine, host, transport));
             mailboxes.push(handle);
         }

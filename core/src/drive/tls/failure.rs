@@ -1,12 +1,16 @@
 //! Why TLS failed: for machines, and for people.
 
+use alloc::string::ToString;
+use alloc::sync::Arc;
 use core::fmt;
 use std::io::{self, ErrorKind};
+use std::sync::{Mutex, PoisonError};
 
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, Error};
 
 use crate::error::{Fault, TlsFault};
+use crate::id::ConnId;
 
 /// What is inside an [`io::Error`] of TLS: all that rustls says, and who was expected.
 #[derive(Clone, Debug)]
@@ -35,6 +39,25 @@ impl core::error::Error for Failure {
 impl From<Failure> for io::Error {
     fn from(failure: Failure) -> Self {
         io::Error::new(ErrorKind::InvalidData, failure)
+    }
+}
+
+/// The handshake that failed last, from the transport past the machine to the host: a machine takes a word, people want the
+/// sentence.
+#[derive(Clone, Debug, Default)]
+pub struct LastFailure(Arc<Mutex<Option<(ConnId, Arc<str>)>>>);
+
+impl LastFailure {
+    /// Why the dial of `conn` failed, if it was the last to fail for TLS.
+    pub fn of(&self, conn: ConnId) -> Option<Arc<str>> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(failed, _)| *failed == conn).map(|(_, text)| text.clone())
+    }
+
+    pub(super) fn set(&self, conn: ConnId, error: &io::Error) {
+        if error.get_ref().is_some_and(|inner| inner.is::<Failure>()) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((conn, error.to_string().into()));
+        }
     }
 }
 

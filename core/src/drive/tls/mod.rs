@@ -28,7 +28,7 @@ mod failure;
 mod secured;
 mod stream;
 
-pub use failure::Failure;
+pub use failure::{Failure, LastFailure};
 pub use rustls;
 pub use secured::{ClientTls, Secured, ServerTls};
 pub use stream::{MaybeTls, Tls};

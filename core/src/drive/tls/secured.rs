@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
-use super::failure::error;
+use super::failure::{LastFailure, error};
 use super::stream::{MaybeTls, Sleep, Tls};
 use crate::drive::{ReadyList, Timer, Transport};
 use crate::error::TlsFault;
@@ -81,6 +81,7 @@ pub struct Secured<T: Transport> {
     woken: Vec<u32>,
     /// By slot.
     dials: Vec<Place<T>>,
+    failures: LastFailure,
 }
 
 enum Role {
@@ -113,7 +114,19 @@ impl<T: Transport> Secured<T> {
     }
 
     fn new(inner: T, role: Role) -> Self {
-        Secured { inner, role, ready: ReadyList::new(), woken: Vec::new(), dials: Vec::new() }
+        Secured {
+            inner,
+            role,
+            ready: ReadyList::new(),
+            woken: Vec::new(),
+            dials: Vec::new(),
+            failures: LastFailure::default(),
+        }
+    }
+
+    /// Where to look up why a dial failed.
+    pub fn failures(&self) -> LastFailure {
+        self.failures.clone()
     }
 
     /// The socket is connected: now the handshake begins.
@@ -135,6 +148,7 @@ impl<T: Transport> Secured<T> {
         let conn = *conn;
         tls.handshake(&mut Context::from_waker(waker)).map(|result| {
             let tls = dial.take().and_then(|dial| dial.tls).expect("it has just been polled");
+            let result = result.inspect_err(|error| self.failures.set(conn, error));
             (conn, result.map(|()| MaybeTls::Tls(tls)))
         })
     }
