@@ -30,6 +30,7 @@ mod protecting;
 mod racing;
 pub mod scenarios;
 mod support;
+mod tls;
 mod unix;
 
 pub use harsh::{Harsh, HarshIo};
@@ -83,6 +84,21 @@ macro_rules! suite {
             a_guarded_call_that_takes_too_long_is_given_up,
             a_guarded_call_that_is_dropped_gives_its_place_back,
             a_guarded_call_is_made_until_it_has_failed_too_often,
+            a_request_over_tls_is_answered,
+            three_mebibytes_over_tls_come_back_unchanged_many_at_a_time,
+            callers_over_tls_on_many_threads_are_all_woken,
+            a_certificate_may_be_for_another_name_than_the_address,
+            a_certificate_that_is_no_good_is_a_dial_that_fails,
+            clients_show_their_certificates_where_they_must,
+            a_server_without_tls_is_told_from_one_with_it,
+            a_client_without_tls_is_turned_away_and_disturbs_nobody,
+            a_server_that_stops_in_the_handshake_is_a_dial_that_takes_too_long,
+            a_client_that_stops_in_the_handshake_is_let_go_and_disturbs_nobody,
+            who_half_closes_tls_is_still_answered,
+            a_slow_reader_of_tls_disturbs_nobody_and_gets_everything,
+            an_end_that_nobody_has_told_is_a_reset,
+            a_tls_connection_that_is_lost_is_replaced,
+            a_server_that_shuts_down_says_goodbye_over_tls,
         }
     };
     ($on:path: $($name:ident,)*) => {
