@@ -50,6 +50,121 @@ pub enum Verdict<'a> {
 }
 
 /// A wire that carries requests and answers. Implementations are plain data: same calls, same bytes.
+///
+/// # A wire of your own
+///
+/// A service for capitals: a line goes out, a line comes back, `ok …` or `no …`, in the order of the requests. This is all
+/// that a client has to know of it:
+///
+/// ```
+/// use plimsoll_core::error::{Misuse, ProtocolError};
+/// use plimsoll_core::service::{Decoded, Protocol, Verdict};
+/// use plimsoll_core::wire::WireId;
+///
+/// /// The longest answer, in bytes.
+/// const LONGEST: u64 = 1_000;
+///
+/// struct Capitals;
+///
+/// impl Protocol for Capitals {
+///     /// What a caller asks for: a country.
+///     type Request<'a> = &'a str;
+///     /// How many bytes of an answer were looked at and do not end it.
+///     type Progress = usize;
+///     /// Lines are matched by their order.
+///     const HAS_IDS: bool = false;
+///
+///     fn encode(&self, out: &mut Vec<u8>, _: WireId, country: &&str) -> Result<(), Misuse> {
+///         if country.contains('\n') {
+///             return Err(Misuse::Unencodable(1));
+///         }
+///         out.extend_from_slice(country.as_bytes());
+///         out.push(b'\n');
+///         Ok(())
+///     }
+///
+///     /// Whether the server lives: any question will do.
+///     fn ping(&self, out: &mut Vec<u8>, _: WireId, _: u64) -> bool {
+///         out.extend_from_slice(b"Atlantis\n");
+///         true
+///     }
+///
+///     fn decode(&self, seen: &mut usize, bytes: &[u8]) -> Result<Decoded, ProtocolError> {
+///         match bytes[*seen..].iter().position(|&byte| byte == b'\n') {
+///             Some(at) => {
+///                 let end = *seen + at;
+///                 Ok(Decoded::Response { id: None, content: 0..end, len: end + 1 })
+///             }
+///             None if bytes.len() as u64 > LONGEST => {
+///                 Err(ProtocolError::TooLarge { len: bytes.len() as u64, limit: LONGEST })
+///             }
+///             None => {
+///                 *seen = bytes.len();
+///                 Ok(Decoded::Need(bytes.len() + 1))
+///             }
+///         }
+///     }
+///
+///     fn verdict<'a>(&self, content: &'a [u8]) -> Verdict<'a> {
+///         let line = str::from_utf8(content).unwrap_or("no text");
+///         match line.strip_prefix("no ") {
+///             None => Verdict::Success,
+///             // It knows no such country, but it is well. If it were tired, a breaker should hear of it.
+///             Some(why) => {
+///                 let tired = why == "strength left";
+///                 Verdict::Failure { code: "NO", message: why, unhealthy: tired, overloaded: tired }
+///             }
+///         }
+///     }
+/// }
+///
+/// // Pools, deadlines, retries, breakers and all else come with the client, which any runtime drives. Here is what one
+/// // would do, between the client and a server in memory.
+/// use plimsoll_core::machine::{Action, Input, Machine};
+/// use plimsoll_core::service::client::{Client, Config, Event, Options, Outcome};
+/// use plimsoll_core::time::Instant;
+///
+/// fn server(request: &str) -> &'static str {
+///     match request {
+///         "France" => "ok Paris\n",
+///         "Japan" => "ok Tokyo\n",
+///         _ => "no such country\n",
+///     }
+/// }
+///
+/// let now = Instant::ZERO;
+/// let mut client = Client::new(Capitals, Config::default(), 42);
+/// client.add_endpoint(now, "capitals.internal:3001")?;
+/// let Some(Action::Connect(conn)) = client.poll() else { panic!("it dials first") };
+/// client.handle(now, Input::Connected(conn));
+///
+/// let japan = client.request(now, &"Japan", Options::default())?;
+/// let gondor = client.request(now, &"Gondor", Options::default())?;
+/// assert_eq!(client.poll(), Some(Action::Flush(conn)));
+/// let mut bufs = [&[][..]; 4];
+/// let n = client.send_bufs(conn, &mut bufs);
+/// let sent = String::from_utf8(bufs[..n].concat())?;
+/// assert_eq!(sent, "Japan\nGondor\n");
+/// client.handle(now, Input::Sent(conn, sent.len()));
+///
+/// // Answers come in whatever pieces the network makes of them.
+/// let answers: String = sent.lines().map(server).collect();
+/// for piece in answers.as_bytes().chunks(5) {
+///     client.feed(now, conn, piece);
+/// }
+/// let mut ends = Vec::new();
+/// while let Some(event) = client.event() {
+///     match event {
+///         Event::Outcome { id, outcome: Outcome::Answer(line), .. } => ends.push((id, line.to_vec())),
+///         Event::Outcome { id, outcome: Outcome::Remote { message, .. }, .. } => ends.push((id, message.into())),
+///         _ => {}
+///     }
+/// }
+/// assert_eq!(ends, [(japan, b"ok Tokyo".to_vec()), (gondor, b"such country".to_vec())]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A wire that is also `drive::client::Callable` has handles on every runtime. RESP, in `examples/resp`, is a whole one.
 pub trait Protocol {
     /// What is encoded; may borrow from the caller.
     type Request<'a>;
