@@ -45,7 +45,10 @@ impl From<Failure> for io::Error {
 /// The handshake that failed last, from the transport past the machine to the host: a machine takes a word, people want the
 /// sentence.
 #[derive(Clone, Debug, Default)]
-pub struct LastFailure(Arc<Mutex<Option<(ConnId, Arc<str>)>>>);
+pub struct LastFailure(Arc<Mutex<Option<Said>>>);
+
+/// Of which dial, and what.
+type Said = (ConnId, Arc<str>);
 
 impl LastFailure {
     /// Why the dial of `conn` failed, if it was the last to fail for TLS.
