@@ -19,14 +19,21 @@
 //! adapter's own (its idiomatic handle, its resolver) it tests by itself.
 
 mod dialling;
+mod ending;
 mod guarding;
+mod harsh;
 pub mod ipc;
 mod ipc_support;
 mod moving;
+mod pressing;
 mod protecting;
+mod racing;
 pub mod scenarios;
 mod support;
+mod tls;
 mod unix;
+
+pub use harsh::{Harsh, HarshIo};
 
 /// A test of each scenario on the runtime that `$on` (a function that takes a scenario) hands to it.
 #[macro_export]
@@ -37,10 +44,18 @@ macro_rules! suite {
             five_hundred_requests_at_once_are_each_answered_with_their_own,
             three_mebibytes_come_back_unchanged_many_at_a_time,
             callers_on_many_threads_are_all_woken,
+            a_call_that_is_kept_and_not_polled_keeps_nobody_asleep,
+            a_call_may_move_to_another_thread_while_it_waits,
+            caller_threads_come_and_go,
+            calls_that_are_given_up_at_any_moment_leave_nothing_behind,
+            shards_share_the_listener_and_the_calls,
             requests_may_come_byte_by_byte,
             a_thousand_connections_are_served,
             who_half_closes_is_still_answered,
+            a_server_that_half_closes_is_left_for_another,
             a_slow_reader_disturbs_nobody_and_gets_everything,
+            a_server_that_reads_nothing_holds_calls_up_and_gets_them_all_when_it_reads,
+            megabytes_cross_each_other_on_one_connection,
             a_server_that_comes_late_is_found,
             a_connection_that_is_reset_is_replaced,
             a_name_is_resolved_and_one_that_is_nobodys_is_told,
@@ -53,7 +68,13 @@ macro_rules! suite {
             a_dropped_call_frees_its_place_at_once,
             errors_of_handlers_are_told,
             a_server_that_shuts_down_answers_what_it_took,
+            a_client_that_shuts_down_sees_its_calls_to_their_end,
+            a_shutdown_that_takes_too_long_cuts_off_what_is_left_and_counts_it,
+            a_server_that_shuts_down_under_load_answers_all_that_it_took,
+            a_client_that_shuts_down_under_load_loses_no_call,
             handles_that_are_dropped_close_what_they_held,
+            a_server_that_is_dropped_in_the_middle_ends_the_calls_that_it_had,
+            a_client_that_is_dropped_in_the_middle_leaves_the_server_well,
             endpoints_come_and_go_under_load_and_no_call_is_lost,
             an_endpoint_can_be_drained_resumed_weighed_and_declared_unhealthy,
             a_command_about_an_endpoint_that_nobody_knows_is_refused,
@@ -63,6 +84,21 @@ macro_rules! suite {
             a_guarded_call_that_takes_too_long_is_given_up,
             a_guarded_call_that_is_dropped_gives_its_place_back,
             a_guarded_call_is_made_until_it_has_failed_too_often,
+            a_request_over_tls_is_answered,
+            three_mebibytes_over_tls_come_back_unchanged_many_at_a_time,
+            callers_over_tls_on_many_threads_are_all_woken,
+            a_certificate_may_be_for_another_name_than_the_address,
+            a_certificate_that_is_no_good_is_a_dial_that_fails,
+            clients_show_their_certificates_where_they_must,
+            a_server_without_tls_is_told_from_one_with_it,
+            a_client_without_tls_is_turned_away_and_disturbs_nobody,
+            a_server_that_stops_in_the_handshake_is_a_dial_that_takes_too_long,
+            a_client_that_stops_in_the_handshake_is_let_go_and_disturbs_nobody,
+            who_half_closes_tls_is_still_answered,
+            a_slow_reader_of_tls_disturbs_nobody_and_gets_everything,
+            an_end_that_nobody_has_told_is_a_reset,
+            a_tls_connection_that_is_lost_is_replaced,
+            a_server_that_shuts_down_says_goodbye_over_tls,
         }
     };
     ($on:path: $($name:ident,)*) => {

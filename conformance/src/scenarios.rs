@@ -20,9 +20,13 @@ use serde_json::Value;
 use crate::support::*;
 
 pub use crate::dialling::*;
+pub use crate::ending::*;
 pub use crate::guarding::*;
 pub use crate::moving::*;
+pub use crate::pressing::*;
 pub use crate::protecting::*;
+pub use crate::racing::*;
+pub use crate::tls::*;
 pub use crate::unix::*;
 
 fn config<R: Runtime>(server: &Server<R>) -> ServiceConfig {
@@ -212,15 +216,6 @@ pub fn a_name_is_resolved_and_one_that_is_nobodys_is_told(runtime: impl Runtime)
         matches!(event, StateEvent::Closed { cause: CloseCause::Dial(Fault::Unresolved), .. }),
         "{event:?}"
     );
-}
-
-/// A flag that is up once this is dropped, be it because a scenario fails.
-struct Raised<'a>(&'a AtomicBool);
-
-impl Drop for Raised<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 pub fn a_server_killed_under_load_leaves_each_call_with_an_end(runtime: impl Runtime) {

@@ -3,7 +3,9 @@
 use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::pin::pin;
+use std::ops::Range;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -13,7 +15,9 @@ use plimsoll_core::drive::Runtime;
 use plimsoll_core::drive::client::{Client, Service, ServiceConfig};
 use plimsoll_core::drive::server::{Builder, Ctx, HandlerError, Server};
 use plimsoll_core::wire::WireId;
-use plimsoll_core::wire::uw::{Limits, Mode, Step, decode_response, encode_request};
+use plimsoll_core::wire::uw::{
+    Limits, Mode, Step, decode_request, decode_response, encode_request, encode_response,
+};
 use serde_json::Value;
 
 /// Longer than anything here takes: whatever waits for it hangs.
@@ -57,10 +61,14 @@ pub(crate) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<
     running.into_iter().filter_map(|(_, output)| output).collect()
 }
 
+/// Polls once, with a waker that wakes nobody.
+pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
 /// Polls once: the call is on its way then.
 pub(crate) fn begin<F: Future + Unpin>(future: &mut F) {
-    let polled = std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()));
-    assert!(polled.is_pending(), "nobody answers that fast");
+    assert!(poll_once(future).is_pending(), "nobody answers that fast");
 }
 
 /// Asks again and again until the answer is yes.
@@ -69,6 +77,15 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(Instant::now() < give_up, "still waiting after {PATIENCE:?}: {what}");
         thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A flag that is up once this is dropped, be it because a scenario fails.
+pub(crate) struct Raised<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
@@ -148,7 +165,7 @@ pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
     stream
 }
 
-/// A client that is a plain socket.
+/// A client, or a server of one connection, that is a plain socket.
 pub(crate) struct Peer {
     pub(crate) stream: TcpStream,
     unread: Vec<u8>,
@@ -158,6 +175,10 @@ impl Peer {
     pub(crate) fn connect(address: SocketAddr) -> Peer {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("somebody listens");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Peer::new(stream)
+    }
+
+    pub(crate) fn new(stream: TcpStream) -> Peer {
         stream.set_nodelay(true).unwrap();
         Peer { stream, unread: Vec::new() }
     }
@@ -174,14 +195,32 @@ impl Peer {
 
     /// The number and the length of the next answer; `None` at the end of the stream.
     pub(crate) fn answer(&mut self) -> Option<(WireId, usize)> {
+        self.next(|bytes| {
+            let step = decode_response(bytes, &Limits::default(), Mode::Strict).expect("a good frame");
+            if let Step::Frame(head) = step { Some((head.id, head.content)) } else { None }
+        })
+    }
+
+    /// Answers the next request with `content`; `None` at the end of the stream. How long the request was.
+    pub(crate) fn answers(&mut self, content: &str) -> Option<usize> {
+        let (id, size) = self.next(|bytes| {
+            let step = decode_request(bytes, &Limits::default(), Mode::Strict).expect("a good frame");
+            if let Step::Frame(head) = step { Some((head.id, head.content)) } else { None }
+        })?;
+        let mut frame = Vec::new();
+        encode_response(&mut frame, id, content.as_bytes(), &Limits::default()).unwrap();
+        self.send(&frame);
+        Some(size)
+    }
+
+    fn next(&mut self, decode: impl Fn(&[u8]) -> Option<(WireId, Range<usize>)>) -> Option<(WireId, usize)> {
         loop {
-            let step = decode_response(&self.unread, &Limits::default(), Mode::Strict).expect("a good frame");
-            if let Step::Frame(head) = step {
-                self.unread.drain(..head.content.end);
-                return Some((head.id, head.content.len()));
+            if let Some((id, content)) = decode(&self.unread) {
+                self.unread.drain(..content.end);
+                return Some((id, content.len()));
             }
             let mut bytes = [0; 65_536];
-            match self.stream.read(&mut bytes).expect("an answer in time") {
+            match self.stream.read(&mut bytes).expect("something in time") {
                 0 => return None,
                 n => self.unread.extend_from_slice(&bytes[..n]),
             }

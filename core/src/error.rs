@@ -165,7 +165,74 @@ pub enum Fault {
     /// This process is out of file descriptors or memory.
     #[error("out of file descriptors, ports or memory on this side")]
     Exhausted,
+    /// The handshake failed, or what came afterwards is no good.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsFault),
     /// Anything else the operating system reports.
     #[error("an input/output error")]
     Other,
+}
+
+/// What went wrong with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum TlsFault {
+    /// No chain leads from the peer's certificate to one that is trusted here.
+    #[error("the peer's certificate was issued by nobody who is trusted here")]
+    UnknownIssuer,
+    /// The peer's certificate was valid once.
+    #[error("the peer's certificate has expired")]
+    Expired,
+    /// The peer's certificate is of the future, or the clock here is wrong.
+    #[error("the peer's certificate is not valid yet (is the clock right?)")]
+    NotYetValid,
+    /// The peer's certificate is for other names than the one that was dialled.
+    #[error("the peer's certificate is not for the name that was dialled")]
+    WrongName,
+    /// The peer's certificate has been revoked.
+    #[error("the peer's certificate has been revoked")]
+    Revoked,
+    /// The peer's certificate is no good for another reason.
+    #[error("the peer's certificate is not acceptable")]
+    BadCertificate,
+    /// The peer was to present a certificate, and did not.
+    #[error("the peer presented no certificate")]
+    NoCertificate,
+    /// What was dialled is no name that a certificate could be for.
+    #[error("the address has no host that a certificate could be for: say which name is expected")]
+    NoName,
+    /// The peer refuses this side; the number is that of its alert (RFC 8446, section 6).
+    #[error("the peer refused: {reason} (alert {0})", reason = alert(*.0))]
+    Refused(u8),
+    /// No version or cipher suite that both sides allow.
+    #[error("the peer and this side have no TLS version or cipher suite in common")]
+    Incompatible,
+    /// The peer's bytes cannot be those of TLS.
+    #[error("what the peer sent is not TLS")]
+    NotTls,
+    /// The peer closed before the handshake was done.
+    #[error("the peer closed the connection during the handshake")]
+    Unfinished,
+    /// The peer does not keep the rules, or somebody changes bytes on the way.
+    #[error("the peer broke the rules of TLS")]
+    Broken,
+}
+
+/// What an alert says of who receives it.
+fn alert(code: u8) -> &'static str {
+    match code {
+        40 => "it cannot agree to what is offered",
+        42 | 43 | 46 => "the certificate of this side is no good",
+        44 => "the certificate of this side has been revoked",
+        45 => "the certificate of this side has expired",
+        48 => "it does not know who issued the certificate of this side",
+        49 => "access denied",
+        70 => "it does not speak this version of TLS",
+        71 => "it wants stronger ciphers",
+        80 => "it has an internal error",
+        112 => "it does not serve this name",
+        116 => "it requires a certificate of this side",
+        120 => "it speaks none of the offered protocols",
+        _ => "it found a fault",
+    }
 }

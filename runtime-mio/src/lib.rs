@@ -93,6 +93,8 @@ pub use plimsoll_core::drive::client::{
     Snapshot,
 };
 pub use plimsoll_core::drive::server::{Ctx, HandlerError};
+#[cfg(feature = "tls")]
+pub use plimsoll_core::drive::tls;
 pub use plimsoll_core::policy::breaker;
 pub use plimsoll_core::service::Uw;
 pub use server::{Server, ServerBuilder};

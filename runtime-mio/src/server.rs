@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use plimsoll_core::drive::Address;
 use plimsoll_core::drive::server::{self, Ctx, Dropped, HandlerError, Snapshot};
+#[cfg(feature = "tls")]
+use plimsoll_core::drive::tls;
 use plimsoll_core::service::server::Config;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,6 +45,14 @@ impl ServerBuilder {
             builder.method(&name, move |params: P, ctx| ready(handler(params, ctx)))
         };
         self.methods.push(Box::new(add));
+        self
+    }
+
+    /// Serves over TLS. A client has as much time for its handshake as for a frame, see
+    /// [`frame_timeout`](Config::frame_timeout).
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: std::sync::Arc<tls::rustls::ServerConfig>) -> Self {
+        self.methods.push(Box::new(move |builder: server::Builder<Mio>| builder.tls(config)));
         self
     }
 

@@ -66,6 +66,8 @@ pub use plimsoll_core::drive::client::{
     Service, ServiceConfig, ServiceEvent, Snapshot,
 };
 pub use plimsoll_core::drive::server::{Ctx, HandlerError};
+#[cfg(feature = "tls")]
+pub use plimsoll_core::drive::tls;
 pub use plimsoll_core::policy::breaker;
 pub use plimsoll_core::service::Uw;
 

@@ -1,7 +1,7 @@
 //! Sockets and time, as drivers see them.
 
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,7 +13,7 @@ use plimsoll_core::drive::{
 use plimsoll_core::machine::Peer;
 use plimsoll_core::policy::dial::MemoryConfig;
 use plimsoll_core::time::Instant;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
 use tokio::time::{Sleep, sleep};
 
@@ -142,6 +142,22 @@ impl Socket {
         tune_tcp(&stream)?;
         Ok(Socket::Tcp(stream))
     }
+
+    fn try_write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        match (self, bufs) {
+            (Socket::Tcp(stream), [one]) => stream.try_write(one),
+            (Socket::Tcp(stream), many) => stream.try_write_vectored(many),
+            (Socket::Unix(stream), [one]) => stream.try_write(one),
+            (Socket::Unix(stream), many) => stream.try_write_vectored(many),
+        }
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Socket::Tcp(stream) => stream.poll_write_ready(cx),
+            Socket::Unix(stream) => stream.poll_write_ready(cx),
+        }
+    }
 }
 
 impl PollIo for Socket {
@@ -155,11 +171,13 @@ impl PollIo for Socket {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match (self, bufs) {
-            (Socket::Tcp(stream), [one]) => Pin::new(stream).poll_write(cx, one),
-            (Socket::Tcp(stream), many) => Pin::new(stream).poll_write_vectored(cx, many),
-            (Socket::Unix(stream), [one]) => Pin::new(stream).poll_write(cx, one),
-            (Socket::Unix(stream), many) => Pin::new(stream).poll_write_vectored(cx, many),
+        // Tried before it is waited for: tokio's budget for a task is for those who have none of their own, and a last word
+        // must not be lost to it.
+        loop {
+            match self.try_write(bufs) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(self.poll_writable(cx))?,
+                done => return Poll::Ready(done),
+            }
         }
     }
 

@@ -4,13 +4,19 @@ mod support;
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_core::error::ProtocolError;
 use plimsoll_core::wire::uw::Mode;
 use plimsoll_tokio::{Cause, Service, ServiceConfig};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde_json::{Value, json};
 use support::{connect, methods, serve, within};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
@@ -70,6 +76,65 @@ async fn a_server_that_resynchronises_goes_on_after_garbage() {
     for scenario in ["garbage", "wrong-version", "oversized"] {
         passes_on(scenario, Mode::Resync, &["--resync"]).await;
     }
+}
+
+/// A certificate for this machine, which is its own authority, in files; for a server and for a client of ours.
+struct Tls {
+    dir: TempDir,
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+}
+
+impl Tls {
+    fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".into()]).unwrap();
+        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join("cert.pem"), &cert).unwrap();
+        std::fs::write(dir.path().join("both.pem"), format!("{cert}{key}")).unwrap();
+        let provider = Arc::new(default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let client =
+            ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+        let server = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let server = server.unwrap().with_no_client_auth().with_single_cert(vec![made.cert.into()], key);
+        let client = client.unwrap().with_root_certificates(roots).with_no_client_auth();
+        Tls { dir, server: Arc::new(server.unwrap()), client: Arc::new(client) }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().into()
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_speaks_tls_with_a_server_of_ours() {
+    let tls = Tls::new();
+    let server = serve(methods().tls(tls.server.clone())).await;
+    let (address, ca) = (server.local_addr().to_string(), tls.file("cert.pem"));
+    for scenario in
+        ["ping", "byte-by-byte", "pipelined", "errors", "half-frame", "silent", "slow-reader", "garbage"]
+    {
+        let peer = start(python("uw_client.py").args([&address, scenario, "--tls-ca", &ca, "--count", "50"]));
+        let done = within(scenario, peer.wait_with_output()).await.unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_ours_speaks_tls_with_a_stranger() {
+    let tls = Tls::new();
+    for mode in [&["--mode", "reversed", "--batch", "50"][..], &["--mode", "late"], &["--mode", "dribble"]] {
+        let (_peer, config) = server(&[mode, &["--tls", &tls.file("both.pem")]].concat()).await;
+        let (_client, service) = connect(config.max_connections(1).tls(tls.client.clone()));
+        assert_all_answered(calls(&service, 50).await);
+    }
+    let (_peer, config) = server(&["--tls", &tls.file("both.pem")]).await;
+    let (_client, service) = connect(config.tls(tls.client.clone()));
+    let text = "0123456789abcdef".repeat(3 * 65_536);
+    assert!(service.request::<String>("echo", &text).await.unwrap() == text);
 }
 
 /// A server that is no friend of ours, and a client of it. It goes when the child is dropped.

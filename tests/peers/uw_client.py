@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """A UW v1 client that tries one thing on a server, and says what came of it.
 
-    uw_client.py HOST:PORT SCENARIO [--resync] [--count N] [--timeout SECONDS]
+    uw_client.py HOST:PORT SCENARIO [--resync] [--count N] [--timeout SECONDS] [--tls-ca FILE]
 
 Prints one JSON object, `{"scenario", "ok", ...}`; exit code 0 if the server did what the description asks, else 1.
 The server must know `echo`, `sleep {"ms"}`, `fail {"code","message"}`, `size {"bytes"}` and `ping`. --resync says
-that the server skips what is no frame (the default is that it closes the connection).
+that the server skips what is no frame (the default is that it closes the connection); --tls-ca that it speaks TLS,
+with a certificate of that CA.
 """
 
 import argparse
 import json
 import os
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -28,6 +30,12 @@ class Client:
     def __init__(self, options):
         self.socket = socket.create_connection(options.address, timeout=options.timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if options.tls_ca:
+            context = ssl.create_default_context(cafile=options.tls_ca)
+            # An end that nobody has told is an error.
+            self.socket = context.wrap_socket(
+                self.socket, server_hostname=options.address[0], suppress_ragged_eofs=False
+            )
         self.decoder = uw.Decoder(requests=False)
         self.frames = []
         self.waiting = {}
@@ -223,6 +231,7 @@ def main() -> int:
     parser.add_argument("--resync", action="store_true")
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--timeout", type=float, default=10)
+    parser.add_argument("--tls-ca")
     options = parser.parse_args()
     host, _, port = options.address.rpartition(":")
     options.address = (host.strip("[]"), int(port))

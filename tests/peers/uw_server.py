@@ -2,6 +2,7 @@
 """A UW v1 server, well-behaved or not.
 
     uw_server.py [--port N] [--mode MODE] [--after N] [--batch N] [--delay-ms N] [--resync] [--lifetime SECONDS]
+                 [--tls CERT_AND_KEY]
 
 Prints `LISTENING port` first, and stops by itself after --lifetime. Methods: `echo` (answers its params), `sleep
 {"ms"}`, `fail {"code","message"}`, `size {"bytes"}`, `not_json`, `ping`, `stats` (what this server has seen; the
@@ -16,6 +17,7 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 import struct
 from collections import Counter
 
@@ -207,10 +209,19 @@ async def main() -> None:
     parser.add_argument("--delay-ms", type=int, default=500)
     parser.add_argument("--resync", action="store_true")
     parser.add_argument("--lifetime", type=float, default=300)
+    parser.add_argument("--tls")
     options = parser.parse_args()
     server = Server(options)
+    tls = None
+    if options.tls:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(options.tls)
     listener = await asyncio.start_server(
-        lambda reader, writer: Connection(server, reader, writer).run(), "127.0.0.1", options.port, backlog=4096
+        lambda reader, writer: Connection(server, reader, writer).run(),
+        "127.0.0.1",
+        options.port,
+        backlog=4096,
+        ssl=tls,
     )
     print("LISTENING", listener.sockets[0].getsockname()[1], flush=True)
     await asyncio.sleep(options.lifetime)

@@ -302,7 +302,7 @@ impl<Io: PollIo> Connections<Io> {
 }
 
 /// Signals may interrupt a call a few times; a socket that says so for ever is broken.
-fn retrying<T>(mut call: impl FnMut() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+pub(super) fn retrying<T>(mut call: impl FnMut() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
     for _ in 0..64 {
         match call() {
             Poll::Ready(Err(error)) if error.kind() == ErrorKind::Interrupted => {}

@@ -19,8 +19,12 @@ pub trait PollIo {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
-/// What an error of the operating system means to a machine.
+/// What an error of the operating system, or of TLS, means to a machine.
 pub fn fault_of(error: &io::Error) -> Fault {
+    #[cfg(feature = "tls")]
+    if let Some(fault) = super::tls::fault_of(error) {
+        return fault;
+    }
     match error.kind() {
         ErrorKind::UnexpectedEof => Fault::Closed,
         ErrorKind::ConnectionRefused => Fault::Refused,

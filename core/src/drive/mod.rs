@@ -31,6 +31,8 @@ pub mod server;
 #[cfg(unix)]
 pub mod socket_file;
 mod timer;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod transport;
 mod wake;
 

@@ -8,7 +8,7 @@ use plimsoll_core::id::{ConnId, Table, kind};
 use plimsoll_core::machine::{Action, Input, Machine, Peer};
 use plimsoll_core::time::Instant;
 
-/// Receive buffer of a connection, in bytes.
+/// Receive buffer of a connection, in bytes, unless a test says otherwise.
 pub const ROOM: usize = 16;
 
 #[derive(Default)]
@@ -26,6 +26,8 @@ pub struct Echo {
     actions: VecDeque<Action>,
     /// Nothing is received on any connection while so much waits to be sent on all.
     outbox_limit: usize,
+    /// Receive buffer of a connection, in bytes.
+    room: usize,
     pub deadline: Option<Instant>,
     pub inputs: Rc<RefCell<Vec<Input>>>,
     pub last: Instant,
@@ -38,11 +40,16 @@ impl Echo {
     }
 
     pub fn with_room(outbox_limit: usize) -> Self {
-        Echo { outbox_limit, ..Echo::default() }
+        Echo { outbox_limit, room: ROOM, ..Echo::default() }
+    }
+
+    pub fn with_inbox(room: usize) -> Self {
+        Echo { room, ..Echo::new() }
     }
 
     pub fn dial(&mut self, target: &str) -> ConnId {
-        let conn = self.conns.insert(Conn { target: target.into(), inbox: vec![0; ROOM], ..Conn::default() });
+        let conn =
+            self.conns.insert(Conn { target: target.into(), inbox: vec![0; self.room], ..Conn::default() });
         self.actions.push_back(Action::Connect(conn));
         conn
     }
@@ -95,7 +102,7 @@ impl Machine for Echo {
     }
 
     fn accept(&mut self, _: Instant, _: Peer) -> Option<ConnId> {
-        Some(self.conns.insert(Conn { inbox: vec![0; ROOM], ..Conn::default() }))
+        Some(self.conns.insert(Conn { inbox: vec![0; self.room], ..Conn::default() }))
     }
 
     fn poll(&mut self) -> Option<Action> {
@@ -121,7 +128,7 @@ impl Machine for Echo {
         let waiting: usize = self.conns.iter().map(|(_, tenant)| tenant.outbox.len()).sum();
         let tenant = self.conns.get_mut(conn).unwrap();
         assert!(!tenant.ended, "read after the end");
-        let room = if waiting >= self.outbox_limit { 0 } else { ROOM - tenant.used };
+        let room = if waiting >= self.outbox_limit { 0 } else { self.room - tenant.used };
         &mut tenant.inbox[tenant.used..][..room]
     }
 

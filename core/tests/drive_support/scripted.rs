@@ -270,11 +270,11 @@ impl Wake for Task {
 }
 
 /// A driver of an [`Echo`], and everything around it.
-pub struct Bench {
+pub struct Bench<T: Transport = Runtime> {
     pub runtime: Runtime,
     pub script: Script,
     pub inputs: Rc<RefCell<Vec<plimsoll_core::machine::Input>>>,
-    driver: Driver<Echo, Script, Runtime>,
+    driver: Driver<Echo, Script, T>,
     task: Arc<Task>,
     pub finished: bool,
     pub turns: usize,
@@ -282,8 +282,15 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(machine: Echo) -> Self {
+        Bench::with(machine, |runtime| runtime)
+    }
+}
+
+impl<T: Transport> Bench<T> {
+    /// With something around the transport.
+    pub fn with(machine: Echo, wrap: impl FnOnce(Runtime) -> T) -> Self {
         let (runtime, script, inputs) = (Runtime::default(), Script::default(), machine.inputs.clone());
-        let driver = Driver::new(machine, script.clone(), runtime.clone());
+        let driver = Driver::new(machine, script.clone(), wrap(runtime.clone()));
         let task = Arc::new(Task::default());
         task.woken.store(true, Ordering::SeqCst);
         let mut bench = Bench { runtime, script, inputs, driver, task, finished: false, turns: 0 };

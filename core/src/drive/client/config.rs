@@ -6,6 +6,8 @@ use core::num::{NonZeroU32, NonZeroU64};
 use core::time::Duration;
 
 use crate::cluster::EndpointOptions;
+#[cfg(feature = "tls")]
+use crate::drive::tls::ClientTls;
 use crate::policy::balance::Strategy;
 use crate::policy::gcra::Quota;
 use crate::policy::{breaker, concurrency, hedge, outlier, panic, priority, slow_start, throttle};
@@ -38,6 +40,9 @@ pub struct ServiceConfig<P = Uw> {
     pub client: Config,
     /// The wire: over UW its limits, and what to do about garbage.
     pub protocol: P,
+    /// Whether connections are under TLS, and how.
+    #[cfg(feature = "tls")]
+    pub tls: Option<ClientTls>,
 }
 
 impl ServiceConfig {
@@ -54,6 +59,8 @@ impl<P> ServiceConfig<P> {
             endpoints: [(address.into(), EndpointOptions::default())].into(),
             client: Config::default(),
             protocol,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
@@ -180,6 +187,24 @@ impl<P> ServiceConfig<P> {
     /// Sends an idempotent call that is slow to another endpoint as well, and takes the first answer; off by default.
     pub fn hedging(mut self, hedging: hedge::Config) -> Self {
         self.client.hedging = Some(hedging);
+        self
+    }
+
+    /// Calls over TLS. The certificate of the service must be for the host of the address that is dialled.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: alloc::sync::Arc<rustls::ClientConfig>) -> Self {
+        self.tls = Some(ClientTls::new(config));
+        self
+    }
+
+    /// Calls over TLS. The certificate of the service must be for `name`, whatever address is dialled.
+    #[cfg(feature = "tls")]
+    pub fn tls_for(
+        mut self,
+        name: rustls::pki_types::ServerName<'static>,
+        config: alloc::sync::Arc<rustls::ClientConfig>,
+    ) -> Self {
+        self.tls = Some(ClientTls::with_name(config, name));
         self
     }
 

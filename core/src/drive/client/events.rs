@@ -19,11 +19,13 @@ pub struct ServiceEvent {
     pub endpoint: Option<Arc<str>>,
     /// What happened.
     pub event: StateEvent,
+    /// What else is known of it, for people: of a handshake that failed, what is wrong with which certificate.
+    pub detail: Option<Arc<str>>,
 }
 
 impl hub::Event for ServiceEvent {
     fn missed(count: u64, last: Self) -> Self {
-        ServiceEvent { event: StateEvent::Missed(count), ..last }
+        ServiceEvent { event: StateEvent::Missed(count), detail: None, ..last }
     }
 }
 
@@ -34,7 +36,8 @@ mod tests {
     use core::task::{Context, Poll, Waker};
 
     fn event(n: u64) -> ServiceEvent {
-        ServiceEvent { service: "users".into(), shard: 0, endpoint: None, event: StateEvent::Missed(n) }
+        let event = StateEvent::Missed(n);
+        ServiceEvent { service: "users".into(), shard: 0, endpoint: None, event, detail: None }
     }
 
     fn next(events: &mut Events) -> Poll<Option<StateEvent>> {

@@ -16,9 +16,15 @@ use crate::cluster::EndpointOptions;
 use crate::cluster::EndpointStatus;
 use crate::cluster::explain::Explanation;
 use crate::drive::hub::Hub;
+#[cfg(feature = "tls")]
+use crate::drive::tls::LastFailure;
 use crate::drive::{Host, Inbox, Key};
+#[cfg(feature = "tls")]
+use crate::error::Fault;
 use crate::id::RequestId;
 use crate::machine::Machine;
+#[cfg(feature = "tls")]
+use crate::service::client::CloseCause;
 use crate::service::client::{Client, Event, Metrics, Options, Outcome, StateEvent, Status};
 use crate::time::Instant;
 
@@ -100,6 +106,8 @@ pub(super) struct ServiceHost<P> {
     pub(super) shard: usize,
     pub(super) endpoints: Endpoints,
     pub(super) hub: Arc<Hub<ServiceEvent>>,
+    #[cfg(feature = "tls")]
+    failures: LastFailure,
     commands: Vec<Command>,
     answers: Vec<(Key, Answer)>,
     /// By the slots of their keys.
@@ -124,6 +132,8 @@ impl<P: Callable> ServiceHost<P> {
             shard,
             endpoints,
             hub,
+            #[cfg(feature = "tls")]
+            failures: LastFailure::default(),
             commands: Vec::new(),
             answers: Vec::new(),
             calls: Vec::new(),
@@ -132,6 +142,11 @@ impl<P: Callable> ServiceHost<P> {
             dropped: Dropped::default(),
             wire: PhantomData,
         }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn with_failures(self, failures: LastFailure) -> Self {
+        ServiceHost { failures, ..self }
     }
 
     fn command(&mut self, now: Instant, machine: &mut Client<P>, command: Command) {
@@ -225,6 +240,19 @@ impl<P: Callable> ServiceHost<P> {
         self.answers.push((key, Answer::Call(result)));
     }
 
+    #[cfg(feature = "tls")]
+    fn detail(&self, event: StateEvent) -> Option<Arc<str>> {
+        let StateEvent::Closed { conn, cause: CloseCause::Dial(Fault::Tls(_)), .. } = event else {
+            return None;
+        };
+        self.failures.of(conn)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn detail(&self, _: StateEvent) -> Option<Arc<str>> {
+        None
+    }
+
     fn state(&self, event: StateEvent) {
         let endpoint = event.endpoint().and_then(|id| self.endpoints.address(id));
         self.hub
@@ -233,6 +261,7 @@ impl<P: Callable> ServiceHost<P> {
                 shard: self.shard,
                 endpoint: endpoint.cloned(),
                 event,
+                detail: self.detail(event),
             })
             .wake();
     }

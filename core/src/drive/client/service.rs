@@ -67,7 +67,12 @@ impl<P: Callable> Service<P> {
             }
             let (handle, inbox) = mailbox(CALLS);
             let host = ServiceHost::<P>::new(inbox, name.clone(), at, endpoints, hub.clone());
-            drivers.push(Driver::new(machine, host, runtime.connector()));
+            let transport = runtime.connector();
+            #[cfg(feature = "tls")]
+            let transport = crate::drive::tls::Secured::client(transport, config.tls.clone());
+            #[cfg(feature = "tls")]
+            let host = host.with_failures(transport.failures());
+            drivers.push(Driver::new(machine, host, transport));
             mailboxes.push(handle);
         }
         drivers.into_iter().for_each(|driver| runtime.spawn(driver));

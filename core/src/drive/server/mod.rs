@@ -65,6 +65,18 @@ pub struct Builder<R> {
     listening: ListenOptions,
     shards: usize,
     methods: Vec<(Arc<str>, Box<dyn Method>)>,
+    #[cfg(feature = "tls")]
+    tls: Option<super::tls::ServerTls>,
+}
+
+#[cfg(feature = "tls")]
+impl<R: Runtime + super::Timer> Builder<R> {
+    /// Serves over TLS. A client has as much time for its handshake as for a frame, see
+    /// [`frame_timeout`](Config::frame_timeout).
+    pub fn tls(mut self, config: Arc<rustls::ServerConfig>) -> Self {
+        self.tls = Some(super::tls::ServerTls::new(config, self.runtime.clone()));
+        self
+    }
 }
 
 impl<R: Runtime> Builder<R> {
@@ -123,6 +135,9 @@ impl<R: Runtime> Builder<R> {
         let shards = transports.len() as u32;
         let mut mailboxes = Vec::new();
         for transport in transports {
+            #[cfg(feature = "tls")]
+            let transport =
+                super::tls::Secured::server(transport, self.tls.clone(), self.config.frame_timeout);
             let (handle, inbox) = mailbox(CONTROLS);
             let pools = self.methods.iter().map(|(name, method)| (name.clone(), method.pool()));
             let host = ServerHost::new(inbox, pools.collect());
@@ -184,6 +199,8 @@ impl<R: Runtime> Server<R> {
             listening: ListenOptions::default(),
             shards: 1,
             methods: Vec::new(),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
