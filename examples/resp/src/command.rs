@@ -4,19 +4,19 @@ use std::io::Write;
 
 use plimsoll_core::error::Misuse;
 
-/// Why a command is never sent: the number in [`Misuse::Unencodable`].
+/// Why a command is never sent: what [`Misuse::Unencodable`] says then.
 pub mod refused {
     /// It would change what commands of other callers mean (`SELECT`, `AUTH`, `HELLO`, `RESET`, `MULTI`, `WATCH`, …).
-    pub const CHANGES_THE_CONNECTION: u16 = 1;
+    pub const CHANGES_THE_CONNECTION: &str = "it would change what commands of others mean";
     /// It is not answered exactly once (`SUBSCRIBE`, `MONITOR`, `CLIENT REPLY`, …), and those behind it would get each
     /// other's answers.
-    pub const NOT_ANSWERED_ONCE: u16 = 2;
+    pub const NOT_ANSWERED_ONCE: &str = "it is not answered exactly once";
     /// It waits (`BLPOP`, `WAIT`, …), and everybody behind it would.
-    pub const BLOCKS: u16 = 3;
+    pub const BLOCKS: &str = "it waits, and all behind it would";
 }
 
 /// By the lengths of their names, which few commands share with them.
-const REFUSED: [&[(&str, u16)]; 13] = {
+const REFUSED: [&[(&str, &str)]; 13] = {
     use refused::*;
     [
         &[],
@@ -193,7 +193,7 @@ impl<'a> Command<'a> {
         }
     }
 
-    fn refused(&self) -> Option<u16> {
+    fn refused(&self) -> Option<&'static str> {
         // Few share the length and the first letter with one of them.
         if FIRST_LETTERS.get(self.name.len())? & letter(*self.name.as_bytes().first()?) == 0 {
             return None;
@@ -271,7 +271,7 @@ mod tests {
             for (name, why) in *names {
                 assert_eq!(name.len(), at, "{name} is in the wrong place");
                 let lower = name.to_ascii_lowercase();
-                assert_eq!(written(&lower, &Args::new()), Err(Misuse::Unencodable(*why)));
+                assert_eq!(written(&lower, &Args::new()), Err(Misuse::Unencodable(why)));
             }
         }
         let reply = written("Client", &Args::from(["reply", "off"]));

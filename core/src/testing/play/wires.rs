@@ -73,7 +73,7 @@ impl Protocol for Toy {
     fn encode(&self, out: &mut Vec<u8>, _: WireId, request: &&str) -> Result<(), Misuse> {
         out.extend_from_slice(request.as_bytes());
         if request.contains('\n') {
-            return Err(Misuse::Unencodable(1));
+            return Err(Misuse::Unencodable("a word is one line"));
         }
         out.push(b'\n');
         Ok(())
