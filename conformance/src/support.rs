@@ -102,7 +102,7 @@ impl Gate {
         state.1.drain(..).for_each(Waker::wake);
     }
 
-    async fn passed(&self) {
+    pub(crate) async fn passed(&self) {
         poll_fn(|cx| {
             let mut state = self.state.lock().unwrap();
             if state.0 {

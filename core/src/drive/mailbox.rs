@@ -71,6 +71,12 @@ pub struct Mailbox<C, R> {
     shared: Arc<Shared<C, R>>,
 }
 
+/// As a [`Mailbox`], but it does not keep the driver. What the driver itself holds must not keep it.
+#[derive(Debug)]
+pub struct WeakMailbox<C, R> {
+    shared: Arc<Shared<C, R>>,
+}
+
 /// The driver's end. Dropping it ends all that wait.
 #[derive(Debug)]
 pub struct Inbox<C, R> {
@@ -268,6 +274,37 @@ impl<C, R> Mailbox<C, R> {
         self.shared.send(self.shared.limit, command, Some(Waiter::new(cx.waker())))
     }
 
+    /// Puts many commands in at once, so that the driver takes them all in one turn, or none of them.
+    ///
+    /// # Errors
+    /// [`NotSent`]; no command was built then.
+    pub fn send_all<F: FnOnce(Key) -> C>(
+        &self,
+        commands: impl ExactSizeIterator<Item = F>,
+    ) -> Result<Vec<Key>, NotSent> {
+        let (keys, driver) = {
+            let mut state = self.shared.lock();
+            let waiting = state.slots.len() - state.free.len();
+            if !state.closed && waiting + commands.len() > self.shared.limit as usize {
+                return Err(NotSent::Full);
+            }
+            let mut keys = Vec::with_capacity(commands.len());
+            for command in commands {
+                let key = state.open(self.shared.limit, None)?;
+                state.commands.push(command(key));
+                keys.push(key);
+            }
+            (keys, state.sleeper())
+        };
+        wake(driver);
+        Ok(keys)
+    }
+
+    /// A handle that does not count.
+    pub fn downgrade(&self) -> WeakMailbox<C, R> {
+        WeakMailbox { shared: self.shared.clone() }
+    }
+
     /// The answer, once; its slot is free then. `None`: the driver has ended and there will be no answer.
     pub fn poll(&self, key: Key, cx: &mut Context<'_>) -> Poll<Option<R>> {
         let (answer, others) = {
@@ -341,6 +378,24 @@ impl<C, R> Drop for Answer<'_, C, R> {
         if let Some(key) = self.key {
             self.mailbox.abandon(key, || (self.cancel)(key));
         }
+    }
+}
+
+impl<C, R> WeakMailbox<C, R> {
+    /// A handle that counts; `None` once all of them are gone, or the driver has ended.
+    pub fn upgrade(&self) -> Option<Mailbox<C, R>> {
+        let mut state = self.shared.lock();
+        if state.handles == 0 || state.closed {
+            return None;
+        }
+        state.handles += 1;
+        Some(Mailbox { shared: self.shared.clone() })
+    }
+}
+
+impl<C, R> Clone for WeakMailbox<C, R> {
+    fn clone(&self) -> Self {
+        WeakMailbox { shared: self.shared.clone() }
     }
 }
 

@@ -17,6 +17,7 @@ mod connections;
 mod credentials;
 mod dial;
 mod driver;
+mod handlers;
 mod host;
 mod hub;
 mod io;
@@ -24,6 +25,7 @@ pub mod ipc;
 #[cfg(unix)]
 mod listen;
 mod mailbox;
+mod methods;
 #[cfg(unix)]
 mod net;
 mod park;
@@ -46,7 +48,7 @@ pub use host::Host;
 pub use io::{PollIo, fault_of};
 #[cfg(unix)]
 pub use listen::{Listening, tune_tcp};
-pub use mailbox::{Answer, Inbox, Key, Mailbox, NotSent, PATIENCE, mailbox};
+pub use mailbox::{Answer, Inbox, Key, Mailbox, NotSent, PATIENCE, WeakMailbox, mailbox};
 #[cfg(unix)]
 pub use net::{Net, Sockets};
 pub use park::block_on;

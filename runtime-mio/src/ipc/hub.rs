@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use plimsoll_core::drive::Address;
 use plimsoll_core::drive::ipc::hub::{
     Builder, Config, Dropped, Events, Hub as Inner, HubEvent, HubStatus, Metrics, ServiceInfo,
 };
+use plimsoll_core::drive::{Address, ListenOptions};
 
 use crate::Mio;
 
@@ -41,6 +41,13 @@ impl HubBuilder {
     /// How long a call may take, if its context does not leave it less. 30 s by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.inner = self.inner.timeout(timeout);
+        self
+    }
+
+    /// Listens in another way than that of [`ListenOptions::default`]: who may connect to its Unix socket, how many may
+    /// wait to be accepted.
+    pub fn listening(mut self, options: ListenOptions) -> Self {
+        self.inner = self.inner.listening(options);
         self
     }
 

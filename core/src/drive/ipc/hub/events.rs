@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::view::json;
-use crate::drive::hub::{self, Hub, Wakes};
+use crate::drive::hub;
 use crate::ipc::Context;
 use crate::ipc::hub::{Cause, Dropped, Refused};
 use crate::wire::ipc::{Envelope, Status, Text};
@@ -206,41 +206,5 @@ impl fmt::Display for Passing {
             None => write!(f, "{}: ", self.from)?,
         }
         write!(f, "{}.{} ({})", self.to, self.method, self.id)
-    }
-}
-
-/// Two streams of events: a flood of calls must not wash away the news that a service is gone.
-#[derive(Debug, Default)]
-pub(super) struct Feeds {
-    all: Hub<HubEvent>,
-    changes: Hub<HubEvent>,
-}
-
-impl Feeds {
-    pub(super) fn all(&self) -> Events {
-        self.all.listen()
-    }
-
-    pub(super) fn changes(&self) -> Events {
-        self.changes.listen()
-    }
-
-    /// What happens with every message, and costs nothing if nobody listens.
-    pub(super) fn passing(&self, wakes: &mut Wakes, event: impl Fn() -> HubEvent) {
-        if self.all.is_listened_to() {
-            wakes.add(self.all.publish(event));
-        }
-    }
-
-    pub(super) fn change(&self, wakes: &mut Wakes, event: impl Fn() -> HubEvent) {
-        self.passing(wakes, &event);
-        if self.changes.is_listened_to() {
-            wakes.add(self.changes.publish(event));
-        }
-    }
-
-    pub(super) fn close(&self) {
-        self.all.close();
-        self.changes.close();
     }
 }

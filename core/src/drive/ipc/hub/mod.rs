@@ -19,9 +19,9 @@ pub use events::{Events, HubEvent, Passing, Registration};
 pub use view::{HubStatus, ServiceInfo};
 
 use crate::drive::hub::Wakes;
+use crate::drive::ipc::feeds::Feeds;
 use crate::drive::{Address, Driver, Key, ListenOptions, Mailbox, Runtime, mailbox};
 use crate::ipc::hub as machine;
-use events::Feeds;
 use host::{Answer, Command, HubHost};
 
 /// Questions of a hub's own handle that wait for their answers.
@@ -34,7 +34,7 @@ pub struct Builder<R> {
     config: Config,
     listening: ListenOptions,
     seed: Option<u64>,
-    feeds: Arc<Feeds>,
+    feeds: Arc<Feeds<HubEvent>>,
 }
 
 impl<R: Runtime> Builder<R> {
@@ -103,7 +103,7 @@ impl<R: Runtime> Builder<R> {
 pub struct Hub<R> {
     mailbox: Mailbox<Command, Answer>,
     local_addr: Address,
-    feeds: Arc<Feeds>,
+    feeds: Arc<Feeds<HubEvent>>,
     runtime: PhantomData<fn() -> R>,
 }
 
