@@ -1,6 +1,7 @@
 //! What Bro IPC must do on every adapter; see [`ipc_suite!`](crate::ipc_suite).
 
 pub use crate::ipc_calls::*;
+pub use crate::ipc_hostile::*;
 pub use crate::ipc_hub::*;
 pub use crate::ipc_loss::*;
 
@@ -34,6 +35,13 @@ macro_rules! ipc_suite {
             four_connections_share_the_calls,
             a_call_with_retry_waits_for_the_hub,
             handles_that_are_dropped_end_the_service,
+            who_claims_to_be_another_is_not_believed,
+            an_answer_is_taken_only_from_who_was_called,
+            who_sends_what_cannot_be_read_is_closed,
+            who_never_registers_or_never_ends_a_message_is_closed,
+            who_does_not_read_is_refused_more_and_then_closed,
+            a_flood_of_calls_fills_its_own_share_only,
+            the_hub_knows_whose_processes_its_services_are,
         }
     };
     ($on:path: $($name:ident,)*) => {

@@ -24,6 +24,7 @@ mod guarding;
 mod harsh;
 pub mod ipc;
 mod ipc_calls;
+mod ipc_hostile;
 mod ipc_hub;
 mod ipc_loss;
 mod ipc_support;

@@ -48,8 +48,8 @@ pub use plimsoll_core::drive::ipc::client::{
     Context, Ctx, Events, Format, HandlerError, MethodError, NotRegistered, Retry, Sending,
 };
 pub use plimsoll_core::drive::ipc::hub::{
-    Cause as HubCause, Config as HubConfig, Events as HubEvents, HubEvent, HubStatus, Passing, Refused,
-    Registration, ServiceInfo,
+    Cause as HubCause, Config as HubConfig, Events as HubEvents, HubEvent, HubStatus, Passing, PeerInfo,
+    Refused, Registration, ServiceInfo,
 };
 
 use crate::Smol;

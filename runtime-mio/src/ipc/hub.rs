@@ -31,6 +31,13 @@ impl HubBuilder {
         self
     }
 
+    /// Turns away whoever is not a process of this user, as far as the system tells whose they are: over Unix sockets it
+    /// does, over TCP nobody gets in.
+    pub fn require_uid(mut self, uid: u32) -> Self {
+        self.inner = self.inner.require_uid(uid);
+        self
+    }
+
     /// How often services are expected to tell that they are alive; one that is silent for three times as long is gone.
     /// 30 s by default.
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {

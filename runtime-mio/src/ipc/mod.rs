@@ -52,5 +52,6 @@ pub use plimsoll_core::drive::ipc::client::{
     Format, HandlerError, MethodError, NotRegistered, Retry,
 };
 pub use plimsoll_core::drive::ipc::hub::{
-    Cause as HubCause, Config as HubConfig, HubEvent, HubStatus, Passing, Refused, Registration, ServiceInfo,
+    Cause as HubCause, Config as HubConfig, HubEvent, HubStatus, Passing, PeerInfo, Refused, Registration,
+    ServiceInfo,
 };

@@ -8,6 +8,7 @@ use super::view::json;
 use crate::drive::hub;
 use crate::ipc::Context;
 use crate::ipc::hub::{Cause, Dropped, Refused};
+use crate::machine::Peer;
 use crate::wire::ipc::{Envelope, Status, Text};
 
 /// What happens at a hub from now on; it ends when the hub has stopped.
@@ -91,6 +92,8 @@ pub struct Registration {
     pub version: Option<String>,
     /// What else it tells.
     pub metadata: Option<serde_json::Value>,
+    /// Who is at the other end.
+    pub peer: Peer,
 }
 
 /// A call on its way through the hub.
@@ -109,7 +112,7 @@ pub struct Passing {
 }
 
 impl Registration {
-    pub(super) fn read(register: &Envelope<'_>) -> Self {
+    pub(super) fn read(register: &Envelope<'_>, peer: Peer) -> Self {
         Registration {
             service: text(register.service_name().ok()),
             methods: register
@@ -120,6 +123,7 @@ impl Registration {
                 .collect(),
             version: register.version().map(|version| version.get().into_owned()),
             metadata: register.metadata().and_then(json),
+            peer,
         }
     }
 }

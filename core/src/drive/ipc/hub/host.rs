@@ -160,11 +160,11 @@ impl Host<Hub> for HubHost {
             Event::Heartbeat { conn } => {
                 feeds.passing(wakes, || HubEvent::Heartbeat { service: names.get(conn) });
             }
-            Event::Registered { conn, register } => {
+            Event::Registered { conn, register, peer } => {
                 if let Ok(name) = register.service_name() {
                     names.set(conn, &name.get());
                 }
-                feeds.change(wakes, || HubEvent::Registered(Registration::read(&register)));
+                feeds.change(wakes, || HubEvent::Registered(Registration::read(&register, peer)));
             }
             Event::Disconnected { conn, service, cause } => {
                 names.forget(conn);

@@ -16,7 +16,7 @@ use std::io;
 
 pub use crate::ipc::hub::{Cause, Config, Metrics, Refused};
 pub use events::{Events, HubEvent, Passing, Registration};
-pub use view::{HubStatus, ServiceInfo};
+pub use view::{HubStatus, PeerInfo, ServiceInfo};
 
 use crate::drive::hub::Wakes;
 use crate::drive::ipc::feeds::Feeds;
@@ -41,6 +41,13 @@ impl<R: Runtime> Builder<R> {
     /// Other limits and times than those of [`Config::default`].
     pub fn limits(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// Turns away whoever is not a process of this user, as far as the system tells whose they are: over Unix sockets it
+    /// does, over TCP nobody gets in.
+    pub fn require_uid(mut self, uid: u32) -> Self {
+        self.config.require_uid = Some(uid);
         self
     }
 
