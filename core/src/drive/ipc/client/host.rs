@@ -19,10 +19,10 @@ use crate::drive::hub::Wakes;
 use crate::drive::methods::Pool;
 use crate::drive::{Host, Inbox, Key};
 use crate::id::RequestId;
-use crate::ipc::Context;
 use crate::ipc::client::{
     Client, Event, Incoming, MethodError, Metrics, Options, Outcome, StateEvent, Token,
 };
+use crate::ipc::{Context, ContextError};
 use crate::machine::Machine;
 use crate::time::Instant;
 use crate::wire::ipc::{ConvertError, Format, Value, code, convert};
@@ -98,6 +98,7 @@ pub(super) struct ClientHost {
     handlers: Handlers<Ctx, Served>,
     /// Where each call waits that was put off, by the index of its token.
     parked: Vec<Option<usize>>,
+    kept: Kept,
     /// Content that was turned into JSON.
     converted: Vec<u8>,
     wakes: Wakes,
@@ -127,6 +128,7 @@ impl ClientHost {
             calls: Vec::new(),
             handlers: Handlers::new(),
             parked: Vec::new(),
+            kept: Kept { context: Arc::new(Context::create("", "", 0, Duration::ZERO)), caller: "".into() },
             converted: Vec::new(),
             wakes: Wakes::default(),
             connecting: Vec::new(),
@@ -250,14 +252,13 @@ impl ClientHost {
             return;
         };
         let name = name.clone();
-        let context = match Context::read(context.whole) {
-            Ok(context) => Arc::new(context),
+        let (context, caller) = match self.kept.read(context.whole, &from.get()) {
+            Ok(both) => both,
             Err(error) => {
                 let _ = responder.fail(error.code(), &error.to_string());
                 return;
             }
         };
-        let caller: Arc<str> = Arc::from(&*from.get());
         let raw = self.handlers.is_raw(at);
         let content = match content(params, raw, &mut self.converted) {
             Ok(content) => content,
@@ -342,6 +343,26 @@ impl ClientHost {
         if machine.is_idle() {
             self.answers.extend(self.disconnecting.drain(..).map(|key| (key, Answer::Disconnected)));
         }
+    }
+}
+
+/// The context and the caller of the last call, whose memory is used again: once nobody else holds the one, and if the
+/// other calls once more.
+struct Kept {
+    context: Arc<Context>,
+    caller: Arc<str>,
+}
+
+impl Kept {
+    fn read(&mut self, context: Value<'_>, caller: &str) -> Result<(Arc<Context>, Arc<str>), ContextError> {
+        match Arc::get_mut(&mut self.context) {
+            Some(unshared) => unshared.read_again(context)?,
+            None => self.context = Arc::new(Context::read(context)?),
+        }
+        if *self.caller != *caller {
+            self.caller = caller.into();
+        }
+        Ok((self.context.clone(), self.caller.clone()))
     }
 }
 
