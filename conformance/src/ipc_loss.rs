@@ -171,14 +171,23 @@ pub fn a_call_with_retry_waits_for_the_hub(runtime: impl Runtime + Timer) {
 }
 
 pub fn handles_that_are_dropped_end_the_service(runtime: impl Runtime) {
-    let hub = hub(&runtime);
+    let long = Duration::from_secs(3_600);
+    let hub = within("a free port", Hub::on(runtime.clone()).timeout(long).bind("127.0.0.1:0")).unwrap();
     let call_on = |n: u32, ctx: Ctx| async move {
         if n == 0 { Ok(0) } else { Ok(ctx.call::<u32>("users", "get", &(n - 1)).await?) }
     };
-    let users = connected(service(&runtime, &hub, "users").method("get", call_on));
+    // Nor does one that waits in a handler keep its client.
+    let wait = |(): (), ctx: Ctx| async move { Ok(ctx.call::<()>("silent", "get", &()).await?) };
+    let _silent = RawService::registered(port(&hub), "silent", &["get"]);
+    let users = service(&runtime, &hub, "users").timeout(long);
+    let users = connected(users.method("get", call_on).method("wait", wait));
     let other = users.clone();
     drop(users);
     assert_eq!(within("an answer", other.call::<u32>("users", "get", &3)), Ok(0));
+    let mut call = Box::pin(other.call::<()>("users", "wait", &()));
+    begin(&mut call);
+    until("it waits", || within("the status", other.status()).pending == 2);
+    drop(call);
     drop(other);
     until("it is gone", || !within("an answer", hub.is_connected("users")));
 }

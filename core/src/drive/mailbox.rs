@@ -69,12 +69,8 @@ pub enum NotSent {
 #[derive(Debug)]
 pub struct Mailbox<C, R> {
     shared: Arc<Shared<C, R>>,
-}
-
-/// As a [`Mailbox`], but it does not keep the driver. What the driver itself holds must not keep it.
-#[derive(Debug)]
-pub struct WeakMailbox<C, R> {
-    shared: Arc<Shared<C, R>>,
+    /// Whether the driver is to go on as long as this is there.
+    counts: bool,
 }
 
 /// The driver's end. Dropping it ends all that wait.
@@ -160,7 +156,10 @@ pub fn mailbox<C, R>(limit: NonZeroU32) -> (Mailbox<C, R>, Inbox<C, R>) {
         closed: false,
     };
     let shared = Arc::new(Shared { limit: limit.get(), state: Mutex::new(state) });
-    (Mailbox { shared: shared.clone() }, Inbox { shared, wakers: Vec::new(), overdue: None, told: false })
+    (
+        Mailbox { shared: shared.clone(), counts: true },
+        Inbox { shared, wakers: Vec::new(), overdue: None, told: false },
+    )
 }
 
 impl<C, R> Shared<C, R> {
@@ -300,9 +299,9 @@ impl<C, R> Mailbox<C, R> {
         Ok(keys)
     }
 
-    /// A handle that does not count.
-    pub fn downgrade(&self) -> WeakMailbox<C, R> {
-        WeakMailbox { shared: self.shared.clone() }
+    /// A handle for which alone the driver does not go on: what it holds itself must not keep it.
+    pub fn uncounted(&self) -> Self {
+        Mailbox { shared: self.shared.clone(), counts: false }
     }
 
     /// The answer, once; its slot is free then. `None`: the driver has ended and there will be no answer.
@@ -381,33 +380,20 @@ impl<C, R> Drop for Answer<'_, C, R> {
     }
 }
 
-impl<C, R> WeakMailbox<C, R> {
-    /// A handle that counts; `None` once all of them are gone, or the driver has ended.
-    pub fn upgrade(&self) -> Option<Mailbox<C, R>> {
-        let mut state = self.shared.lock();
-        if state.handles == 0 || state.closed {
-            return None;
-        }
-        state.handles += 1;
-        Some(Mailbox { shared: self.shared.clone() })
-    }
-}
-
-impl<C, R> Clone for WeakMailbox<C, R> {
-    fn clone(&self) -> Self {
-        WeakMailbox { shared: self.shared.clone() }
-    }
-}
-
 impl<C, R> Clone for Mailbox<C, R> {
     fn clone(&self) -> Self {
-        self.shared.lock().handles += 1;
-        Mailbox { shared: self.shared.clone() }
+        if self.counts {
+            self.shared.lock().handles += 1;
+        }
+        Mailbox { shared: self.shared.clone(), counts: self.counts }
     }
 }
 
 impl<C, R> Drop for Mailbox<C, R> {
     fn drop(&mut self) {
+        if !self.counts {
+            return;
+        }
         let driver = {
             let mut state = self.shared.lock();
             state.handles -= 1;

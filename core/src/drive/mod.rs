@@ -48,7 +48,7 @@ pub use host::Host;
 pub use io::{PollIo, fault_of};
 #[cfg(unix)]
 pub use listen::{Listening, tune_tcp};
-pub use mailbox::{Answer, Inbox, Key, Mailbox, NotSent, PATIENCE, WeakMailbox, mailbox};
+pub use mailbox::{Answer, Inbox, Key, Mailbox, NotSent, PATIENCE, mailbox};
 #[cfg(unix)]
 pub use net::{Net, Sockets};
 pub use park::block_on;

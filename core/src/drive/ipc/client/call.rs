@@ -21,7 +21,7 @@ use super::error::{CallError, Cause};
 use super::events::ClientEvent;
 use super::host::{Answer, Command};
 use crate::drive::ipc::feeds::Feeds;
-use crate::drive::{Clock, Key, Mailbox, NotSent, WeakMailbox};
+use crate::drive::{Clock, Key, Mailbox, NotSent};
 use crate::ipc::Context;
 use crate::wire::ipc::{Format, Value};
 
@@ -44,30 +44,12 @@ pub(super) struct Handle {
     pub(super) shared: Arc<Shared>,
 }
 
-/// As a [`Handle`], without keeping the driver.
-#[derive(Clone)]
-pub(super) struct WeakHandle {
-    pub(super) mailbox: WeakMailbox<Command, Answer>,
-    pub(super) shared: Arc<Shared>,
-}
-
-impl WeakHandle {
-    pub(super) fn upgrade(&self) -> Option<Handle> {
-        Some(Handle { mailbox: self.mailbox.upgrade()?, shared: self.shared.clone() })
-    }
-
-    pub(super) fn unix_ms(&self) -> u64 {
-        self.shared.clock.unix_ms()
-    }
-}
-
 /// One call that is being prepared. Dropping the future of [`json`](Self::json) or [`raw`](Self::raw) gives the call up and
 /// frees its place at once.
 #[derive(Clone)]
 #[must_use = "a call is made by `json` or `raw`"]
 pub struct Call<'a> {
-    /// `None`: the client is gone.
-    pub(super) handle: Option<Cow<'a, Handle>>,
+    pub(super) handle: Cow<'a, Handle>,
     pub(super) service: &'a str,
     pub(super) method: &'a str,
     pub(super) timeout: Option<Duration>,
@@ -93,7 +75,7 @@ impl<'a> Call<'a> {
     /// [`CallError`].
     pub async fn json<T: DeserializeOwned>(self, params: &(impl Serialize + ?Sized)) -> Result<T, CallError> {
         let content = written(params).map_err(|cause| self.error(cause))?;
-        let Some(handle) = self.handle.clone() else { return Err(self.error(Cause::Closed)) };
+        let handle = self.handle.clone();
         let cache = &handle.shared.cache;
         let now = || handle.shared.clock.now();
         let keeping = cache.place(self.service, self.method, &content);
@@ -196,7 +178,7 @@ impl Parcel {
 
 impl Sending<'_> {
     fn poll_answer(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Vec<u8>, Cause>> {
-        let Some(handle) = &self.call.handle else { return Poll::Ready(Err(Cause::Closed)) };
+        let handle = &self.call.handle;
         match &mut self.stage {
             Stage::Begin(params) => {
                 let raw = self.raw;
@@ -235,8 +217,8 @@ impl Future for Sending<'_> {
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        if let (Stage::Waiting(key), Some(handle)) = (&self.stage, &self.call.handle) {
-            handle.mailbox.abandon(*key, || Command::GivenUp(*key));
+        if let Stage::Waiting(key) = &self.stage {
+            self.call.handle.mailbox.abandon(*key, || Command::GivenUp(*key));
         }
     }
 }

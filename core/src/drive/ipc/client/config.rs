@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::cache::{Cache, CacheLimits};
-use super::call::{Handle, Shared, WeakHandle};
+use super::call::{Handle, Shared};
 use super::ctx::Ctx;
 use super::error::BuildError;
 use super::host::ClientHost;
@@ -187,9 +187,9 @@ impl<R: Runtime> Builder<R> {
                 .map_err(|error| BuildError::Method { name: Box::from(&**name), error })?;
         }
         let (mailbox, inbox) = mailbox(CALLS);
-        let weak = WeakHandle { mailbox: mailbox.downgrade(), shared: shared.clone() };
+        let own = Handle { mailbox: mailbox.uncounted(), shared: shared.clone() };
         let pools = methods.into_iter().map(|(name, method)| (name, method.pool())).collect();
-        runtime.spawn(Driver::new(machine, ClientHost::new(inbox, weak, pools), runtime.connector()));
+        runtime.spawn(Driver::new(machine, ClientHost::new(inbox, own, pools), runtime.connector()));
         Ok(Client { handle: Handle { mailbox, shared }, runtime })
     }
 }

@@ -8,7 +8,7 @@ use core::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::call::{Call, WeakHandle};
+use super::call::{Call, Handle};
 use super::error::CallError;
 use crate::drive::methods::About;
 use crate::ipc::Context;
@@ -23,7 +23,8 @@ pub struct Ctx {
     pub caller: Arc<str>,
     /// On whose behalf, through which services, and until when.
     pub context: Arc<Context>,
-    pub(super) handle: WeakHandle,
+    /// It does not keep the client.
+    pub(super) handle: Handle,
 }
 
 impl Ctx {
@@ -43,13 +44,13 @@ impl Ctx {
 
     /// A call within this one, of which more can be said before it is sent.
     pub fn prepare<'a>(&self, service: &'a str, method: &'a str) -> Call<'a> {
-        let handle = self.handle.upgrade().map(Cow::Owned);
+        let handle = Cow::Owned(self.handle.clone());
         Call { handle, service, method, timeout: None, within: Some(self.context.clone()) }
     }
 
     /// How much time is left until the caller, or whoever has called it, waits no more.
     pub fn remaining(&self) -> Duration {
-        self.context.remaining(self.handle.unix_ms())
+        self.context.remaining(self.handle.shared.clock.unix_ms())
     }
 }
 

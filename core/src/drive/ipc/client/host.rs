@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 use core::task::Waker;
 use core::time::Duration;
 
-use super::call::{Parcel, Shared, WeakHandle};
+use super::call::{Handle, Parcel, Shared};
 use super::ctx::Ctx;
 use super::error::{Cause, NotRegistered};
 use super::events::ClientEvent;
@@ -90,7 +90,7 @@ pub(super) struct ClientHost {
     inbox: Inbox<Command, Answer>,
     shared: Arc<Shared>,
     /// For handlers that call on.
-    handle: WeakHandle,
+    handle: Handle,
     commands: Vec<Command>,
     answers: Vec<(Key, Answer)>,
     /// By the slots of their keys.
@@ -116,7 +116,7 @@ pub(super) struct ClientHost {
 impl ClientHost {
     pub(super) fn new(
         inbox: Inbox<Command, Answer>,
-        handle: WeakHandle,
+        handle: Handle,
         handlers: Vec<(Arc<str>, Box<dyn Pool<Ctx>>)>,
     ) -> Self {
         let mut host = ClientHost {

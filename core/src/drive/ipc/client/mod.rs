@@ -213,7 +213,7 @@ impl<R: Runtime> Client<R> {
 
     /// A call of which more can be said before it is sent: options, or raw bytes.
     pub fn prepare<'a>(&'a self, service: &'a str, method: &'a str) -> Call<'a> {
-        Call { handle: Some(Cow::Borrowed(&self.handle)), service, method, timeout: None, within: None }
+        Call { handle: Cow::Borrowed(&self.handle), service, method, timeout: None, within: None }
     }
 
     /// As [`call`](Self::call), made again as `retry` says while it fails. The call may run more than once.
