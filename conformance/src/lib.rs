@@ -1,8 +1,9 @@
 //! What every runtime adapter must do, written once and run on each.
 //!
 //! An adapter is a [`Runtime`](plimsoll_core::drive::Runtime) whose drivers run on threads of its own, and a
-//! [`Dialer`](plimsoll_core::drive::Dialer), which makes it a [`Timer`](plimsoll_core::drive::Timer) too. To prove a new
-//! one, add this crate to its dev-dependencies, and one test file, `tests/conformance.rs`:
+//! [`Dialer`](plimsoll_core::drive::Dialer), which makes it a [`Timer`](plimsoll_core::drive::Timer) too. Whoever supplies
+//! [`Sockets`](plimsoll_core::drive::Sockets) is all of it. To prove a new one, add this crate to its dev-dependencies, and
+//! one test file, `tests/conformance.rs`:
 //!
 //! ```text
 //! fn on_mine(scenario: impl FnOnce(Mine)) {
@@ -14,9 +15,17 @@
 //! ```
 //!
 //! That makes one test of each function in [`scenarios`]; an adapter that passes them all may be trusted with any
-//! machine, since everything else is decided above it. Peers that are not ours are plain blocking sockets, and the
-//! scenarios themselves wait by parking their thread, so that nothing here depends on a runtime either. What is an
+//! machine, since everything else is decided above it. [`suite!`] can make them once more over Unix sockets, and over
+//! [`Harsh`] sockets, which do as little as the contract lets them. Peers that are not ours are plain blocking sockets, and
+//! the scenarios themselves wait by parking their thread, so that nothing here depends on a runtime either. What is an
 //! adapter's own (its idiomatic handle, its resolver) it tests by itself.
+//!
+//! # A runtime, whole
+//!
+//! This one is as simple as one can be, and passes the suite. It has no readiness, and so it is slow: it shows what must be
+//! there. `conformance/tests/fourth_runtime.rs`:
+//!
+#![doc = concat!("```\n", include_str!("../tests/fourth_runtime.rs"), "```")]
 
 mod dialling;
 mod ending;
