@@ -199,6 +199,7 @@ fn on_again(scenario: impl FnOnce(Again)) {
 }
 
 plimsoll_conformance::suite!(on_again);
+plimsoll_conformance::ipc_suite!(on_again);
 
 mod over_unix_sockets {
     plimsoll_conformance::suite!(super::on_again, unix);
