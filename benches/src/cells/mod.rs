@@ -1,6 +1,7 @@
 //! What is measured against what, and what is to be reached.
 
 mod edge;
+mod hub;
 mod parts;
 mod uw;
 
@@ -11,5 +12,6 @@ pub(crate) fn groups() -> Vec<Group> {
     let mut groups = parts::groups();
     groups.extend(uw::groups());
     groups.extend(edge::groups());
+    groups.extend(hub::groups());
     groups
 }

@@ -277,7 +277,7 @@ pub(super) fn start(name: &str, package: &str, core: usize, command: Command) ->
     Process::start(name, core, command)
 }
 
-fn until_it_accepts(port: u16) -> Result<()> {
+pub(super) fn until_it_accepts(port: u16) -> Result<()> {
     let until = Instant::now() + PATIENCE;
     while let Err(error) = TcpStream::connect(("127.0.0.1", port)) {
         if Instant::now() > until {
