@@ -57,6 +57,9 @@ enum Command {
     /// A process that an edge is measured with
     #[command(hide = true, subcommand)]
     Edge(contestants::edge::Role),
+    /// A process at or beside a hub
+    #[command(hide = true, subcommand)]
+    Hub(contestants::hub::Role),
     /// A minute of load on the gateway: errors, and memory
     Minute,
 }
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Some(Command::Contestant(args)) => contestants::run(&args),
         Some(Command::Resp(args)) => contestants::resp::run(&args),
         Some(Command::Edge(role)) => contestants::edge::run(&role),
+        Some(Command::Hub(role)) => contestants::hub::run(&role),
         Some(Command::Minute) => minute::run(),
         None if cli.args.check => check(&cli.args.only),
         None => measure(&cli.args),
@@ -92,6 +96,7 @@ fn check(only: &str) -> Result<()> {
     contestants::resp::check(only)?;
     #[cfg(feature = "peers")]
     contestants::edge::check(only)?;
+    contestants::hub::check(only)?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Shutting down, at leisure and under load, and handles that are dropped in the middle.
 #![expect(missing_docs, reason = "the names of the functions say it")]
 
-use std::net::{Shutdown, TcpListener};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -28,10 +28,10 @@ fn connections<R: Runtime>(server: &Server<R>) -> u32 {
     within("the status", server.metrics()).status.connections
 }
 
-pub fn a_client_that_shuts_down_sees_its_calls_to_their_end(runtime: impl Runtime) {
+pub fn a_client_that_shuts_down_sees_its_calls_to_their_end(world: World<impl Runtime>) {
     let gate = Gate::default();
-    let server = serve_behind(&runtime, &gate);
-    let (client, service) = connect(&runtime, config(&server));
+    let server = serve_behind(&world, &gate);
+    let (client, service) = connect(&world, config(&server));
     let mut call = Box::pin(service.request::<u32>("wait", &1));
     begin(&mut call);
     until("it arrives", || in_flight(&server) == 1);
@@ -46,12 +46,12 @@ pub fn a_client_that_shuts_down_sees_its_calls_to_their_end(runtime: impl Runtim
     until("it has closed its connections", || connections(&server) == 0);
 }
 
-pub fn a_shutdown_that_takes_too_long_cuts_off_what_is_left_and_counts_it(runtime: impl Runtime) {
+pub fn a_shutdown_that_takes_too_long_cuts_off_what_is_left_and_counts_it(world: World<impl Runtime>) {
     let gate = Gate::default();
     let at_once = Duration::from_millis(20);
-    let (first, second) = (serve_behind(&runtime, &gate), serve_behind(&runtime, &gate));
+    let (first, second) = (serve_behind(&world, &gate), serve_behind(&world, &gate));
     let waiting = |server: &Server<_>| {
-        let (client, service) = connect(&runtime, config(server));
+        let (client, service) = connect(&world, config(server));
         let call = thread::spawn(move || within("an end", service.request::<u32>("wait", &1)));
         until("it arrives", || in_flight(server) == 1);
         (client, call)
@@ -96,9 +96,9 @@ fn under_load(service: &Service, allowed: fn(&Cause) -> bool, meanwhile: impl Fn
     answers.into_inner()
 }
 
-pub fn a_server_that_shuts_down_under_load_answers_all_that_it_took(runtime: impl Runtime) {
-    let server = serve(&runtime);
-    let (client, service) = connect(&runtime, config(&server).max_connections(3));
+pub fn a_server_that_shuts_down_under_load_answers_all_that_it_took(world: World<impl Runtime>) {
+    let server = serve(&world);
+    let (client, service) = connect(&world, config(&server).max_connections(3));
     let mut dropped = None;
     under_load(
         &service,
@@ -112,9 +112,9 @@ pub fn a_server_that_shuts_down_under_load_answers_all_that_it_took(runtime: imp
     assert_eq!(dropped, Some(Default::default()));
 }
 
-pub fn a_client_that_shuts_down_under_load_loses_no_call(runtime: impl Runtime) {
-    let server = serve(&runtime);
-    let (client, service) = connect(&runtime, config(&server).max_connections(3));
+pub fn a_client_that_shuts_down_under_load_loses_no_call(world: World<impl Runtime>) {
+    let server = serve(&world);
+    let (client, service) = connect(&world, config(&server).max_connections(3));
     let mut dropped = None;
     let answers = under_load(
         &service,
@@ -125,10 +125,10 @@ pub fn a_client_that_shuts_down_under_load_loses_no_call(runtime: impl Runtime) 
     assert_eq!(within("the metrics", server.metrics()).metrics.answered, answers);
 }
 
-pub fn a_server_that_is_dropped_in_the_middle_ends_the_calls_that_it_had(runtime: impl Runtime) {
+pub fn a_server_that_is_dropped_in_the_middle_ends_the_calls_that_it_had(world: World<impl Runtime>) {
     let gate = Gate::default();
-    let server = serve_behind(&runtime, &gate);
-    let (_client, service) = connect(&runtime, config(&server));
+    let server = serve_behind(&world, &gate);
+    let (_client, service) = connect(&world, config(&server));
     let mut calls: Vec<_> = (0..20).map(|_| Box::pin(service.request::<u32>("wait", &1))).collect();
     calls.iter_mut().for_each(begin);
     until("they arrive", || in_flight(&server) == 20);
@@ -139,11 +139,11 @@ pub fn a_server_that_is_dropped_in_the_middle_ends_the_calls_that_it_had(runtime
     gate.open();
 }
 
-pub fn a_client_that_is_dropped_in_the_middle_leaves_the_server_well(runtime: impl Runtime) {
+pub fn a_client_that_is_dropped_in_the_middle_leaves_the_server_well(world: World<impl Runtime>) {
     let gate = Gate::default();
-    let server = serve_behind(&runtime, &gate);
+    let server = serve_behind(&world, &gate);
     for round in 1..=4 {
-        let (client, service) = connect(&runtime, config(&server));
+        let (client, service) = connect(&world, config(&server));
         let mut calls: Vec<_> = (0..20).map(|_| Box::pin(service.request::<u32>("wait", &1))).collect();
         calls.iter_mut().for_each(begin);
         until("they arrive", || in_flight(&server) == 20 * round);
@@ -159,32 +159,32 @@ pub fn a_client_that_is_dropped_in_the_middle_leaves_the_server_well(runtime: im
     // To the server it looks as if they only said no more: the answers show it that nobody listens.
     gate.open();
     until("nothing is left", || (in_flight(&server), connections(&server)) == (0, 0));
-    let (_client, service) = connect(&runtime, config(&server));
+    let (_client, service) = connect(&world, config(&server));
     echo(&service, 1);
 }
 
-pub fn a_server_that_half_closes_is_left_for_another(runtime: impl Runtime) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let config = ServiceConfig::new(listener.local_addr().unwrap().to_string())
+pub fn a_server_that_half_closes_is_left_for_another(world: World<impl Runtime>) {
+    let listener = world.listener();
+    let config = ServiceConfig::new(listener.address.clone())
         .max_connections(1)
         .reconnect_delay(Duration::from_millis(10))
         .timeout(LONG);
-    let (_client, service) = connect(&runtime, config);
+    let (_client, service) = connect(&world, config);
     let mut call = Box::pin(service.request::<u32>("echo", &1));
     begin(&mut call);
-    let mut peer = Peer::new(accept(&listener));
+    let mut peer = listener.accept();
     assert_eq!(peer.answers("1"), Some(1));
     assert_eq!(within("the answer", call), Ok(1));
 
     let mut call = Box::pin(service.request::<u32>("echo", &2));
     begin(&mut call);
-    while peer.stream.peek(&mut [0]).unwrap() == 0 {}
-    peer.stream.shutdown(Shutdown::Write).unwrap();
+    peer.has_unread();
+    peer.socket.shutdown(Shutdown::Write).unwrap();
     assert_eq!(within("the loss", call).unwrap_err().cause, Cause::Lost { sent: true });
 
     let mut call = Box::pin(service.request::<u32>("echo", &3));
     begin(&mut call);
-    let mut peer = Peer::new(accept(&listener));
+    let mut peer = listener.accept();
     assert_eq!(peer.answers("3"), Some(1));
     assert_eq!(within("the answer", call), Ok(3));
 }

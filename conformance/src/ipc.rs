@@ -1,16 +1,9 @@
 //! What Bro IPC must do on every adapter; see [`ipc_suite!`](crate::ipc_suite).
-#![expect(missing_docs, reason = "the names of the functions say it")]
 
-use std::time::Duration;
-
-use plimsoll_core::drive::Runtime;
-use plimsoll_core::drive::ipc::Hub;
-use plimsoll_core::drive::ipc::hub::{Cause, HubEvent};
-use plimsoll_core::wire::ipc::Format;
-use serde_json::json;
-
-use crate::ipc_support::*;
-use crate::support::*;
+pub use crate::ipc_calls::*;
+pub use crate::ipc_hostile::*;
+pub use crate::ipc_hub::*;
+pub use crate::ipc_loss::*;
 
 /// A test of each scenario of Bro IPC on the runtime that `$on` hands to it, as [`suite!`](crate::suite) makes them.
 #[macro_export]
@@ -19,6 +12,36 @@ macro_rules! ipc_suite {
         $crate::ipc_suite! { $on:
             a_hub_passes_calls_on_and_says_what_it_does,
             a_hub_that_shuts_down_takes_nobody_in_and_closes_its_connections,
+            calls_come_back_in_both_formats_and_across_them,
+            raw_calls_carry_bytes_as_they_are,
+            nested_calls_at_the_same_time_keep_their_contexts_apart,
+            a_deadline_only_shrinks_on_the_way,
+            calls_that_call_each_other_in_a_circle_come_to_an_end,
+            failures_say_what_is_wrong,
+            a_service_can_ask_the_hub,
+            methods_can_come_and_go_while_connected,
+            two_thousand_calls_at_once_are_all_answered,
+            a_batch_is_one_write_and_its_results_are_in_order,
+            calls_of_a_batch_beyond_the_limit_are_refused,
+            results_are_kept_of_methods_that_were_opted_in,
+            clients_say_what_they_do,
+            a_dropped_call_is_given_up_at_once,
+            connecting_says_why_it_cannot_be,
+            a_client_registers_again_when_its_hub_is_back,
+            when_the_hub_dies_each_pending_call_has_an_end,
+            a_service_that_dies_between_call_and_answer_is_told,
+            a_client_that_disconnects_ends_its_calls_and_can_connect_again,
+            a_shutdown_sees_calls_to_their_end,
+            four_connections_share_the_calls,
+            a_call_with_retry_waits_for_the_hub,
+            handles_that_are_dropped_end_the_service,
+            who_claims_to_be_another_is_not_believed,
+            an_answer_is_taken_only_from_who_was_called,
+            who_sends_what_cannot_be_read_is_closed,
+            who_never_registers_or_never_ends_a_message_is_closed,
+            who_does_not_read_is_refused_more_and_then_closed,
+            a_flood_of_calls_fills_its_own_share_only,
+            the_hub_knows_whose_processes_its_services_are,
         }
     };
     ($on:path: $($name:ident,)*) => {
@@ -27,77 +50,4 @@ macro_rules! ipc_suite {
             $on(|runtime| $crate::ipc::$name(runtime));
         })*
     };
-}
-
-pub fn a_hub_passes_calls_on_and_says_what_it_does(runtime: impl Runtime) {
-    let builder = Hub::on(runtime);
-    let mut events = builder.events();
-    let hub = within("a free port", builder.bind("127.0.0.1:0")).unwrap();
-    let mut changes = hub.changes();
-    let mut next = || within("an event", events.next()).expect("the hub is there");
-    assert_eq!(next(), HubEvent::Started { address: hub.local_addr().to_string() });
-
-    let mut users = RawService::registered(hub.local_addr().tcp().unwrap(), "users", &["get", "add"]);
-    let HubEvent::Registered(registration) = next() else { panic!("it has registered") };
-    assert_eq!(
-        (registration.service.as_str(), registration.methods),
-        ("users", vec!["get".into(), "add".into()])
-    );
-    let mut orders = RawService::registered(hub.local_addr().tcp().unwrap(), "orders", &[]);
-    assert!(matches!(next(), HubEvent::Registered(registration) if registration.service == "orders"));
-
-    orders.call("orders", "users", "get", "1", json!({ "id": 7 }));
-    let call = users.next().expect("the call");
-    let HubEvent::CallRouted(passing) = next() else { panic!("a call was passed on") };
-    assert_eq!(passing.to_string(), "[root-1] orders → users (depth: 2): users.get (1)");
-    users.echo(&call);
-    assert_eq!(orders.next().expect("the answer")["data"], json!({ "id": 7 }));
-    let (from, to, id) = ("users".into(), "orders".into(), "1".into());
-    assert_eq!(next(), HubEvent::ResponseRouted { from, to, id, success: true });
-    orders.call("orders", "users", "drop", "2", json!(null));
-    assert_eq!(orders.next().expect("a refusal")["error"]["code"], "METHOD_NOT_FOUND");
-    assert!(matches!(next(), HubEvent::CallAnswered { refused: Some(_), .. }));
-
-    let status = within("the status", hub.status());
-    assert!(status.running && status.socket_path == hub.local_addr().to_string());
-    assert_eq!(
-        (status.connected_services, status.routed, status.refused, status.pending_calls),
-        (2, 1, 1, 0)
-    );
-    assert!(within("an answer", hub.is_connected("users")) && !within("an answer", hub.is_connected("x")));
-    let service = within("the service", hub.service("users")).expect("it is registered");
-    assert_eq!((service.methods, service.connections), (vec!["add".to_string(), "get".into()], 1));
-    assert_eq!(within("the services", hub.services()).len(), 2);
-    assert_eq!(within("the metrics", hub.metrics()).answered, 1);
-
-    drop(users);
-    let gone = HubEvent::Disconnected { service: Some("users".into()), cause: Cause::Peer };
-    assert_eq!(next(), gone);
-    drop(hub);
-    assert!(matches!(next(), HubEvent::Disconnected { service: Some(name), .. } if name == "orders"));
-    assert_eq!(next(), HubEvent::Stopped);
-    assert_eq!(within("the end", events.next()), None);
-
-    // Whoever asked for changes alone was told of no call.
-    let mut heard = Vec::new();
-    while let Some(event) = within("an event", changes.next()) {
-        heard.push(event);
-    }
-    assert_eq!(heard.len(), 5, "{heard:?}");
-    assert!(heard.contains(&gone));
-}
-
-pub fn a_hub_that_shuts_down_takes_nobody_in_and_closes_its_connections(runtime: impl Runtime) {
-    let hub = hub(&runtime);
-    let address = hub.local_addr().tcp().unwrap();
-    let mut users = RawService::registered(address, "users", &["get"]);
-    let mut packed = RawService::connect(address, Format::MessagePack);
-    packed.send(&json!({ "type": "REGISTER", "serviceName": "packed", "methods": [] }));
-    assert_eq!(packed.next().expect("an acknowledgement")["type"], "REGISTER_ACK");
-    packed.call("packed", "users", "get", "1", json!(1));
-    assert_eq!(users.next().expect("the call")["params"], 1);
-    assert_eq!(within("the end", hub.shutdown(Duration::from_secs(5))).calls, 1);
-    assert_eq!(users.next(), None);
-    while packed.next().is_some() {}
-    until("nobody listens", || std::net::TcpStream::connect(address).is_err());
 }

@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use plimsoll_core::drive::Runtime;
-use plimsoll_core::drive::ipc::Hub;
+use plimsoll_core::drive::ipc::client::Builder;
+use plimsoll_core::drive::ipc::{Client, Hub};
 use plimsoll_core::wire::ipc::{Format, Value as Lent, convert};
 use serde_json::{Value, json};
 
@@ -12,6 +13,22 @@ use crate::support::{PATIENCE, within};
 
 pub(crate) fn hub<R: Runtime>(runtime: &R) -> Hub<R> {
     within("a free port", Hub::on(runtime.clone()).bind("127.0.0.1:0")).expect("a free port")
+}
+
+/// Where a hub listens, for plain sockets.
+pub(crate) fn port<R: Runtime>(hub: &Hub<R>) -> SocketAddr {
+    hub.local_addr().tcp().expect("it listens at a port")
+}
+
+/// A service of that hub, to be built.
+pub(crate) fn service<R: Runtime>(runtime: &R, hub: &Hub<R>, name: &str) -> Builder<R> {
+    Client::on(runtime.clone(), name).path(&hub.local_addr().to_string())
+}
+
+pub(crate) fn connected<R: Runtime>(service: Builder<R>) -> Client<R> {
+    let client = service.build().expect("a good name");
+    within("the connection", client.connect()).expect("the hub is there");
+    client
 }
 
 /// A service that is a plain socket, and says what it is told to say.

@@ -1,8 +1,9 @@
 //! What every runtime adapter must do, written once and run on each.
 //!
 //! An adapter is a [`Runtime`](plimsoll_core::drive::Runtime) whose drivers run on threads of its own, and a
-//! [`Dialer`](plimsoll_core::drive::Dialer), which makes it a [`Timer`](plimsoll_core::drive::Timer) too. To prove a new
-//! one, add this crate to its dev-dependencies, and one test file, `tests/conformance.rs`:
+//! [`Dialer`](plimsoll_core::drive::Dialer), which makes it a [`Timer`](plimsoll_core::drive::Timer) too. Whoever supplies
+//! [`Sockets`](plimsoll_core::drive::Sockets) is all of it. To prove a new one, add this crate to its dev-dependencies, and
+//! one test file, `tests/conformance.rs`:
 //!
 //! ```text
 //! fn on_mine(scenario: impl FnOnce(Mine)) {
@@ -14,17 +15,30 @@
 //! ```
 //!
 //! That makes one test of each function in [`scenarios`]; an adapter that passes them all may be trusted with any
-//! machine, since everything else is decided above it. Peers that are not ours are plain blocking sockets, and the
-//! scenarios themselves wait by parking their thread, so that nothing here depends on a runtime either. What is an
+//! machine, since everything else is decided above it. [`suite!`] can make them once more over Unix sockets, and over
+//! [`Harsh`] sockets, which do as little as the contract lets them. Peers that are not ours are plain blocking sockets, and
+//! the scenarios themselves wait by parking their thread, so that nothing here depends on a runtime either. What is an
 //! adapter's own (its idiomatic handle, its resolver) it tests by itself.
+//!
+//! # A runtime, whole
+//!
+//! This one is as simple as one can be, and passes the suite. It has no readiness, and so it is slow: it shows what must be
+//! there. `conformance/tests/fourth_runtime.rs`:
+//!
+#![doc = concat!("```\n", include_str!("../tests/fourth_runtime.rs"), "```")]
 
 mod dialling;
 mod ending;
 mod guarding;
 mod harsh;
 pub mod ipc;
+mod ipc_calls;
+mod ipc_hostile;
+mod ipc_hub;
+mod ipc_loss;
 mod ipc_support;
 mod moving;
+mod plain;
 mod pressing;
 mod protecting;
 mod racing;
@@ -34,12 +48,65 @@ mod tls;
 mod unix;
 
 pub use harsh::{Harsh, HarshIo};
+pub use support::World;
 
 /// A test of each scenario on the runtime that `$on` (a function that takes a scenario) hands to it.
+///
+/// `suite!(on_mine)` makes all of them, over TCP; `suite!(on_mine, unix)` those for which it makes a difference over Unix
+/// sockets; `suite!(on_mine, harsh)` all that [`Harsh`] sockets allow. These may refuse the very last bytes of a connection,
+/// so that TLS cannot say why it turns somebody away, nor goodbye.
 #[macro_export]
 macro_rules! suite {
+    (@worlds $on:path, $family:ident: $($name:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            $on(|runtime| $crate::scenarios::$name($crate::World::$family(runtime)));
+        })*
+    };
+    (@runtimes $on:path: $($name:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            $on(|runtime| $crate::scenarios::$name(runtime));
+        })*
+    };
     ($on:path) => {
-        $crate::suite! { $on:
+        $crate::suite!($on, harsh);
+        $crate::suite! { @worlds $on, tcp:
+            a_client_without_tls_is_turned_away_and_disturbs_nobody,
+            a_server_that_shuts_down_says_goodbye_over_tls,
+        }
+    };
+    ($on:path, harsh) => {
+        $crate::suite!($on, tcp);
+        $crate::suite! { @worlds $on, tcp:
+            a_request_over_tls_is_answered,
+            three_mebibytes_over_tls_come_back_unchanged_many_at_a_time,
+            callers_over_tls_on_many_threads_are_all_woken,
+            a_certificate_may_be_for_another_name_than_the_address,
+            a_certificate_that_is_no_good_is_a_dial_that_fails,
+            clients_show_their_certificates_where_they_must,
+            a_server_without_tls_is_told_from_one_with_it,
+            a_server_that_stops_in_the_handshake_is_a_dial_that_takes_too_long,
+            a_client_that_stops_in_the_handshake_is_let_go_and_disturbs_nobody,
+            who_half_closes_tls_is_still_answered,
+            a_slow_reader_of_tls_disturbs_nobody_and_gets_everything,
+            an_end_that_nobody_has_told_is_a_reset,
+            a_tls_connection_that_is_lost_is_replaced,
+        }
+        $crate::suite! { @runtimes $on:
+            a_name_is_resolved_and_one_that_is_nobodys_is_told,
+            a_name_whose_ipv6_address_refuses_is_reached_by_ipv4,
+            a_name_whose_ipv4_address_refuses_is_reached_by_ipv6,
+            a_name_whose_first_address_is_silent_is_reached_by_the_second,
+            a_name_whose_addresses_all_refuse_is_refused,
+            a_unix_socket_is_named_by_its_path_and_removed_at_the_end,
+            a_guarded_call_that_takes_too_long_is_given_up,
+            a_guarded_call_that_is_dropped_gives_its_place_back,
+            a_guarded_call_is_made_until_it_has_failed_too_often,
+        }
+    };
+    ($on:path, $family:ident) => {
+        $crate::suite! { @worlds $on, $family:
             a_request_is_answered,
             five_hundred_requests_at_once_are_each_answered_with_their_own,
             three_mebibytes_come_back_unchanged_many_at_a_time,
@@ -58,11 +125,6 @@ macro_rules! suite {
             megabytes_cross_each_other_on_one_connection,
             a_server_that_comes_late_is_found,
             a_connection_that_is_reset_is_replaced,
-            a_name_is_resolved_and_one_that_is_nobodys_is_told,
-            a_name_whose_ipv6_address_refuses_is_reached_by_ipv4,
-            a_name_whose_ipv4_address_refuses_is_reached_by_ipv6,
-            a_name_whose_first_address_is_silent_is_reached_by_the_second,
-            a_name_whose_addresses_all_refuse_is_refused,
             a_server_killed_under_load_leaves_each_call_with_an_end,
             a_call_that_takes_too_long_says_that_it_was_sent,
             a_dropped_call_frees_its_place_at_once,
@@ -80,31 +142,6 @@ macro_rules! suite {
             a_command_about_an_endpoint_that_nobody_knows_is_refused,
             a_call_that_is_slow_at_one_endpoint_is_answered_by_another,
             more_calls_than_are_allowed_are_refused_with_a_reason,
-            requests_are_answered_over_a_unix_socket,
-            a_guarded_call_that_takes_too_long_is_given_up,
-            a_guarded_call_that_is_dropped_gives_its_place_back,
-            a_guarded_call_is_made_until_it_has_failed_too_often,
-            a_request_over_tls_is_answered,
-            three_mebibytes_over_tls_come_back_unchanged_many_at_a_time,
-            callers_over_tls_on_many_threads_are_all_woken,
-            a_certificate_may_be_for_another_name_than_the_address,
-            a_certificate_that_is_no_good_is_a_dial_that_fails,
-            clients_show_their_certificates_where_they_must,
-            a_server_without_tls_is_told_from_one_with_it,
-            a_client_without_tls_is_turned_away_and_disturbs_nobody,
-            a_server_that_stops_in_the_handshake_is_a_dial_that_takes_too_long,
-            a_client_that_stops_in_the_handshake_is_let_go_and_disturbs_nobody,
-            who_half_closes_tls_is_still_answered,
-            a_slow_reader_of_tls_disturbs_nobody_and_gets_everything,
-            an_end_that_nobody_has_told_is_a_reset,
-            a_tls_connection_that_is_lost_is_replaced,
-            a_server_that_shuts_down_says_goodbye_over_tls,
         }
-    };
-    ($on:path: $($name:ident,)*) => {
-        $(#[test]
-        fn $name() {
-            $on(|runtime| $crate::scenarios::$name(runtime));
-        })*
     };
 }

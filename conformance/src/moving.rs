@@ -61,10 +61,10 @@ impl Drop for Load<'_> {
     }
 }
 
-pub fn endpoints_come_and_go_under_load_and_no_call_is_lost(runtime: impl Runtime) {
+pub fn endpoints_come_and_go_under_load_and_no_call_is_lost(world: World<impl Runtime>) {
     // Dropped after the load has stopped.
-    let mut old = serve(&runtime);
-    let (client, service) = connect(&runtime, in_turns(address(&old)));
+    let mut old = serve(&world);
+    let (client, service) = connect(&world, in_turns(address(&old)));
     let (stop, answers) = (AtomicBool::new(false), AtomicU32::new(0));
     thread::scope(|scope| {
         let load = Load { stop: &stop, answers: &answers };
@@ -74,7 +74,7 @@ pub fn endpoints_come_and_go_under_load_and_no_call_is_lost(runtime: impl Runtim
         }
         load.some_answers();
         for _ in 0..5 {
-            let new = serve(&runtime);
+            let new = serve(&world);
             within("it is added", service.add_endpoint(&address(&new))).unwrap();
             until("the new one answers", || answered(&new) > 20);
             within("it is removed", service.remove_endpoint(&address(&old))).unwrap();
@@ -90,10 +90,10 @@ pub fn endpoints_come_and_go_under_load_and_no_call_is_lost(runtime: impl Runtim
     assert_eq!(snapshot.metrics.succeeded, u64::from(answers.load(Ordering::SeqCst)));
 }
 
-pub fn an_endpoint_can_be_drained_resumed_weighed_and_declared_unhealthy(runtime: impl Runtime) {
-    let (a, b) = (serve(&runtime), serve(&runtime));
+pub fn an_endpoint_can_be_drained_resumed_weighed_and_declared_unhealthy(world: World<impl Runtime>) {
+    let (a, b) = (serve(&world), serve(&world));
     let config = in_turns(address(&a)).endpoint(address(&b)).strategy(Strategy::WeightedRoundRobin);
-    let (_client, service) = connect(&runtime, config);
+    let (_client, service) = connect(&world, config);
     let share_of_a = || {
         until("both are connected", || connections(&a) + connections(&b) > 0);
         let before = (answered(&a), answered(&b));
@@ -124,9 +124,9 @@ pub fn an_endpoint_can_be_drained_resumed_weighed_and_declared_unhealthy(runtime
     until("the others close", || (connections(&a), connections(&b)) == (1, 1));
 }
 
-pub fn a_command_about_an_endpoint_that_nobody_knows_is_refused(runtime: impl Runtime) {
-    let server = serve(&runtime);
-    let (client, service) = connect(&runtime, in_turns(address(&server)).endpoint(address(&server)));
+pub fn a_command_about_an_endpoint_that_nobody_knows_is_refused(world: World<impl Runtime>) {
+    let server = serve(&world);
+    let (client, service) = connect(&world, in_turns(address(&server)).endpoint(address(&server)));
     let endpoints = || within("the metrics", service.snapshot()).unwrap().status.endpoints;
     assert_eq!(endpoints(), 1, "one that is named twice counts once");
     let cause = |result: Result<(), plimsoll_core::drive::client::EndpointError>| result.unwrap_err().cause;

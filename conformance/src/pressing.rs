@@ -1,6 +1,5 @@
 //! Peers that do not take what they are sent, in either direction.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use plimsoll_core::drive::Runtime;
@@ -10,20 +9,22 @@ use plimsoll_core::error::Rejected;
 use crate::support::*;
 
 /// The other way round than with a slow reader of answers: here it is our requests that nobody reads.
-pub fn a_server_that_reads_nothing_holds_calls_up_and_gets_them_all_when_it_reads(runtime: impl Runtime) {
+pub fn a_server_that_reads_nothing_holds_calls_up_and_gets_them_all_when_it_reads(
+    world: World<impl Runtime>,
+) {
     const ON_THE_CONNECTION: u32 = 100;
     const WAITING: u32 = 20;
     /// More than the kernel keeps of all of them together.
     const SIZE: usize = 131_072;
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let config = ServiceConfig::new(listener.local_addr().unwrap().to_string())
+    let listener = world.listener();
+    let config = ServiceConfig::new(listener.address.clone())
         .max_connections(1)
         .in_flight(ON_THE_CONNECTION)
         .wait_queue(WAITING)
         .timeout(PATIENCE);
-    let (client, service) = connect(&runtime, config);
+    let (client, service) = connect(&world, config);
     let status = || within("the metrics", client.metrics("test")).unwrap().status;
-    let mut peer = Peer::new(accept(&listener));
+    let mut peer = listener.accept();
     until("it is connected", || status().connections == 1);
 
     let text = "x".repeat(SIZE - 2);
@@ -44,12 +45,12 @@ pub fn a_server_that_reads_nothing_holds_calls_up_and_gets_them_all_when_it_read
 }
 
 /// Both sides send more than the kernel keeps, on one connection: neither may wait with reading until it has written.
-pub fn megabytes_cross_each_other_on_one_connection(runtime: impl Runtime) {
-    let server = serve(&runtime);
+pub fn megabytes_cross_each_other_on_one_connection(world: World<impl Runtime>) {
+    let server = serve(&world);
     let config = ServiceConfig::new(server.local_addr().to_string())
         .max_connections(1)
         .timeout(Duration::from_secs(30));
-    let (_client, service) = connect(&runtime, config);
+    let (_client, service) = connect(&world, config);
     let text = "0123456789abcdef".repeat(16_384);
     for _ in 0..2 {
         let calls = (0..32).map(|_| service.request::<String>("echo", &text));

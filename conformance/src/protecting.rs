@@ -13,16 +13,17 @@ use plimsoll_core::policy::{concurrency, hedge};
 
 use crate::support::*;
 
-pub fn a_call_that_is_slow_at_one_endpoint_is_answered_by_another(runtime: impl Runtime) {
+pub fn a_call_that_is_slow_at_one_endpoint_is_answered_by_another(world: World<impl Runtime>) {
     let (closed, open) = (Gate::default(), Gate::default());
-    let (slow, fast) = (serve_behind(&runtime, &closed), serve_behind(&runtime, &open));
+    let (slow, fast) = (serve_behind(&world, &closed), serve_behind(&world, &open));
     open.open();
     let config = ServiceConfig::new(slow.local_addr().to_string())
         .endpoint(fast.local_addr().to_string())
-        .strategy(Strategy::RoundRobin)
+        // In turns, every hedge would take one, and each call could begin where it is fast.
+        .strategy(Strategy::Random)
         .timeout(Duration::from_secs(30))
         .hedging(hedge::Config { volume: 1, ..hedge::Config::default() });
-    let (client, service) = connect(&runtime, config);
+    let (client, service) = connect(&world, config);
     let connections = || within("the metrics", client.metrics("test")).unwrap().status.connections;
     until("both are connected", || connections() == 2);
     echo(&service, 1);
@@ -36,15 +37,15 @@ pub fn a_call_that_is_slow_at_one_endpoint_is_answered_by_another(runtime: impl 
     closed.open();
 }
 
-pub fn more_calls_than_are_allowed_are_refused_with_a_reason(runtime: impl Runtime) {
+pub fn more_calls_than_are_allowed_are_refused_with_a_reason(world: World<impl Runtime>) {
     let gate = Gate::default();
-    let server = serve_behind(&runtime, &gate);
+    let server = serve_behind(&world, &gate);
     let two = NonZeroU32::new(2).expect("not zero");
     let at_most = concurrency::Config { minimum: two, maximum: 2, ..concurrency::Config::default() };
     let config = ServiceConfig::new(server.local_addr().to_string())
         .adaptive_concurrency(at_most)
         .rate_limit(Quota::new(two.saturating_add(1), Duration::from_secs(3_600)));
-    let (client, service) = connect(&runtime, config);
+    let (client, service) = connect(&world, config);
     let refused = || within("a refusal", service.request::<u32>("echo", &3)).unwrap_err().cause;
     let (mut first, mut second) =
         (Box::pin(service.request::<u32>("wait", &1)), Box::pin(service.request::<u32>("wait", &2)));

@@ -28,9 +28,9 @@ fn is_idle<R: Runtime>(client: &Client<R>) {
 
 /// As one does that lost a `select!` and is kept: nobody looks at it, though its answer is there. Those who wait on
 /// other threads were to be woken by it.
-pub fn a_call_that_is_kept_and_not_polled_keeps_nobody_asleep(runtime: impl Runtime) {
-    let server = serve(&runtime);
-    let (_client, service) = connect(&runtime, ServiceConfig::new(server.local_addr().to_string()));
+pub fn a_call_that_is_kept_and_not_polled_keeps_nobody_asleep(world: World<impl Runtime>) {
+    let server = serve(&world);
+    let (_client, service) = connect(&world, ServiceConfig::new(server.local_addr().to_string()));
     thread::scope(|scope| {
         for caller in 0..4 {
             let service = &service;
@@ -48,10 +48,10 @@ pub fn a_call_that_is_kept_and_not_polled_keeps_nobody_asleep(runtime: impl Runt
     });
 }
 
-pub fn a_call_may_move_to_another_thread_while_it_waits(runtime: impl Runtime) {
+pub fn a_call_may_move_to_another_thread_while_it_waits(world: World<impl Runtime>) {
     let gate = Gate::default();
-    let server = serve_behind(&runtime, &gate);
-    let (_client, service) = connect(&runtime, ServiceConfig::new(server.local_addr().to_string()));
+    let server = serve_behind(&world, &gate);
+    let (_client, service) = connect(&world, ServiceConfig::new(server.local_addr().to_string()));
     thread::scope(|scope| {
         let mut calls = Vec::new();
         for n in 0..50u32 {
@@ -67,9 +67,9 @@ pub fn a_call_may_move_to_another_thread_while_it_waits(runtime: impl Runtime) {
 }
 
 /// Threads that live for a few calls: what was remembered of one must not be held against the next.
-pub fn caller_threads_come_and_go(runtime: impl Runtime) {
-    let server = serve(&runtime);
-    let (client, service) = connect(&runtime, ServiceConfig::new(server.local_addr().to_string()));
+pub fn caller_threads_come_and_go(world: World<impl Runtime>) {
+    let server = serve(&world);
+    let (client, service) = connect(&world, ServiceConfig::new(server.local_addr().to_string()));
     for round in 0..40 {
         thread::scope(|scope| {
             for caller in 0..4 {
@@ -87,10 +87,10 @@ pub fn caller_threads_come_and_go(runtime: impl Runtime) {
 }
 
 /// Before it is taken, while it waits, and when its answer is there already.
-pub fn calls_that_are_given_up_at_any_moment_leave_nothing_behind(runtime: impl Runtime) {
-    let server = serve(&runtime);
+pub fn calls_that_are_given_up_at_any_moment_leave_nothing_behind(world: World<impl Runtime>) {
+    let server = serve(&world);
     let config = ServiceConfig::new(server.local_addr().to_string()).max_connections(2).in_flight(3);
-    let (client, service) = connect(&runtime, config);
+    let (client, service) = connect(&world, config);
     let together = Barrier::new(4);
     thread::scope(|scope| {
         for caller in 0..4 {
@@ -119,10 +119,10 @@ pub fn calls_that_are_given_up_at_any_moment_leave_nothing_behind(runtime: impl 
     echo(&service, 1);
 }
 
-pub fn shards_share_the_listener_and_the_calls(runtime: impl Runtime) {
+pub fn shards_share_the_listener_and_the_calls(world: World<impl Runtime>) {
     let gate = Gate::default();
-    let server = within("a free port", methods(&runtime, &gate).shards(2).bind("127.0.0.1:0")).unwrap();
-    let client = Client::on(runtime.clone()).shards(3).seed(7).build();
+    let server = within("a free port", methods(&world, &gate).shards(2).bind(&world.any_address())).unwrap();
+    let client = Client::on(world.runtime.clone()).shards(3).seed(7).build();
     let config = ServiceConfig::new(server.local_addr().to_string()).max_connections(6);
     let service = client.configure_service("test", config).unwrap();
     thread::scope(|scope| {

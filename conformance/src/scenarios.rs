@@ -1,8 +1,8 @@
-//! One function for each behaviour; each takes a runtime of its own.
+//! One function for each behaviour; each takes a world of its own, or, if it makes no difference which, a runtime.
 #![expect(missing_docs, reason = "the names of the functions say it")]
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -45,31 +45,26 @@ fn eager(address: String) -> ServiceConfig {
     config
 }
 
-/// An address where nobody listens yet.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-fn serve_at<R: Runtime>(runtime: &R, address: SocketAddr) -> io::Result<Server<R>> {
-    within("the port", methods(runtime, &Gate::default()).bind(&address.to_string()))
+fn serve_at<R: Runtime>(world: &World<R>, address: &str) -> io::Result<Server<R>> {
+    within("the address", methods(world, &Gate::default()).bind(address))
 }
 
 fn in_flight<R: Runtime>(server: &Server<R>) -> u32 {
     within("the status", server.metrics()).status.in_flight
 }
 
-pub fn a_request_is_answered(runtime: impl Runtime) {
-    let server = serve(&runtime);
-    let (client, service) = connect(&runtime, config(&server));
+pub fn a_request_is_answered(world: World<impl Runtime>) {
+    let server = serve(&world);
+    let (client, service) = connect(&world, config(&server));
     echo(&service, 1);
     let snapshot = within("the metrics", client.metrics("test")).unwrap();
     assert_eq!((snapshot.metrics.succeeded, snapshot.status.connections), (1, 1));
     assert_eq!(within("the metrics", server.metrics()).metrics.answered, 1);
 }
 
-pub fn five_hundred_requests_at_once_are_each_answered_with_their_own(runtime: impl Runtime) {
-    let server = serve(&runtime);
-    let (_client, service) = connect(&runtime, config(&server).max_connections(1));
+pub fn five_hundred_requests_at_once_are_each_answered_with_their_own(world: World<impl Runtime>) {
+    let server = serve(&world);
+    let (_client, service) = connect(&world, config(&server).max_connections(1));
     let calls = (0..500u32).map(|n| {
         let service = &service;
         async move { assert_eq!(service.request::<u32>("echo", &n).await, Ok(n)) }
@@ -77,9 +72,9 @@ pub fn five_hundred_requests_at_once_are_each_answered_with_their_own(runtime: i
     within("the answers", all(calls));
 }
 
-pub fn three_mebibytes_come_back_unchanged_many_at_a_time(runtime: impl Runtime) {
-    let server = serve(&runtime);
-    let (_client, service) = connect(&runtime, config(&server).timeout(Duration::from_secs(30)));
+pub fn three_mebibytes_come_back_unchanged_many_at_a_time(world: World<impl Runtime>) {
+    let server = serve(&world);
+    let (_client, service) = connect(&world, config(&server).timeout(Duration::from_secs(30)));
     let text = "0123456789abcdef".repeat(3 * 65_536);
     // 15 MiB: all of it may have to wait for the first connection, and 16 MiB may wait.
     let calls = (0..5).map(|n| {
@@ -90,9 +85,9 @@ pub fn three_mebibytes_come_back_unchanged_many_at_a_time(runtime: impl Runtime)
 }
 
 /// Each call sleeps and is woken by itself: a wake-up that is lost is a call that hangs.
-pub fn callers_on_many_threads_are_all_woken(runtime: impl Runtime) {
-    let server = serve(&runtime);
-    let (_client, service) = connect(&runtime, config(&server).max_connections(2));
+pub fn callers_on_many_threads_are_all_woken(world: World<impl Runtime>) {
+    let server = serve(&world);
+    let (_client, service) = connect(&world, config(&server).max_connections(2));
     thread::scope(|scope| {
         for caller in 0..8 {
             let service = &service;
@@ -101,9 +96,9 @@ pub fn callers_on_many_threads_are_all_woken(runtime: impl Runtime) {
     });
 }
 
-pub fn requests_may_come_byte_by_byte(runtime: impl Runtime) {
-    let server = serve(&runtime);
-    let mut peer = Peer::connect(server.local_addr().tcp().unwrap());
+pub fn requests_may_come_byte_by_byte(world: World<impl Runtime>) {
+    let server = serve(&world);
+    let mut peer = Peer::connect(&server.local_addr().to_string());
     for n in 0..5 {
         for byte in Peer::request(n, "echo", "\"12345\"") {
             peer.send(&[byte]);
@@ -112,11 +107,10 @@ pub fn requests_may_come_byte_by_byte(runtime: impl Runtime) {
     }
 }
 
-pub fn a_thousand_connections_are_served(runtime: impl Runtime) {
+pub fn a_thousand_connections_are_served(world: World<impl Runtime>) {
     raise_descriptor_limit(2_400);
-    let server = serve(&runtime);
-    let mut peers: Vec<Peer> =
-        (0..1_000).map(|_| Peer::connect(server.local_addr().tcp().unwrap())).collect();
+    let server = serve(&world);
+    let mut peers: Vec<Peer> = (0..1_000).map(|_| Peer::connect(&server.local_addr().to_string())).collect();
     for _ in 0..3 {
         for (n, peer) in (0..).zip(&mut peers) {
             peer.send(&Peer::request(n, "echo", "[1]"));
@@ -130,15 +124,15 @@ pub fn a_thousand_connections_are_served(runtime: impl Runtime) {
     until("they are gone", || within("the status", server.metrics()).status.connections == 0);
 }
 
-pub fn who_half_closes_is_still_answered(runtime: impl Runtime) {
+pub fn who_half_closes_is_still_answered(world: World<impl Runtime>) {
     let gate = Gate::default();
-    let server = serve_behind(&runtime, &gate);
-    let mut peer = Peer::connect(server.local_addr().tcp().unwrap());
+    let server = serve_behind(&world, &gate);
+    let mut peer = Peer::connect(&server.local_addr().to_string());
     // The end of the stream comes along with the last bytes in one case, and by itself in the other.
     peer.send(&Peer::request(1, "wait", "1"));
     until("it arrives", || in_flight(&server) == 1);
     peer.send(&Peer::request(2, "wait", "2"));
-    peer.stream.shutdown(Shutdown::Write).unwrap();
+    peer.socket.shutdown(Shutdown::Write).unwrap();
     until("it arrives", || in_flight(&server) == 2);
     gate.open();
     let mut answers = [peer.answer(), peer.answer()];
@@ -147,19 +141,19 @@ pub fn who_half_closes_is_still_answered(runtime: impl Runtime) {
     assert_eq!(peer.answer(), None, "and then the connection is closed");
 }
 
-pub fn a_slow_reader_disturbs_nobody_and_gets_everything(runtime: impl Runtime) {
+pub fn a_slow_reader_disturbs_nobody_and_gets_everything(world: World<impl Runtime>) {
     const ANSWERS: u64 = 200;
     const SIZE: usize = 65_536;
-    let server = serve(&runtime);
-    let mut slow = Peer::connect(server.local_addr().tcp().unwrap());
-    let mut writer = slow.stream.try_clone().unwrap();
+    let server = serve(&world);
+    let mut slow = Peer::connect(&server.local_addr().to_string());
+    let mut writer = slow.socket.try_clone().unwrap();
     // It may be held up while nothing is read, so it has a thread of its own.
     let asking = thread::spawn(move || {
         for n in 0..ANSWERS {
             std::io::Write::write_all(&mut writer, &Peer::request(n, "size", &SIZE.to_string())).unwrap();
         }
     });
-    let (_client, service) = connect(&runtime, config(&server));
+    let (_client, service) = connect(&world, config(&server));
     until("answers pile up", || within("the status", server.metrics()).status.unsent > 0);
     (0..100).for_each(|n| echo(&service, n));
     for n in 0..ANSWERS {
@@ -168,39 +162,38 @@ pub fn a_slow_reader_disturbs_nobody_and_gets_everything(runtime: impl Runtime) 
     asking.join().unwrap();
 }
 
-pub fn a_server_that_comes_late_is_found(runtime: impl Runtime) {
-    let address = free_address();
-    let (client, service) = connect(&runtime, eager(address.to_string()));
+pub fn a_server_that_comes_late_is_found(world: World<impl Runtime>) {
+    let address = world.free_address();
+    let (client, service) = connect(&world, eager(address.clone()));
     let mut events = client.events();
     let mut call = Box::pin(service.request::<u32>("echo", &1));
     begin(&mut call);
     let event = within("the refusal", events.next()).unwrap().event;
     assert!(matches!(event, StateEvent::Closed { .. }), "{event:?}");
-    let _server = serve_at(&runtime, address).unwrap();
+    let _server = serve_at(&world, &address).unwrap();
     assert_eq!(within("the answer", call), Ok(1));
 }
 
-pub fn a_connection_that_is_reset_is_replaced(runtime: impl Runtime) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let (_client, service) = connect(&runtime, eager(address.to_string()).max_connections(1));
+pub fn a_connection_that_is_reset_is_replaced(world: World<impl Runtime>) {
+    let listener = world.listener();
+    let address = listener.address.clone();
+    let (_client, service) = connect(&world, eager(address.clone()).max_connections(1));
     let mut call = Box::pin(service.request::<u32>("echo", &1));
     begin(&mut call);
-    let stream = accept(&listener);
+    let peer = listener.accept();
     // Closed with something unread, a socket is reset.
-    while stream.peek(&mut [0]).unwrap() == 0 {}
-    drop((stream, listener));
+    peer.has_unread();
+    drop((peer, listener));
     assert_eq!(within("the loss", call).unwrap_err().cause, Cause::Lost { sent: true });
-    let _server = serve_at(&runtime, address).unwrap();
+    let _server = serve_at(&world, &address).unwrap();
     echo(&service, 2);
 }
 
 pub fn a_name_is_resolved_and_one_that_is_nobodys_is_told(runtime: impl Runtime) {
-    let server = serve(&runtime);
-    let (client, service) = connect(
-        &runtime,
-        ServiceConfig::new(format!("localhost:{}", server.local_addr().tcp().unwrap().port())),
-    );
+    let world = World::tcp(runtime);
+    let server = serve(&world);
+    let port = server.local_addr().tcp().expect("a port").port();
+    let (client, service) = connect(&world, ServiceConfig::new(format!("localhost:{port}")));
     echo(&service, 1);
     let mut events = client.events();
     client.configure_service("nobody", eager("nobody.invalid:1".into())).unwrap();
@@ -218,11 +211,11 @@ pub fn a_name_is_resolved_and_one_that_is_nobodys_is_told(runtime: impl Runtime)
     );
 }
 
-pub fn a_server_killed_under_load_leaves_each_call_with_an_end(runtime: impl Runtime) {
-    let address = free_address();
-    let mut server = serve_at(&runtime, address).ok();
+pub fn a_server_killed_under_load_leaves_each_call_with_an_end(world: World<impl Runtime>) {
+    let address = world.free_address();
+    let mut server = serve_at(&world, &address).ok();
     let (client, service) =
-        connect(&runtime, eager(address.to_string()).max_connections(3).timeout(Duration::from_secs(30)));
+        connect(&world, eager(address.clone()).max_connections(3).timeout(Duration::from_secs(30)));
     let (answered, stop) = (AtomicU32::new(0), AtomicBool::new(false));
     let call = |service: &Service, n: u32| match within("an end", service.request::<u32>("echo", &n)) {
         Ok(answer) => {
@@ -248,7 +241,7 @@ pub fn a_server_killed_under_load_leaves_each_call_with_an_end(runtime: impl Run
             drop(server.take());
             // The old listener closes when its driver is next polled.
             until("the port is free", || {
-                server = serve_at(&runtime, address).ok();
+                server = serve_at(&world, &address).ok();
                 server.is_some()
             });
         }
@@ -257,9 +250,9 @@ pub fn a_server_killed_under_load_leaves_each_call_with_an_end(runtime: impl Run
     assert_eq!((status.in_flight, status.waiting), (0, 0));
 }
 
-pub fn a_call_that_takes_too_long_says_that_it_was_sent(runtime: impl Runtime) {
-    let server = serve(&runtime);
-    let (client, service) = connect(&runtime, config(&server));
+pub fn a_call_that_takes_too_long_says_that_it_was_sent(world: World<impl Runtime>) {
+    let server = serve(&world);
+    let (client, service) = connect(&world, config(&server));
     echo(&service, 1);
     let call = client.call("test", "wait").timeout(Duration::from_millis(30));
     let error = within("the timeout", call.json::<Value>(&1)).unwrap_err();
@@ -267,10 +260,10 @@ pub fn a_call_that_takes_too_long_says_that_it_was_sent(runtime: impl Runtime) {
     echo(&service, 2);
 }
 
-pub fn a_dropped_call_frees_its_place_at_once(runtime: impl Runtime) {
+pub fn a_dropped_call_frees_its_place_at_once(world: World<impl Runtime>) {
     let gate = Gate::default();
-    let server = serve_behind(&runtime, &gate);
-    let (client, service) = connect(&runtime, config(&server).max_connections(1).in_flight(1).wait_queue(1));
+    let server = serve_behind(&world, &gate);
+    let (client, service) = connect(&world, config(&server).max_connections(1).in_flight(1).wait_queue(1));
     let mut call = Box::pin(service.request::<Value>("wait", &1));
     begin(&mut call);
     until("it arrives", || in_flight(&server) == 1);
@@ -283,9 +276,9 @@ pub fn a_dropped_call_frees_its_place_at_once(runtime: impl Runtime) {
     echo(&service, 3);
 }
 
-pub fn errors_of_handlers_are_told(runtime: impl Runtime) {
-    let server = serve(&runtime);
-    let (_client, service) = connect(&runtime, config(&server));
+pub fn errors_of_handlers_are_told(world: World<impl Runtime>) {
+    let server = serve(&world);
+    let (_client, service) = connect(&world, config(&server));
     let error =
         |method: &str| within("an error", service.request::<Value>(method, "TEAPOT")).unwrap_err().cause;
     assert_eq!(error("fail"), Cause::Remote { code: "TEAPOT".into(), message: "as it was told".into() });
@@ -294,17 +287,17 @@ pub fn errors_of_handlers_are_told(runtime: impl Runtime) {
     echo(&service, 1);
 }
 
-pub fn a_server_that_shuts_down_answers_what_it_took(runtime: impl Runtime) {
+pub fn a_server_that_shuts_down_answers_what_it_took(world: World<impl Runtime>) {
     let gate = Gate::default();
-    let server = serve_behind(&runtime, &gate);
-    let address = server.local_addr().tcp().unwrap();
-    let (client, service) = connect(&runtime, config(&server));
+    let server = serve_behind(&world, &gate);
+    let address = server.local_addr().to_string();
+    let (client, service) = connect(&world, config(&server));
     let mut call = Box::pin(service.request::<u32>("wait", &1));
     begin(&mut call);
     until("it arrives", || in_flight(&server) == 1);
     let mut shutdown = Box::pin(server.shutdown(Duration::from_secs(30)));
     begin(&mut shutdown);
-    until("newcomers are refused", || TcpStream::connect(address).is_err());
+    until("newcomers are refused", || is_refused(&address));
     gate.open();
     assert_eq!(within("the answer", call), Ok(1));
     assert_eq!(within("the shutdown", shutdown), Default::default());
@@ -313,15 +306,15 @@ pub fn a_server_that_shuts_down_answers_what_it_took(runtime: impl Runtime) {
     assert_eq!(refused.cause, Cause::Closed);
 }
 
-pub fn handles_that_are_dropped_close_what_they_held(runtime: impl Runtime) {
-    let server = serve(&runtime);
-    let (client, service) = connect(&runtime, config(&server));
+pub fn handles_that_are_dropped_close_what_they_held(world: World<impl Runtime>) {
+    let server = serve(&world);
+    let (client, service) = connect(&world, config(&server));
     let mut events = client.events();
     echo(&service, 1);
     drop((client, service));
     until("it closes", || within("the status", server.metrics()).status.connections == 0);
     while within("the end of the events", events.next()).is_some() {}
-    let address = server.local_addr().tcp().unwrap();
+    let address = server.local_addr().to_string();
     drop(server);
-    until("the listener closes", || TcpStream::connect(address).is_err());
+    until("the listener closes", || is_refused(&address));
 }

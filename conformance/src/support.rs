@@ -1,9 +1,6 @@
-//! Waiting without a runtime, and peers that are plain sockets.
+//! What scenarios have in common: where they take place, and waiting without a runtime.
 
 use std::future::{Future, poll_fn};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::ops::Range;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,14 +11,55 @@ use std::time::{Duration, Instant};
 use plimsoll_core::drive::Runtime;
 use plimsoll_core::drive::client::{Client, Service, ServiceConfig};
 use plimsoll_core::drive::server::{Builder, Ctx, HandlerError, Server};
-use plimsoll_core::wire::WireId;
-use plimsoll_core::wire::uw::{
-    Limits, Mode, Step, decode_request, decode_response, encode_request, encode_response,
-};
 use serde_json::Value;
+
+pub(crate) use crate::plain::{Listener, Peer, id, is_refused};
+use crate::unix::free_path;
 
 /// Longer than anything here takes: whatever waits for it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a scenario takes place: a runtime, and sockets of one family.
+#[derive(Debug)]
+pub struct World<R> {
+    pub(crate) runtime: R,
+    family: Family,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Family {
+    Tcp,
+    Unix,
+}
+
+impl<R> World<R> {
+    /// Over TCP, on loopback.
+    pub fn tcp(runtime: R) -> Self {
+        World { runtime, family: Family::Tcp }
+    }
+
+    /// Over Unix sockets.
+    pub fn unix(runtime: R) -> Self {
+        World { runtime, family: Family::Unix }
+    }
+
+    /// For somebody to bind, who is told then which it is.
+    pub(crate) fn any_address(&self) -> String {
+        match self.family {
+            Family::Tcp => "127.0.0.1:0".into(),
+            Family::Unix => free_path(),
+        }
+    }
+
+    /// Where nobody listens yet.
+    pub(crate) fn free_address(&self) -> String {
+        self.listener().address.clone()
+    }
+
+    pub(crate) fn listener(&self) -> Listener {
+        Listener::bind(&self.any_address()).expect("a free address")
+    }
+}
 
 struct Parked(Thread);
 
@@ -37,11 +75,12 @@ pub(crate) fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     let give_up = Instant::now() + PATIENCE;
     let mut future = pin!(future);
     loop {
+        // Before the future is polled: what is ready and has woken nobody hangs as well.
+        let left = give_up.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "still waiting after {PATIENCE:?}: {what}");
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return output;
         }
-        let left = give_up.saturating_duration_since(Instant::now());
-        assert!(!left.is_zero(), "still waiting after {PATIENCE:?}: {what}");
         thread::park_timeout(left);
     }
 }
@@ -102,7 +141,7 @@ impl Gate {
         state.1.drain(..).for_each(Waker::wake);
     }
 
-    async fn passed(&self) {
+    pub(crate) async fn passed(&self) {
         poll_fn(|cx| {
             let mut state = self.state.lock().unwrap();
             if state.0 {
@@ -116,9 +155,9 @@ impl Gate {
 }
 
 /// A server to be, with the methods `echo`, `size` (of so many bytes), `fail` and, behind the gate, `wait`.
-pub(crate) fn methods<R: Runtime>(runtime: &R, gate: &Gate) -> Builder<R> {
+pub(crate) fn methods<R: Runtime>(world: &World<R>, gate: &Gate) -> Builder<R> {
     let gate = gate.clone();
-    Server::on(runtime.clone())
+    Server::on(world.runtime.clone())
         .method("echo", |params: Value, _: Ctx| async move { Ok(params) })
         .method("size", |bytes: usize, _: Ctx| async move { Ok("x".repeat(bytes)) })
         .method("fail", |code: String, _: Ctx| async move {
@@ -133,103 +172,22 @@ pub(crate) fn methods<R: Runtime>(runtime: &R, gate: &Gate) -> Builder<R> {
         })
 }
 
-pub(crate) fn serve<R: Runtime>(runtime: &R) -> Server<R> {
-    serve_behind(runtime, &Gate::default())
+pub(crate) fn serve<R: Runtime>(world: &World<R>) -> Server<R> {
+    serve_behind(world, &Gate::default())
 }
 
-pub(crate) fn serve_behind<R: Runtime>(runtime: &R, gate: &Gate) -> Server<R> {
-    within("a free port", methods(runtime, gate).bind("127.0.0.1:0")).expect("a free port")
+pub(crate) fn serve_behind<R: Runtime>(world: &World<R>, gate: &Gate) -> Server<R> {
+    within("an address", methods(world, gate).bind(&world.any_address())).expect("a free address")
 }
 
-pub(crate) fn connect<R: Runtime>(runtime: &R, config: ServiceConfig) -> (Client<R>, Service) {
-    let client = Client::on(runtime.clone()).seed(7).build();
+pub(crate) fn connect<R: Runtime>(world: &World<R>, config: ServiceConfig) -> (Client<R>, Service) {
+    let client = Client::on(world.runtime.clone()).seed(7).build();
     let service = client.configure_service("test", config).expect("a good configuration");
     (client, service)
 }
 
 pub(crate) fn echo(service: &Service, n: u32) {
     assert_eq!(within("an answer", service.request::<u32>("echo", &n)), Ok(n));
-}
-
-/// Who connects next, as a plain socket.
-pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
-    listener.set_nonblocking(true).unwrap();
-    let mut accepted = None;
-    until("somebody connects", || {
-        accepted = listener.accept().ok();
-        accepted.is_some()
-    });
-    let (stream, _) = accepted.expect("waited for");
-    stream.set_nonblocking(false).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-/// A client, or a server of one connection, that is a plain socket.
-pub(crate) struct Peer {
-    pub(crate) stream: TcpStream,
-    unread: Vec<u8>,
-}
-
-impl Peer {
-    pub(crate) fn connect(address: SocketAddr) -> Peer {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("somebody listens");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Peer::new(stream)
-    }
-
-    pub(crate) fn new(stream: TcpStream) -> Peer {
-        stream.set_nodelay(true).unwrap();
-        Peer { stream, unread: Vec::new() }
-    }
-
-    pub(crate) fn request(n: u64, method: &str, content: &str) -> Vec<u8> {
-        let mut frame = Vec::new();
-        encode_request(&mut frame, id(n), method, content.as_bytes(), &Limits::default()).unwrap();
-        frame
-    }
-
-    pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the server reads");
-    }
-
-    /// The number and the length of the next answer; `None` at the end of the stream.
-    pub(crate) fn answer(&mut self) -> Option<(WireId, usize)> {
-        self.next(|bytes| {
-            let step = decode_response(bytes, &Limits::default(), Mode::Strict).expect("a good frame");
-            if let Step::Frame(head) = step { Some((head.id, head.content)) } else { None }
-        })
-    }
-
-    /// Answers the next request with `content`; `None` at the end of the stream. How long the request was.
-    pub(crate) fn answers(&mut self, content: &str) -> Option<usize> {
-        let (id, size) = self.next(|bytes| {
-            let step = decode_request(bytes, &Limits::default(), Mode::Strict).expect("a good frame");
-            if let Step::Frame(head) = step { Some((head.id, head.content)) } else { None }
-        })?;
-        let mut frame = Vec::new();
-        encode_response(&mut frame, id, content.as_bytes(), &Limits::default()).unwrap();
-        self.send(&frame);
-        Some(size)
-    }
-
-    fn next(&mut self, decode: impl Fn(&[u8]) -> Option<(WireId, Range<usize>)>) -> Option<(WireId, usize)> {
-        loop {
-            if let Some((id, content)) = decode(&self.unread) {
-                self.unread.drain(..content.end);
-                return Some((id, content.len()));
-            }
-            let mut bytes = [0; 65_536];
-            match self.stream.read(&mut bytes).expect("something in time") {
-                0 => return None,
-                n => self.unread.extend_from_slice(&bytes[..n]),
-            }
-        }
-    }
-}
-
-pub(crate) fn id(n: u64) -> WireId {
-    WireId::new(0, 0, n)
 }
 
 /// Both ends of every connection are in this process.

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use socket2::Socket;
 
 use crate::support::*;
 
@@ -98,9 +99,9 @@ static TRUSTED: LazyLock<Trusted> = LazyLock::new(|| {
     Trusted { authority, client, server }
 });
 
-fn serve_tls<R: Runtime + Timer>(runtime: &R, tls: &Arc<ServerConfig>) -> Server<R> {
-    let builder = methods(runtime, &Gate::default()).tls(tls.clone());
-    within("a free port", builder.bind("127.0.0.1:0")).expect("a free port")
+fn serve_tls<R: Runtime + Timer>(world: &World<R>, tls: &Arc<ServerConfig>) -> Server<R> {
+    let builder = methods(world, &Gate::default()).tls(tls.clone());
+    within("a free port", builder.bind(&world.any_address())).expect("a free port")
 }
 
 fn config(address: impl Display, tls: &Arc<ClientConfig>) -> ServiceConfig {
@@ -112,8 +113,11 @@ fn config(address: impl Display, tls: &Arc<ClientConfig>) -> ServiceConfig {
 }
 
 /// Why the first connection that ends does so, for machines and for people.
-fn first_end<R: Runtime>(runtime: &R, config: ServiceConfig) -> (CloseCause, Option<Arc<str>>, Client<R>) {
-    let client = Client::on(runtime.clone()).seed(7).build();
+fn first_end<R: Runtime>(
+    world: &World<R>,
+    config: ServiceConfig,
+) -> (CloseCause, Option<Arc<str>>, Client<R>) {
+    let client = Client::on(world.runtime.clone()).seed(7).build();
     let mut events = client.events();
     let service = client.configure_service("test", config).expect("a good configuration");
     let mut call = Box::pin(service.request::<u32>("echo", &1));
@@ -130,16 +134,15 @@ fn first_end<R: Runtime>(runtime: &R, config: ServiceConfig) -> (CloseCause, Opt
     (cause, detail, client)
 }
 
-pub fn a_request_over_tls_is_answered<R: Runtime + Timer>(runtime: R) {
-    let server = serve_tls(&runtime, &TRUSTED.server);
-    let (_client, service) = connect(&runtime, config(server.local_addr(), &TRUSTED.client));
+pub fn a_request_over_tls_is_answered<R: Runtime + Timer>(world: World<R>) {
+    let server = serve_tls(&world, &TRUSTED.server);
+    let (_client, service) = connect(&world, config(server.local_addr(), &TRUSTED.client));
     (0..100).for_each(|n| echo(&service, n));
 }
 
-pub fn three_mebibytes_over_tls_come_back_unchanged_many_at_a_time<R: Runtime + Timer>(runtime: R) {
-    let server = serve_tls(&runtime, &TRUSTED.server);
-    let (_client, service) =
-        connect(&runtime, config(server.local_addr(), &TRUSTED.client).max_connections(2));
+pub fn three_mebibytes_over_tls_come_back_unchanged_many_at_a_time<R: Runtime + Timer>(world: World<R>) {
+    let server = serve_tls(&world, &TRUSTED.server);
+    let (_client, service) = connect(&world, config(server.local_addr(), &TRUSTED.client).max_connections(2));
     let text = "0123456789abcdef".repeat(3 * 65_536);
     let calls = (0..5).map(|n| {
         let (service, sent) = (&service, format!("{n}{text}"));
@@ -148,9 +151,9 @@ pub fn three_mebibytes_over_tls_come_back_unchanged_many_at_a_time<R: Runtime + 
     within("the answers", all(calls));
 }
 
-pub fn callers_over_tls_on_many_threads_are_all_woken<R: Runtime + Timer>(runtime: R) {
-    let server = serve_tls(&runtime, &TRUSTED.server);
-    let (_client, service) = connect(&runtime, config(server.local_addr(), &TRUSTED.client));
+pub fn callers_over_tls_on_many_threads_are_all_woken<R: Runtime + Timer>(world: World<R>) {
+    let server = serve_tls(&world, &TRUSTED.server);
+    let (_client, service) = connect(&world, config(server.local_addr(), &TRUSTED.client));
     thread::scope(|scope| {
         for caller in 0..8 {
             let service = &service;
@@ -159,16 +162,16 @@ pub fn callers_over_tls_on_many_threads_are_all_woken<R: Runtime + Timer>(runtim
     });
 }
 
-pub fn a_certificate_may_be_for_another_name_than_the_address<R: Runtime + Timer>(runtime: R) {
+pub fn a_certificate_may_be_for_another_name_than_the_address<R: Runtime + Timer>(world: World<R>) {
     let authority = &TRUSTED.authority;
-    let server = serve_tls(&runtime, &authority.server(authority.issue("users.internal", 2999)));
+    let server = serve_tls(&world, &authority.server(authority.issue("users.internal", 2999)));
     let name = ServerName::try_from("users.internal").unwrap();
     let config = config(server.local_addr(), &TRUSTED.client).tls_for(name, TRUSTED.client.clone());
-    let (_client, service) = connect(&runtime, config);
+    let (_client, service) = connect(&world, config);
     echo(&service, 1);
 }
 
-pub fn a_certificate_that_is_no_good_is_a_dial_that_fails<R: Runtime + Timer>(runtime: R) {
+pub fn a_certificate_that_is_no_good_is_a_dial_that_fails<R: Runtime + Timer>(world: World<R>) {
     let (authority, stranger) = (&TRUSTED.authority, Authority::new("Unknown"));
     let bad = [
         (stranger.server(stranger.issue("127.0.0.1", 2999)), TlsFault::UnknownIssuer, "UnknownIssuer"),
@@ -177,45 +180,45 @@ pub fn a_certificate_that_is_no_good_is_a_dial_that_fails<R: Runtime + Timer>(ru
         (authority.server(authority.issue("127.0.0.1", 2001)), TlsFault::Expired, "978307200"),
     ];
     for (tls, fault, told) in bad {
-        let server = serve_tls(&runtime, &tls);
-        let (cause, detail, _) = first_end(&runtime, config(server.local_addr(), &TRUSTED.client));
+        let server = serve_tls(&world, &tls);
+        let (cause, detail, _) = first_end(&world, config(server.local_addr(), &TRUSTED.client));
         assert_eq!(cause, CloseCause::Dial(Fault::Tls(fault)));
         let detail = detail.expect("more than a machine takes");
         assert!(detail.contains("127.0.0.1") && detail.contains(told), "{detail}");
     }
 }
 
-pub fn clients_show_their_certificates_where_they_must<R: Runtime + Timer>(runtime: R) {
+pub fn clients_show_their_certificates_where_they_must<R: Runtime + Timer>(world: World<R>) {
     let authority = &TRUSTED.authority;
-    let server = serve_tls(&runtime, &authority.strict_server(authority.issue("127.0.0.1", 2999)));
+    let server = serve_tls(&world, &authority.strict_server(authority.issue("127.0.0.1", 2999)));
     let known = authority.client(Some(authority.issue("gateway.internal", 2999)));
-    let (_client, service) = connect(&runtime, config(server.local_addr(), &known));
+    let (_client, service) = connect(&world, config(server.local_addr(), &known));
     echo(&service, 1);
     // It may have sent a request already, so that the end of the socket is a reset, which takes the reason along.
     let refused = |cause, alert| {
         cause == CloseCause::Fault(Fault::Tls(TlsFault::Refused(alert)))
             || cause == CloseCause::Fault(Fault::Reset)
     };
-    let (cause, ..) = first_end(&runtime, config(server.local_addr(), &TRUSTED.client));
+    let (cause, ..) = first_end(&world, config(server.local_addr(), &TRUSTED.client));
     assert!(refused(cause, 116), "{cause:?}");
     let expired = authority.client(Some(authority.issue("gateway.internal", 2001)));
-    let (cause, ..) = first_end(&runtime, config(server.local_addr(), &expired));
+    let (cause, ..) = first_end(&world, config(server.local_addr(), &expired));
     assert!(refused(cause, 45), "{cause:?}");
     echo(&service, 2);
 }
 
-pub fn a_server_without_tls_is_told_from_one_with_it<R: Runtime + Timer>(runtime: R) {
-    let server = serve(&runtime);
-    let (cause, ..) = first_end(&runtime, config(server.local_addr(), &TRUSTED.client));
+pub fn a_server_without_tls_is_told_from_one_with_it<R: Runtime + Timer>(world: World<R>) {
+    let server = serve(&world);
+    let (cause, ..) = first_end(&world, config(server.local_addr(), &TRUSTED.client));
     let CloseCause::Dial(fault) = cause else { panic!("{cause:?}") };
     assert!(matches!(fault, Fault::Reset | Fault::Tls(TlsFault::Unfinished | TlsFault::NotTls)), "{fault:?}");
-    let (_client, service) = connect(&runtime, ServiceConfig::new(server.local_addr().to_string()));
+    let (_client, service) = connect(&world, ServiceConfig::new(server.local_addr().to_string()));
     echo(&service, 1);
 }
 
-pub fn a_client_without_tls_is_turned_away_and_disturbs_nobody<R: Runtime + Timer>(runtime: R) {
-    let server = serve_tls(&runtime, &TRUSTED.server);
-    let (_client, service) = connect(&runtime, config(server.local_addr(), &TRUSTED.client));
+pub fn a_client_without_tls_is_turned_away_and_disturbs_nobody<R: Runtime + Timer>(world: World<R>) {
+    let server = serve_tls(&world, &TRUSTED.server);
+    let (_client, service) = connect(&world, config(server.local_addr(), &TRUSTED.client));
     let mut peer = TcpStream::connect(server.local_addr().to_string()).unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     peer.write_all(&Peer::request(1, "echo", "1")).unwrap();
@@ -225,22 +228,26 @@ pub fn a_client_without_tls_is_turned_away_and_disturbs_nobody<R: Runtime + Time
     echo(&service, 1);
 }
 
-pub fn a_server_that_stops_in_the_handshake_is_a_dial_that_takes_too_long<R: Runtime + Timer>(runtime: R) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut config = config(listener.local_addr().unwrap(), &TRUSTED.client);
+pub fn a_server_that_stops_in_the_handshake_is_a_dial_that_takes_too_long<R: Runtime + Timer>(
+    world: World<R>,
+) {
+    let listener = world.listener();
+    let mut config = config(&listener.address, &TRUSTED.client);
     config.client.cluster.connect_timeout = Duration::from_millis(100);
-    let (cause, ..) = first_end(&runtime, config);
+    let (cause, ..) = first_end(&world, config);
     assert_eq!(cause, CloseCause::DialTimeout);
 }
 
-pub fn a_client_that_stops_in_the_handshake_is_let_go_and_disturbs_nobody<R: Runtime + Timer>(runtime: R) {
+pub fn a_client_that_stops_in_the_handshake_is_let_go_and_disturbs_nobody<R: Runtime + Timer>(
+    world: World<R>,
+) {
     let limits = Config { frame_timeout: Duration::from_millis(200), ..Config::default() };
-    let builder = methods(&runtime, &Gate::default()).limits(limits).tls(TRUSTED.server.clone());
-    let server = within("a free port", builder.bind("127.0.0.1:0")).unwrap();
+    let builder = methods(&world, &Gate::default()).limits(limits).tls(TRUSTED.server.clone());
+    let server = within("a free port", builder.bind(&world.any_address())).unwrap();
     let mut silent = TcpStream::connect(server.local_addr().to_string()).unwrap();
     let mut halting = TcpStream::connect(server.local_addr().to_string()).unwrap();
     halting.write_all(&[22, 3, 1, 1]).unwrap();
-    let (_client, service) = connect(&runtime, config(server.local_addr(), &TRUSTED.client));
+    let (_client, service) = connect(&world, config(server.local_addr(), &TRUSTED.client));
     echo(&service, 1);
     for peer in [&mut silent, &mut halting] {
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -251,13 +258,13 @@ pub fn a_client_that_stops_in_the_handshake_is_let_go_and_disturbs_nobody<R: Run
 }
 
 /// A session that is plain rustls over a plain socket.
-type Session<C> = StreamOwned<C, TcpStream>;
+type Session<C> = StreamOwned<C, Socket>;
 
 fn dial<R: Runtime>(server: &Server<R>) -> Session<ClientConnection> {
     let address = server.local_addr().tcp().expect("a port");
     let name = ServerName::from(address.ip());
     let session = ClientConnection::new(TRUSTED.client.clone(), name).unwrap();
-    StreamOwned::new(session, Peer::connect(address).stream)
+    StreamOwned::new(session, Peer::connect(&address.to_string()).socket)
 }
 
 /// The number of the next answer; `None` at the end.
@@ -275,10 +282,10 @@ fn answer(from: &mut impl Read) -> Option<u64> {
     }
 }
 
-pub fn who_half_closes_tls_is_still_answered<R: Runtime + Timer>(runtime: R) {
+pub fn who_half_closes_tls_is_still_answered<R: Runtime + Timer>(world: World<R>) {
     let gate = Gate::default();
-    let builder = methods(&runtime, &gate).tls(TRUSTED.server.clone());
-    let server = within("a free port", builder.bind("127.0.0.1:0")).unwrap();
+    let builder = methods(&world, &gate).tls(TRUSTED.server.clone());
+    let server = within("a free port", builder.bind(&world.any_address())).unwrap();
     let mut peer = dial(&server);
     peer.write_all(&Peer::request(1, "wait", "1")).unwrap();
     peer.conn.send_close_notify();
@@ -290,14 +297,14 @@ pub fn who_half_closes_tls_is_still_answered<R: Runtime + Timer>(runtime: R) {
     assert_eq!(answer(&mut peer), None, "and then it is told the end");
 }
 
-pub fn a_slow_reader_of_tls_disturbs_nobody_and_gets_everything<R: Runtime + Timer>(runtime: R) {
+pub fn a_slow_reader_of_tls_disturbs_nobody_and_gets_everything<R: Runtime + Timer>(world: World<R>) {
     const ANSWERS: u64 = 50;
-    let server = serve_tls(&runtime, &TRUSTED.server);
+    let server = serve_tls(&world, &TRUSTED.server);
     let mut slow = dial(&server);
     for n in 0..ANSWERS {
         slow.write_all(&Peer::request(n, "size", "65536")).unwrap();
     }
-    let (_client, service) = connect(&runtime, config(server.local_addr(), &TRUSTED.client));
+    let (_client, service) = connect(&world, config(server.local_addr(), &TRUSTED.client));
     until("answers pile up", || within("the status", server.metrics()).status.unsent > 0);
     (0..100).for_each(|n| echo(&service, n));
     let mut slow = std::io::BufReader::new(slow);
@@ -307,12 +314,12 @@ pub fn a_slow_reader_of_tls_disturbs_nobody_and_gets_everything<R: Runtime + Tim
 }
 
 /// A server that reads one request and ends, in one way or another.
-fn ends_after_a_request(orderly: bool) -> (SocketAddr, thread::JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+fn ends_after_a_request(world: &World<impl Runtime>, orderly: bool) -> (String, thread::JoinHandle<()>) {
+    let listener = world.listener();
+    let address = listener.address.clone();
     let serving = thread::spawn(move || {
         let session = ServerConnection::new(TRUSTED.server.clone()).unwrap();
-        let mut peer = StreamOwned::new(session, accept(&listener));
+        let mut peer = StreamOwned::new(session, listener.accept().socket);
         let mut bytes = [0; 4096];
         assert!(peer.read(&mut bytes).unwrap() > 0);
         if orderly {
@@ -326,29 +333,29 @@ fn ends_after_a_request(orderly: bool) -> (SocketAddr, thread::JoinHandle<()>) {
     (address, serving)
 }
 
-pub fn an_end_that_nobody_has_told_is_a_reset<R: Runtime + Timer>(runtime: R) {
+pub fn an_end_that_nobody_has_told_is_a_reset<R: Runtime + Timer>(world: World<R>) {
     for (orderly, fault) in [(true, Fault::Closed), (false, Fault::Reset)] {
-        let (address, serving) = ends_after_a_request(orderly);
-        let (cause, _, client) = first_end(&runtime, config(address, &TRUSTED.client));
+        let (address, serving) = ends_after_a_request(&world, orderly);
+        let (cause, _, client) = first_end(&world, config(&address, &TRUSTED.client));
         assert_eq!(cause, CloseCause::Fault(fault));
         drop(client);
         serving.join().unwrap();
     }
 }
 
-pub fn a_tls_connection_that_is_lost_is_replaced<R: Runtime + Timer>(runtime: R) {
-    let (address, serving) = ends_after_a_request(false);
-    let (_client, service) = connect(&runtime, config(address, &TRUSTED.client));
+pub fn a_tls_connection_that_is_lost_is_replaced<R: Runtime + Timer>(world: World<R>) {
+    let (address, serving) = ends_after_a_request(&world, false);
+    let (_client, service) = connect(&world, config(&address, &TRUSTED.client));
     let error = within("the loss", service.request::<u32>("echo", &1)).unwrap_err();
     assert_eq!(error.cause, Cause::Lost { sent: true });
     serving.join().unwrap();
-    let builder = methods(&runtime, &Gate::default()).tls(TRUSTED.server.clone());
-    let _server = within("the port", builder.bind(&address.to_string())).unwrap();
+    let builder = methods(&world, &Gate::default()).tls(TRUSTED.server.clone());
+    let _server = within("the port", builder.bind(&address)).unwrap();
     echo(&service, 2);
 }
 
-pub fn a_server_that_shuts_down_says_goodbye_over_tls<R: Runtime + Timer>(runtime: R) {
-    let server = serve_tls(&runtime, &TRUSTED.server);
+pub fn a_server_that_shuts_down_says_goodbye_over_tls<R: Runtime + Timer>(world: World<R>) {
+    let server = serve_tls(&world, &TRUSTED.server);
     let mut peers: Vec<_> = (0..300).map(|_| dial(&server)).collect();
     for (n, peer) in (0..).zip(&mut peers) {
         peer.write_all(&Peer::request(n % 100, "echo", "1")).unwrap();

@@ -2,7 +2,7 @@
 //! decision made in that order is enough to break a replay (freenet/freenet-core#2810).
 //!
 //! It holds a limited number of entries in slots, and hashes only to find the slot; who needs an order (the oldest, the one
-//! due next) links the slots. All its memory is taken when it is built.
+//! due next) links the slots. All its memory is taken when it is built, unless it is to [grow](Map::growing).
 //!
 //! ```
 //! use plimsoll_core::map::{Map, Seed};
@@ -34,6 +34,13 @@ type Table = hashbrown::HashTable<u32>;
 pub struct Full {
     /// How many it may hold.
     pub limit: u32,
+}
+
+/// No entry has the key that was looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "an entry is added by `fill`"]
+pub struct Vacant {
+    hash: u64,
 }
 
 /// Up to `limit` entries, found by key or by slot.
@@ -68,6 +75,12 @@ impl<K: Hash + Eq, V> Map<K, V> {
         }
     }
 
+    /// An empty map that takes memory only as it comes to hold more than ever before: a large limit that is seldom reached
+    /// then costs nothing, and what is in use stays in the caches of the processor.
+    pub fn growing(limit: u32, seed: Seed) -> Self {
+        Map { slots: Vec::new(), free: Vec::new(), table: Table::new(), limit, seed }
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.table.len()
@@ -93,7 +106,21 @@ impl<K: Hash + Eq, V> Map<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.find_hashed(self.seed.hash(key), key)
+        self.look(key).ok()
+    }
+
+    /// As [`find`](Self::find); what it returns for a key that is not there saves [`fill`](Self::fill) to look again.
+    ///
+    /// # Errors
+    /// [`Vacant`] if no entry has the key.
+    pub fn look<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Result<u32, Vacant>
+    where
+        K: Borrow<Q>,
+    {
+        let hash = self.seed.hash(key);
+        let is_it = |entry: &Entry<K, V>| entry.hash == hash && entry.key.borrow() == key;
+        let found = self.table.find(hash, |&slot| self.slots[slot as usize].as_ref().is_some_and(is_it));
+        found.copied().ok_or(Vacant { hash })
     }
 
     /// Adds an entry, or replaces the value that the key has; the slot it has then.
@@ -101,11 +128,23 @@ impl<K: Hash + Eq, V> Map<K, V> {
     /// # Errors
     /// [`Full`] if the key is new and there is no room.
     pub fn insert(&mut self, key: K, value: V) -> Result<u32, Full> {
-        let hash = self.seed.hash(&key);
-        if let Some(slot) = self.find_hashed(hash, &key) {
-            self.slots[slot as usize] = Some(Entry { hash, key, value });
-            return Ok(slot);
+        match self.look(&key) {
+            Ok(slot) => {
+                let hash = self.slots[slot as usize].as_ref().map_or(0, |entry| entry.hash);
+                self.slots[slot as usize] = Some(Entry { hash, key, value });
+                Ok(slot)
+            }
+            Err(vacant) => self.fill(vacant, key, value),
         }
+    }
+
+    /// Adds an entry whose key is not there, as [`look`](Self::look) has found; nothing was added since.
+    ///
+    /// # Errors
+    /// [`Full`] if there is no room.
+    pub fn fill(&mut self, vacant: Vacant, key: K, value: V) -> Result<u32, Full> {
+        let Vacant { hash } = vacant;
+        debug_assert_eq!(self.look(&key), Err(vacant), "it is the key that was looked for");
         if self.is_full() {
             return Err(Full { limit: self.limit });
         }
@@ -144,14 +183,6 @@ impl<K: Hash + Eq, V> Map<K, V> {
         self.slots.clear();
         self.free.clear();
         self.table.clear();
-    }
-
-    fn find_hashed<Q: Eq + ?Sized>(&self, hash: u64, key: &Q) -> Option<u32>
-    where
-        K: Borrow<Q>,
-    {
-        let is_it = |entry: &Entry<K, V>| entry.hash == hash && entry.key.borrow() == key;
-        self.table.find(hash, |&slot| self.slots[slot as usize].as_ref().is_some_and(is_it)).copied()
     }
 }
 
@@ -288,8 +319,8 @@ mod tests {
             whole.finish() == parts.finish()
         }
 
-        fn it_agrees_with_an_ordered_map(steps: Vec<(u8, u8)>) -> bool {
-            let mut map = Map::new(24, seed());
+        fn it_agrees_with_an_ordered_map(grows: bool, steps: Vec<(u8, u8)>) -> bool {
+            let mut map = if grows { Map::growing(24, seed()) } else { Map::new(24, seed()) };
             let mut model: BTreeMap<u8, u8> = BTreeMap::new();
             steps.into_iter().all(|(key, value)| {
                 let key = key % 40;
@@ -319,6 +350,21 @@ mod tests {
             }
             map.insert(n, ()).unwrap();
             assert!(map.table.capacity() <= room);
+        }
+        assert_eq!((map.len(), map.slots.len()), (100, 100));
+    }
+
+    #[test]
+    fn one_that_grows_takes_what_it_needs_and_no_more() {
+        let mut map = Map::growing(1_000_000, seed());
+        for n in 0..100_000u64 {
+            if n >= 100 {
+                let slot = map.find(&(n - 100)).unwrap();
+                map.remove(slot);
+            }
+            let Err(vacant) = map.look(&n) else { panic!("it comes only now") };
+            map.fill(vacant, n, ()).unwrap();
+            assert!(map.table.capacity() < 512);
         }
         assert_eq!((map.len(), map.slots.len()), (100, 100));
     }

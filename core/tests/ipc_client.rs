@@ -179,6 +179,27 @@ fn calls_that_were_put_off_are_answered_once_and_in_any_order() {
 }
 
 #[test]
+fn the_application_is_told_of_calls_that_it_has_put_off_and_nobody_waits_for_any_more() {
+    let mut net = Net::new();
+    let (order, user) = (net.join(Config::new("order")), net.join(Config::new("user")));
+    for tag in 0..3 {
+        net.call(order, "user", "later", "1", tag);
+    }
+    net.run();
+    let (now, tokens) = (net.now, net.services[user].tokens.clone());
+    net.services[user].client.reply(now, tokens[1], None).unwrap();
+    net.sleep(29_999);
+    assert_eq!(net.services[user].abandoned, []);
+    net.sleep(1);
+    assert_eq!(net.services[user].abandoned, [tokens[0], tokens[2]], "their time is over");
+    net.call(order, "user", "later", "1", 4);
+    net.run();
+    net.cut(user);
+    net.run();
+    assert_eq!(net.services[user].abandoned[2..], net.services[user].tokens[3..], "its connection has gone");
+}
+
+#[test]
 fn more_calls_than_may_be_put_off_are_answered_overloaded() {
     let mut net = Net::new();
     let order = net.join(Config::new("order"));

@@ -143,7 +143,7 @@ fn the_hub_answers_questions_about_itself() {
     world.say(order, &call("2", "order", "$hub", "service", json!({"name": "order"})));
     let expected = json!({
         "name": "order", "methods": ["a", "b"], "connectedAt": WALL, "lastHeartbeat": WALL, "version": "1.0.0",
-        "metadata": {}, "connections": 1, "pendingCalls": 0, "servingCalls": 0, "callsPerSecond": 0,
+        "metadata": {}, "peer": {}, "connections": 1, "pendingCalls": 0, "servingCalls": 0, "callsPerSecond": 0,
     });
     assert_eq!(world.answer(order), ("2".into(), expected.clone()));
     world.say(order, &json!({"type": "HEARTBEAT", "from": "order", "timestamp": WALL}));

@@ -4,6 +4,7 @@
 
 mod client_support;
 mod cluster_support;
+mod ipc_support;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -14,6 +15,7 @@ use cluster_support::{Fleet, calm};
 use plimsoll_core::cluster::{CloseCause, Config, Place, StateEvent, Unplaced, Want};
 use plimsoll_core::error::Rejected;
 use plimsoll_core::id::{ConnId, EndpointId, RequestId};
+use plimsoll_core::ipc;
 use plimsoll_core::machine::{self, Input, Machine};
 use plimsoll_core::map::Seed;
 use plimsoll_core::policy::balance::Strategy;
@@ -24,6 +26,7 @@ use plimsoll_core::rng::Pcg;
 use plimsoll_core::service::client::{Client, Options};
 use plimsoll_core::service::{Uw, UwRequest};
 use plimsoll_core::time::Instant;
+use serde_json::json;
 
 const START: Instant = Instant::from_millis(1_000_000);
 const RECOVERY: Duration = Duration::from_secs(60);
@@ -375,4 +378,74 @@ fn all_connections_expiring_in_the_same_instant() {
     // Drawn from twelve minutes, 5 in each on average, with a deviation of 2.
     assert!(ends.iter().all(|count| *count <= 16), "{ends:?}");
     assert_eq!(fleet.cluster.status().connections, 60);
+}
+
+/// nirikshan/ipc-bro: a call that went nowhere was answered with an `ERROR`, which no caller looks for: it waited until its time
+/// was over.
+#[test]
+fn a_caller_left_hanging_when_the_hub_cannot_route() {
+    let mut world = ipc_support::World::new(ipc::hub::Config::default());
+    let order = world.service("order", &[]);
+    let user = world.service("user", &["get"]);
+    for (id, to, method, code) in
+        [("1", "nobody", "get", "SERVICE_NOT_FOUND"), ("2", "user", "drop", "METHOD_NOT_FOUND")]
+    {
+        world.say(order, &ipc_support::call(id, "order", to, method, json!(7)));
+        assert_eq!(world.answer(order), (id.into(), json!(code)));
+    }
+    // Nor does one wait for a service that has gone.
+    world.say(order, &ipc_support::call("3", "order", "user", "get", json!(7)));
+    world.handle(Input::ReadClosed(user));
+    assert_eq!(world.answer(order), ("3".into(), json!("CONNECTION_LOST")));
+}
+
+/// A hub that passes an answer on to whom it says to be for lets every service answer for every other.
+#[test]
+fn an_answer_taken_from_a_service_that_was_not_called() {
+    let mut world = ipc_support::World::new(ipc::hub::Config::default());
+    let order = world.service("order", &[]);
+    let bank = world.service("bank", &["get"]);
+    let mallory = world.service("mallory", &[]);
+    world.say(order, &ipc_support::call("1", "order", "bank", "get", json!(7)));
+    world.say(mallory, &ipc_support::success("1", "mallory", "order", json!(1_000_000)));
+    assert_eq!(world.hears(order), Vec::<serde_json::Value>::new());
+    world.take(bank);
+    world.say(bank, &ipc_support::success("1", "bank", "order", json!(7)));
+    assert_eq!(world.answer(order), ("1".into(), json!(7)));
+}
+
+/// nirikshan/ipc-bro: the context of the call that was served last stood in one field, and was that of every call made since, so
+/// that calls at the same time went out on behalf of each other.
+#[test]
+fn contexts_of_calls_at_the_same_time_mixed_up() {
+    use ipc::client::{Client, Config, Options};
+    let mut client = Client::new(Config::new("user"), 7);
+    client.handle(START, Input::Wall(1_000));
+    client.connect(START);
+    let Some(machine::Action::Connect(conn)) = client.poll() else { panic!("it wants a connection") };
+    client.handle(START, Input::Connected(conn));
+    client.feed(START, conn, &ipc_support::frame(br#"{"type":"REGISTER_ACK"}"#));
+    while client.event().is_some() {}
+    let within = |root: &str, caller: &str| {
+        ipc::Context::create(root, caller, 1_000, Duration::from_secs(9)).extend("user").unwrap()
+    };
+    let (order, cart) = (within("root-order", "order"), within("root-cart", "cart"));
+    for context in [Some(&order), Some(&cart), None, Some(&order)] {
+        client.call(START, "role", "get", None, context, Options::default()).unwrap();
+    }
+    let mut bufs = [&[][..]; 8];
+    let n = client.send_bufs(conn, &mut bufs);
+    let calls = ipc_support::messages(&bufs[..n].concat());
+    let sent: Vec<_> =
+        calls.iter().filter(|call| call["type"] == "CALL").map(|call| &call["context"]).collect();
+    for (at, root, chain) in [
+        (0, "root-order", json!(["order", "user", "role"])),
+        (1, "root-cart", json!(["cart", "user", "role"])),
+        (3, "root-order", json!(["order", "user", "role"])),
+    ] {
+        assert_eq!((&sent[at]["root"], &sent[at]["chain"]), (&json!(root), &chain));
+        assert_eq!((&sent[at]["depth"], &sent[at]["deadline"]), (&json!(3), &json!(10_000)));
+    }
+    assert_eq!((&sent[2]["chain"], &sent[2]["depth"]), (&json!(["user", "role"]), &json!(2)));
+    assert_ne!(sent[2]["root"], "root-order");
 }

@@ -8,6 +8,10 @@ fn on_mio(scenario: impl FnOnce(Mio)) {
 
 plimsoll_conformance::suite!(on_mio);
 
+mod over_unix_sockets {
+    plimsoll_conformance::suite!(super::on_mio, unix);
+}
+
 mod over_harsh_sockets {
     use plimsoll_conformance::Harsh;
 
@@ -15,5 +19,9 @@ mod over_harsh_sockets {
         super::on_mio(|runtime| scenario(Harsh::new(runtime)));
     }
 
-    plimsoll_conformance::suite!(on_mio);
+    plimsoll_conformance::suite!(on_mio, harsh);
+
+    mod and_unix {
+        plimsoll_conformance::suite!(super::on_mio, unix);
+    }
 }

@@ -8,6 +8,10 @@ fn on_smol(scenario: impl FnOnce(Smol)) {
 
 plimsoll_conformance::suite!(on_smol);
 
+mod over_unix_sockets {
+    plimsoll_conformance::suite!(super::on_smol, unix);
+}
+
 mod over_harsh_sockets {
     use plimsoll_conformance::Harsh;
 
@@ -15,5 +19,9 @@ mod over_harsh_sockets {
         super::on_smol(|runtime| scenario(Harsh::new(runtime)));
     }
 
-    plimsoll_conformance::suite!(on_smol);
+    plimsoll_conformance::suite!(on_smol, harsh);
+
+    mod and_unix {
+        plimsoll_conformance::suite!(super::on_smol, unix);
+    }
 }

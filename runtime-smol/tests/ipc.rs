@@ -7,3 +7,13 @@ fn on_smol(scenario: impl FnOnce(Smol)) {
 }
 
 plimsoll_conformance::ipc_suite!(on_smol);
+
+mod over_harsh_sockets {
+    use plimsoll_conformance::Harsh;
+
+    fn on_smol(scenario: impl FnOnce(Harsh<super::Smol>)) {
+        super::on_smol(|runtime| scenario(Harsh::new(runtime)));
+    }
+
+    plimsoll_conformance::ipc_suite!(on_smol);
+}

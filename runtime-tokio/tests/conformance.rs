@@ -10,6 +10,10 @@ fn on_tokio(scenario: impl FnOnce(Tokio)) {
 
 plimsoll_conformance::suite!(on_tokio);
 
+mod over_unix_sockets {
+    plimsoll_conformance::suite!(super::on_tokio, unix);
+}
+
 mod over_harsh_sockets {
     use plimsoll_conformance::Harsh;
 
@@ -17,5 +21,9 @@ mod over_harsh_sockets {
         super::on_tokio(|runtime| scenario(Harsh::new(runtime)));
     }
 
-    plimsoll_conformance::suite!(on_tokio);
+    plimsoll_conformance::suite!(on_tokio, harsh);
+
+    mod and_unix {
+        plimsoll_conformance::suite!(super::on_tokio, unix);
+    }
 }

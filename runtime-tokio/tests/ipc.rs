@@ -9,3 +9,13 @@ fn on_tokio(scenario: impl FnOnce(Tokio)) {
 }
 
 plimsoll_conformance::ipc_suite!(on_tokio);
+
+mod over_harsh_sockets {
+    use plimsoll_conformance::Harsh;
+
+    fn on_tokio(scenario: impl FnOnce(Harsh<super::Tokio>)) {
+        super::on_tokio(|runtime| scenario(Harsh::new(runtime)));
+    }
+
+    plimsoll_conformance::ipc_suite!(on_tokio);
+}

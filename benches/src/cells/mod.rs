@@ -1,6 +1,7 @@
 //! What is measured against what, and what is to be reached.
 
 mod edge;
+mod hub;
 mod parts;
 mod resp;
 mod uw;
@@ -13,5 +14,6 @@ pub(crate) fn groups() -> Vec<Group> {
     groups.extend(uw::groups());
     groups.extend(resp::groups());
     groups.extend(edge::groups());
+    groups.extend(hub::groups());
     groups
 }

@@ -7,6 +7,10 @@ mod callers;
 pub(crate) mod edge;
 #[cfg(feature = "peers")]
 mod haproxy;
+pub(crate) mod hub;
+mod hub_ipc;
+#[cfg(feature = "peers")]
+mod hub_nats;
 #[cfg(feature = "peers")]
 mod hyper_edge;
 mod ours_tokio;

@@ -69,6 +69,8 @@ pub enum NotSent {
 #[derive(Debug)]
 pub struct Mailbox<C, R> {
     shared: Arc<Shared<C, R>>,
+    /// Whether the driver is to go on as long as this is there.
+    counts: bool,
 }
 
 /// The driver's end. Dropping it ends all that wait.
@@ -154,7 +156,10 @@ pub fn mailbox<C, R>(limit: NonZeroU32) -> (Mailbox<C, R>, Inbox<C, R>) {
         closed: false,
     };
     let shared = Arc::new(Shared { limit: limit.get(), state: Mutex::new(state) });
-    (Mailbox { shared: shared.clone() }, Inbox { shared, wakers: Vec::new(), overdue: None, told: false })
+    (
+        Mailbox { shared: shared.clone(), counts: true },
+        Inbox { shared, wakers: Vec::new(), overdue: None, told: false },
+    )
 }
 
 impl<C, R> Shared<C, R> {
@@ -268,6 +273,37 @@ impl<C, R> Mailbox<C, R> {
         self.shared.send(self.shared.limit, command, Some(Waiter::new(cx.waker())))
     }
 
+    /// Puts many commands in at once, so that the driver takes them all in one turn, or none of them.
+    ///
+    /// # Errors
+    /// [`NotSent`]; no command was built then.
+    pub fn send_all<F: FnOnce(Key) -> C>(
+        &self,
+        commands: impl ExactSizeIterator<Item = F>,
+    ) -> Result<Vec<Key>, NotSent> {
+        let (keys, driver) = {
+            let mut state = self.shared.lock();
+            let waiting = state.slots.len() - state.free.len();
+            if !state.closed && waiting + commands.len() > self.shared.limit as usize {
+                return Err(NotSent::Full);
+            }
+            let mut keys = Vec::with_capacity(commands.len());
+            for command in commands {
+                let key = state.open(self.shared.limit, None)?;
+                state.commands.push(command(key));
+                keys.push(key);
+            }
+            (keys, state.sleeper())
+        };
+        wake(driver);
+        Ok(keys)
+    }
+
+    /// A handle for which alone the driver does not go on: what it holds itself must not keep it.
+    pub fn uncounted(&self) -> Self {
+        Mailbox { shared: self.shared.clone(), counts: false }
+    }
+
     /// The answer, once; its slot is free then. `None`: the driver has ended and there will be no answer.
     pub fn poll(&self, key: Key, cx: &mut Context<'_>) -> Poll<Option<R>> {
         let (answer, others) = {
@@ -346,13 +382,18 @@ impl<C, R> Drop for Answer<'_, C, R> {
 
 impl<C, R> Clone for Mailbox<C, R> {
     fn clone(&self) -> Self {
-        self.shared.lock().handles += 1;
-        Mailbox { shared: self.shared.clone() }
+        if self.counts {
+            self.shared.lock().handles += 1;
+        }
+        Mailbox { shared: self.shared.clone(), counts: self.counts }
     }
 }
 
 impl<C, R> Drop for Mailbox<C, R> {
     fn drop(&mut self) {
+        if !self.counts {
+            return;
+        }
         let driver = {
             let mut state = self.shared.lock();
             state.handles -= 1;

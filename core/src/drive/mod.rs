@@ -17,6 +17,7 @@ mod connections;
 mod credentials;
 mod dial;
 mod driver;
+mod handlers;
 mod host;
 mod hub;
 mod io;
@@ -24,6 +25,7 @@ pub mod ipc;
 #[cfg(unix)]
 mod listen;
 mod mailbox;
+mod methods;
 #[cfg(unix)]
 mod net;
 mod park;

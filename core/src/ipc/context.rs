@@ -136,18 +136,36 @@ impl Context {
     /// # Errors
     /// [`ContextError::Invalid`], and [`ContextError::TooDeep`] for a depth or a chain above [`MAX_DEPTH`].
     pub fn read(value: Value<'_>) -> Result<Self, ContextError> {
+        let mut context = Context { root: String::new(), chain: Vec::new(), depth: 0, deadline: 0 };
+        context.read_again(value)?;
+        Ok(context)
+    }
+
+    /// As [`read`](Self::read), in place of what this one says, whose memory is used again.
+    ///
+    /// # Errors
+    /// As `read`; what this one says then is of no use.
+    pub fn read_again(&mut self, value: Value<'_>) -> Result<(), ContextError> {
         let lent = ipc::Context::read(value).map_err(ContextError::Invalid)?;
         let too_deep = ContextError::TooDeep { depth: lent.depth };
         let depth = u32::try_from(lent.depth).ok().filter(|&depth| depth <= MAX_DEPTH).ok_or(too_deep)?;
-        let mut chain = Vec::new();
+        let mut len = 0;
         for service in lent.chain.elements().into_iter().flatten() {
             let bad = ContextError::Invalid(MessageError::BadField("context.chain"));
-            chain.push(service.text().ok_or(bad)?.get().into());
-            if chain.len() > MAX_DEPTH as usize {
-                return Err(ContextError::TooDeep { depth: chain.len() as u64 });
+            let service = service.text().ok_or(bad)?.get();
+            if len == MAX_DEPTH as usize {
+                return Err(ContextError::TooDeep { depth: len as u64 + 1 });
             }
+            match self.chain.get_mut(len) {
+                Some(place) => replace(place, &service),
+                None => self.chain.push(service.into()),
+            }
+            len += 1;
         }
-        Ok(Context { root: lent.root.get().into(), chain, depth, deadline: lent.deadline })
+        self.chain.truncate(len);
+        replace(&mut self.root, &lent.root.get());
+        (self.depth, self.deadline) = (depth, lent.deadline);
+        Ok(())
     }
 
     /// Appends it to a message.
@@ -172,6 +190,11 @@ impl fmt::Display for Context {
         }
         write!(f, " (depth: {})", self.depth)
     }
+}
+
+fn replace(text: &mut String, by: &str) {
+    text.clear();
+    text.push_str(by);
 }
 
 /// Whether a call with a context of this depth and deadline may be made at `unix_ms`.

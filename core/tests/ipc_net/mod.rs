@@ -33,6 +33,7 @@ pub struct Service {
     pub seen: Vec<Seen>,
     pub contexts: Vec<Context>,
     pub tokens: Vec<Token>,
+    pub abandoned: Vec<Token>,
     /// Calls for others: which answer depends on which call.
     chained: Vec<(RequestId, Token)>,
     format: Format,
@@ -100,7 +101,15 @@ impl Net {
             client.register_method(self.now, method).unwrap();
         }
         let (seen, contexts, tokens) = (Vec::new(), Vec::new(), Vec::new());
-        self.services.push(Service { client, seen, contexts, tokens, chained: Vec::new(), format });
+        self.services.push(Service {
+            client,
+            seen,
+            contexts,
+            tokens,
+            abandoned: Vec::new(),
+            chained: Vec::new(),
+            format,
+        });
         self.services.len() - 1
     }
 
@@ -297,6 +306,7 @@ impl Service {
                     None => self.seen.push(Seen::Ended(tag, what)),
                 }
             }
+            Some(Event::Abandoned(token)) => self.abandoned.push(token),
             Some(Event::State(event)) => self.seen.push(Seen::State(event)),
             Some(Event::GatewayError { code, .. }) => {
                 self.seen.push(Seen::Gateway(code.unwrap().get().into_owned()))

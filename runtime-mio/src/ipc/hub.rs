@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use plimsoll_core::drive::Address;
 use plimsoll_core::drive::ipc::hub::{
     Builder, Config, Dropped, Events, Hub as Inner, HubEvent, HubStatus, Metrics, ServiceInfo,
 };
+use plimsoll_core::drive::{Address, ListenOptions};
 
 use crate::Mio;
 
@@ -31,6 +31,13 @@ impl HubBuilder {
         self
     }
 
+    /// Turns away whoever is not a process of this user, as far as the system tells whose they are: over Unix sockets it
+    /// does, over TCP nobody gets in.
+    pub fn require_uid(mut self, uid: u32) -> Self {
+        self.inner = self.inner.require_uid(uid);
+        self
+    }
+
     /// How often services are expected to tell that they are alive; one that is silent for three times as long is gone.
     /// 30 s by default.
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
@@ -41,6 +48,13 @@ impl HubBuilder {
     /// How long a call may take, if its context does not leave it less. 30 s by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.inner = self.inner.timeout(timeout);
+        self
+    }
+
+    /// Listens in another way than that of [`ListenOptions::default`]: who may connect to its Unix socket, how many may
+    /// wait to be accepted.
+    pub fn listening(mut self, options: ListenOptions) -> Self {
+        self.inner = self.inner.listening(options);
         self
     }
 

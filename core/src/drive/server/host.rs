@@ -1,23 +1,18 @@
 //! The driver's side of a server: requests to handlers, and their answers back.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::task::{Context, Poll, Waker};
+use core::task::Waker;
 use core::time::Duration;
 
-use super::methods::{Ended, Pool};
 use super::{Ctx, Dropped, Snapshot};
-use crate::drive::{Host, Inbox, Key, ReadyList};
+use crate::drive::handlers::Handlers;
+use crate::drive::{Host, Inbox, Key};
 use crate::machine::Machine;
 use crate::service::server::{Request, Server, Token};
 use crate::time::Instant;
 use crate::wire::uw::code;
-
-/// Handlers polled again in one turn, at most.
-const POLLS: usize = 256;
 
 pub(super) enum Command {
     /// Somebody no longer waits for one of the others.
@@ -34,30 +29,12 @@ pub(super) enum Answer {
     Shutdown(Dropped),
 }
 
-/// A handler that waits.
-struct Parked {
-    token: Token,
-    /// In `pools`, and the place there.
-    method: usize,
-    at: usize,
-}
-
 pub(super) struct ServerHost {
     inbox: Inbox<Command, Answer>,
     commands: Vec<Command>,
     answers: Vec<(Key, Answer)>,
-    methods: BTreeMap<Arc<str>, usize>,
-    pools: Vec<Box<dyn Pool>>,
-    /// Bounded by the server, which reads no further when too many requests are deferred.
-    parked: Vec<Option<Parked>>,
-    wakers: Vec<Waker>,
-    free: Vec<usize>,
-    ready: ReadyList,
-    /// Parked handlers that were woken; from `next` on they are still to be polled.
-    woken: Vec<u32>,
-    next: usize,
-    /// What the last handler has written.
-    out: Vec<u8>,
+    /// Those that wait are bounded by the server, which reads no further when too many requests are deferred.
+    handlers: Handlers<Ctx, Token>,
     shutdowns: Vec<Key>,
     draining: bool,
     /// What had been dropped before the shutdown.
@@ -65,21 +42,12 @@ pub(super) struct ServerHost {
 }
 
 impl ServerHost {
-    pub(super) fn new(inbox: Inbox<Command, Answer>, methods: Vec<(Arc<str>, Box<dyn Pool>)>) -> Self {
-        let names = methods.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
+    pub(super) fn new(inbox: Inbox<Command, Answer>, handlers: Handlers<Ctx, Token>) -> Self {
         ServerHost {
             inbox,
             commands: Vec::new(),
             answers: Vec::new(),
-            methods: names,
-            pools: methods.into_iter().map(|(_, pool)| pool).collect(),
-            parked: Vec::new(),
-            wakers: Vec::new(),
-            free: Vec::new(),
-            ready: ReadyList::new(),
-            woken: Vec::new(),
-            next: 0,
-            out: Vec::new(),
+            handlers,
             shutdowns: Vec::new(),
             draining: false,
             before: Dropped::default(),
@@ -105,50 +73,6 @@ impl ServerHost {
             }
         }
     }
-
-    fn poll_woken(&mut self, now: Instant, machine: &mut Server) {
-        if self.next == self.woken.len() {
-            self.ready.take(&mut self.woken);
-            self.next = 0;
-        }
-        let end = self.woken.len().min(self.next + POLLS);
-        for at in self.next..end {
-            self.poll(now, machine, self.woken[at] as usize);
-        }
-        self.next = end;
-    }
-
-    fn poll(&mut self, now: Instant, machine: &mut Server, slot: usize) {
-        let Some(Some(parked)) = self.parked.get(slot) else { return };
-        let cx = &mut Context::from_waker(&self.wakers[slot]);
-        let Poll::Ready(ended) = self.pools[parked.method].poll(parked.at, cx, &mut self.out) else { return };
-        let token = parked.token;
-        self.parked[slot] = None;
-        self.free.push(slot);
-        // Either may find nobody who waits any more, or answer that the result is too large.
-        let _ = match ended {
-            Ok(()) => machine.reply(now, token, &self.out),
-            Err(error) => machine.fail(now, token, &error.code, &error.message),
-        };
-    }
-
-    /// The place where the next handler is parked, if it waits: its waker is needed before that is known.
-    fn next_slot(&mut self) -> usize {
-        if let Some(&slot) = self.free.last() {
-            return slot;
-        }
-        let slot = self.parked.len();
-        self.parked.push(None);
-        self.wakers.push(self.ready.waker(slot as u32));
-        self.free.push(slot);
-        slot
-    }
-
-    fn start(&mut self, method: usize, content: &[u8], ctx: Ctx) -> Result<Ended, (usize, usize)> {
-        let slot = self.next_slot();
-        let cx = &mut Context::from_waker(&self.wakers[slot]);
-        self.pools[method].start(content, ctx, cx, &mut self.out).map_err(|at| (slot, at))
-    }
 }
 
 fn dropped(machine: &Server) -> Dropped {
@@ -167,23 +91,28 @@ impl Host<Server> for ServerHost {
             self.draining = true;
             machine.shutdown(now, now);
         }
-        self.poll_woken(now, machine);
+        // Each may find nobody who waits any more, or answer that the result is too large.
+        self.handlers.poll_woken(|token, _, ended, out| {
+            let _ = match ended {
+                Ok(()) => machine.reply(now, token, out),
+                Err(error) => machine.fail(now, token, &error.code, &error.message),
+            };
+        });
     }
 
     fn event(&mut self, _: Instant, request: Request<'_>) {
         let Request { method, content, responder } = request;
-        let Some((name, &at)) = self.methods.get_key_value(method) else {
+        let Some((name, at)) = self.handlers.find(method) else {
             let _ = responder.fail(code::METHOD_NOT_FOUND, &format!("there is no method {method:?} here"));
             return;
         };
         let ctx = Ctx { conn: responder.conn(), method: name.clone() };
         // An answer above the limit is answered with an error by the server itself.
-        let _ = match self.start(at, content, ctx) {
-            Ok(Ok(())) => responder.reply(&self.out),
+        let _ = match self.handlers.start(at, content, ctx) {
+            Ok(Ok(())) => responder.reply(self.handlers.out()),
             Ok(Err(error)) => responder.fail(&error.code, &error.message),
-            Err((slot, place)) => {
-                self.free.pop();
-                self.parked[slot] = Some(Parked { token: responder.defer(), method: at, at: place });
+            Err(waiting) => {
+                self.handlers.park(waiting, responder.defer());
                 Ok(())
             }
         };
@@ -206,7 +135,7 @@ impl Host<Server> for ServerHost {
     }
 
     fn arm(&mut self, driver: &Waker) -> bool {
-        self.next < self.woken.len() || self.ready.arm(driver) || self.inbox.arm(driver)
+        self.handlers.arm(driver) || self.inbox.arm(driver)
     }
 
     fn is_listening(&self) -> bool {

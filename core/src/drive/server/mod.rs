@@ -1,13 +1,10 @@
 //! A server of methods, for async code: what an adapter makes usable by naming its runtime.
 
 mod host;
-mod methods;
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
 use core::num::NonZeroU32;
@@ -17,37 +14,18 @@ use std::io;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use super::handlers::HandlerError;
+
+use super::handlers::Handlers;
+use super::methods::{About, Json, Method, Raw, Typed};
 use super::{Address, Driver, Key, ListenOptions, Mailbox, Runtime, mailbox};
 use crate::id::ConnId;
 use crate::service::server::{self, Config, Metrics, Status};
 use crate::wire::uw::code;
 use host::{Answer, Command, ServerHost};
-use methods::{Json, Method, Raw, Typed};
 
 /// Calls of a server's own handle that wait for their answers.
 const CONTROLS: NonZeroU32 = NonZeroU32::new(64).expect("not zero");
-
-/// Why a handler has no result. Any error turns into one by `?`, as `EXECUTION_FAILED`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HandlerError {
-    /// A word for machines.
-    pub code: String,
-    /// A sentence for people; the caller sees it.
-    pub message: String,
-}
-
-impl HandlerError {
-    /// An error with a code of the application's own, or one of [`code`].
-    pub fn new(code: impl Into<String>, message: impl fmt::Display) -> Self {
-        HandlerError { code: code.into(), message: alloc::format!("{message}") }
-    }
-}
-
-impl<E: core::error::Error> From<E> for HandlerError {
-    fn from(error: E) -> Self {
-        HandlerError::new(code::EXECUTION_FAILED, error)
-    }
-}
 
 /// What a handler may know about the request besides its parameters.
 #[derive(Clone, Debug)]
@@ -58,13 +36,21 @@ pub struct Ctx {
     pub method: Arc<str>,
 }
 
+impl About for Ctx {
+    const UNREADABLE: &'static str = code::BAD_REQUEST;
+
+    fn method(&self) -> &str {
+        &self.method
+    }
+}
+
 /// What can be said about a server before it is there.
 pub struct Builder<R> {
     runtime: R,
     config: Config,
     listening: ListenOptions,
     shards: usize,
-    methods: Vec<(Arc<str>, Box<dyn Method>)>,
+    methods: Vec<(Arc<str>, Box<dyn Method<Ctx>>)>,
     #[cfg(feature = "tls")]
     tls: Option<super::tls::ServerTls>,
 }
@@ -91,7 +77,7 @@ impl<R: Runtime> Builder<R> {
         F: Fn(P, Ctx) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, HandlerError>> + Send + 'static,
     {
-        self.methods.push((name.into(), Box::new(Typed::<Json, _, _, _>::new(handler))));
+        self.methods.push((name.into(), Box::new(Typed::<Json, _, _, _, _>::new(handler))));
         self
     }
 
@@ -102,7 +88,7 @@ impl<R: Runtime> Builder<R> {
         F: Fn(Vec<u8>, Ctx) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<u8>, HandlerError>> + Send + 'static,
     {
-        self.methods.push((name.into(), Box::new(Typed::<Raw, _, _, _>::new(handler))));
+        self.methods.push((name.into(), Box::new(Typed::<Raw, _, _, _, _>::new(handler))));
         self
     }
 
@@ -139,8 +125,9 @@ impl<R: Runtime> Builder<R> {
             let transport =
                 super::tls::Secured::server(transport, self.tls.clone(), self.config.frame_timeout);
             let (handle, inbox) = mailbox(CONTROLS);
-            let pools = self.methods.iter().map(|(name, method)| (name.clone(), method.pool()));
-            let host = ServerHost::new(inbox, pools.collect());
+            let mut handlers = Handlers::new();
+            self.methods.iter().for_each(|(name, method)| handlers.add(name.clone(), method.pool()));
+            let host = ServerHost::new(inbox, handlers);
             self.runtime.spawn(Driver::new(server::Server::new(share(self.config, shards)), host, transport));
             mailboxes.push(handle);
         }

@@ -219,22 +219,29 @@ pub enum StateEvent {
 }
 
 /// Why a connection to the hub has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Cause {
     /// The transport failed, or the hub has closed it.
+    #[error("{0}")]
     Fault(Fault),
     /// It could not be made in time.
+    #[error("it could not be made in time")]
     ConnectTimeout,
     /// The hub did not acknowledge the registration in time.
+    #[error("the hub did not acknowledge the registration in time")]
     RegisterTimeout,
     /// The hub broke the rules of framing.
+    #[error("{0}")]
     Protocol(ProtocolError),
     /// The hub sent what cannot be read.
+    #[error("{0}")]
     Message(MessageError),
     /// The hub does not read what it is sent.
+    #[error("the hub does not read what it is sent")]
     SlowReader,
     /// The application wants it so.
+    #[error("the application has disconnected")]
     Disconnect,
 }
 
@@ -272,6 +279,13 @@ impl Refused {
 /// over, or after its connection has gone, is [`ReplyError::Gone`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub(super) RequestId);
+
+impl Token {
+    /// The place in a table; below the limit of [`Config::serving`], and of one call at a time.
+    pub const fn index(self) -> usize {
+        self.0.index()
+    }
+}
 
 /// Why an answer was not sent as it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -105,6 +105,8 @@ pub enum Event<'a> {
         /// Why.
         refused: Refused,
     },
+    /// Nobody waits any more for the answer to a call that was put off: its time is over, or its connection has gone.
+    Abandoned(Token),
     /// Something has changed between this client and the hub.
     State(StateEvent),
     /// The hub complains of something.
@@ -232,6 +234,17 @@ impl Client {
     /// Whether a connection stands that the hub has acknowledged.
     pub fn is_connected(&self) -> bool {
         self.state.links.pool.iter().any(|link| matches!(link.stage, Stage::Registered(..)))
+    }
+
+    /// Whether a connection is being made, or waits for the hub to acknowledge it.
+    pub fn is_connecting(&self) -> bool {
+        let begins = |stage: Stage| matches!(stage, Stage::Dialing(..) | Stage::Registering(..));
+        self.state.links.pool.iter().any(|link| begins(link.stage))
+    }
+
+    /// Whether no connection stands, is being made, or is being closed.
+    pub fn is_idle(&self) -> bool {
+        self.state.links.pool.iter().all(|link| matches!(link.stage, Stage::Idle(_)))
     }
 
     /// How the client stands now.
@@ -399,6 +412,9 @@ impl Machine for Client {
         if let Some(ended) = self.state.calls.ended.pop_front() {
             return Some(Event::Outcome { id: ended.id, tag: ended.tag, outcome: ended.how.into() });
         }
+        if let Some(token) = self.state.serving.abandoned.pop_front() {
+            return Some(Event::Abandoned(token));
+        }
         if let Some(event) = self.state.links.next_event() {
             return Some(Event::State(event));
         }
@@ -408,6 +424,7 @@ impl Machine for Client {
     fn has_event(&self) -> bool {
         let state = &self.state;
         !state.calls.ended.is_empty()
+            || !state.serving.abandoned.is_empty()
             || state.links.has_event()
             || !state.ready.is_empty()
             || state.doomed.is_some()

@@ -1,5 +1,6 @@
 //! Calls by other services, in the hands of the application.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -103,6 +104,8 @@ struct Deferred {
 pub(super) struct Serving {
     table: Table<kind::Request, Deferred>,
     pub(super) deadlines: Deadlines,
+    /// Calls that nobody waits for any more. As many as were put off at most: each is told before another call is.
+    pub(super) abandoned: VecDeque<Token>,
     spare: ObjectPool<Vec<u8>>,
 }
 
@@ -116,6 +119,7 @@ impl Serving {
         Serving {
             table: Table::new(),
             deadlines: Deadlines::new(),
+            abandoned: VecDeque::new(),
             spare: ObjectPool::new(create, reset, 0, SPARE),
         }
     }
@@ -132,6 +136,7 @@ impl Serving {
     fn forget(&mut self, id: RequestId) {
         if let Some(deferred) = self.remove(id) {
             self.spare.release(deferred.kept);
+            self.abandoned.push_back(Token(id));
         }
     }
 

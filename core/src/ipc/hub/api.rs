@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::error::{Fault, ProtocolError};
 use crate::id::ConnId;
+use crate::machine::Peer;
 use crate::metrics::{Histogram, Rate};
 use crate::policy::watermark::Band;
 use crate::wire::ipc::{Envelope, Limits, MessageError, Value};
@@ -18,6 +19,9 @@ use crate::wire::ipc::{Envelope, Limits, MessageError, Value};
 pub struct Config {
     /// Where the hub listens; told to those who ask, and not used otherwise. `/tmp/bro-gateway.sock`.
     pub socket_path: String,
+    /// The user whose processes may connect, as far as the system tells whose they are (over Unix sockets it does); others
+    /// are turned away. Anybody who can open the socket.
+    pub require_uid: Option<u32>,
     /// How large a message may be. 16 MiB.
     pub limits: Limits,
     /// How often services are expected to tell that they are alive. One from which nothing at all has come for three times
@@ -56,6 +60,7 @@ impl Default for Config {
         }
         Config {
             socket_path: "/tmp/bro-gateway.sock".into(),
+            require_uid: None,
             limits: Limits::default(),
             heartbeat_interval: Duration::from_secs(30),
             timeout: Duration::from_secs(30),
@@ -83,6 +88,8 @@ pub enum Event<'a> {
         conn: ConnId,
         /// What it said.
         register: Envelope<'a>,
+        /// Who is at the other end.
+        peer: Peer,
     },
     /// A call was passed on.
     CallRouted {
@@ -286,6 +293,8 @@ pub struct Metrics {
     pub accepted: u64,
     /// Connections that were turned away, at the limit or while shutting down.
     pub turned_away: u64,
+    /// Connections that were turned away because they were not of the [required user](Config::require_uid).
+    pub strangers: u64,
     /// Connections that have ended.
     pub closed: u64,
     /// Those of them that the hub closed because of what their peer did or did not do.
@@ -367,8 +376,10 @@ pub struct ServiceStatus<'a> {
     pub called: u32,
     /// Calls that it was passed over the last second.
     pub calls_per_second: u64,
-    /// What it can be called for, sorted. All members of a pool say the same of themselves, as a rule; the first speaks
+    /// Who is at the other end. All members of a pool say the same of themselves, as a rule; the first speaks
     /// for them, here and below.
+    pub peer: Peer,
+    /// What it can be called for, sorted.
     pub methods: &'a [Box<str>],
     /// Its version, if it tells.
     pub version: Option<&'a str>,

@@ -7,6 +7,7 @@ use super::api::{Cause, Config};
 use super::pending::Calls;
 use super::services::Registration;
 use crate::ipc::port::Port;
+use crate::machine::Peer;
 use crate::policy::watermark::Band;
 use crate::time::Instant;
 use crate::wire::ipc::Format;
@@ -40,11 +41,12 @@ pub(super) struct Conn {
     pub(super) starved: bool,
     /// Nothing of it is left, but the runtime has not been told.
     pub(super) closed: bool,
+    pub(super) peer: Peer,
     opened: Instant,
 }
 
 impl Conn {
-    pub(super) fn new(now: Instant, unsent: Band) -> Self {
+    pub(super) fn new(now: Instant, peer: Peer, unsent: Band) -> Self {
         Conn {
             intake: Intake::Open,
             port: Port::new(unsent),
@@ -54,6 +56,7 @@ impl Conn {
             called: Calls::default(),
             starved: false,
             closed: false,
+            peer,
             opened: now,
         }
     }

@@ -232,9 +232,9 @@ impl Machine for Hub {
         self.end();
     }
 
-    fn accept(&mut self, now: Instant, _: Peer) -> Option<ConnId> {
+    fn accept(&mut self, now: Instant, peer: Peer) -> Option<ConnId> {
         self.begin(now);
-        let conn = self.state.accept()?;
+        let conn = self.state.accept(peer)?;
         self.receiver.open(conn.slot());
         Some(conn)
     }

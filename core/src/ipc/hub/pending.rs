@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::buf::pool::ObjectPool;
 use crate::id::ConnId;
-use crate::map::{Map, Seed};
+use crate::map::{Map, Seed, Vacant};
 use crate::sched::Deadlines;
 use crate::time::Instant;
 use crate::wire::ipc::{Format, Text, Value};
@@ -96,6 +96,8 @@ pub(super) struct Pending {
     spare: ObjectPool<Vec<u8>>,
     /// The key that is looked for.
     key: Vec<u8>,
+    /// That it was not there.
+    vacant: Option<Vacant>,
     bytes: usize,
 }
 
@@ -106,10 +108,11 @@ impl Pending {
             buffer.shrink_to(SPARE_BYTES);
         };
         Pending {
-            calls: Map::new(limit, seed),
+            calls: Map::growing(limit, seed),
             deadlines: Deadlines::new(),
             spare: ObjectPool::new(|| Vec::with_capacity(SPARE_BYTES / 4), reset, 0, SPARE),
             key: Vec::new(),
+            vacant: None,
             bytes: 0,
         }
     }
@@ -128,7 +131,9 @@ impl Pending {
         self.key.clear();
         self.key.extend_from_slice(&caller_service.to_le_bytes());
         id.append_to(&mut self.key);
-        self.calls.find(&self.key[..])
+        let found = self.calls.look(&self.key[..]);
+        self.vacant = found.err();
+        found.ok()
     }
 
     /// Adds the call that was not [found](Self::find) just now.
@@ -157,7 +162,7 @@ impl Pending {
             context,
             links,
         };
-        let slot = self.calls.insert(key, call).ok()?;
+        let slot = self.calls.fill(self.vacant.take()?, key, call).ok()?;
         self.bytes += bytes;
         Some(slot)
     }

@@ -1,9 +1,12 @@
 //! Questions to the hub itself: calls to the service `$hub`.
 
+use alloc::format;
+
 use super::api::{Refused, ServiceStatus};
 use super::services::Service;
 use super::state::State;
 use crate::id::ConnId;
+use crate::machine::Peer;
 use crate::wire::ipc::{Envelope, Reply, Value, Writer, write_result};
 
 /// What is asked.
@@ -57,7 +60,7 @@ impl State {
 
     fn write_status(&self, body: &mut Writer<'_>) {
         let (status, metrics) = (self.status(), &self.metrics);
-        body.object(12);
+        body.object(13);
         body.key("running").bool(self.drain_until.is_none());
         body.key("socketPath").text(&self.config.socket_path);
         body.key("connectedServices").number(u64::from(status.services));
@@ -71,13 +74,14 @@ impl State {
         body.key("refused").number(metrics.refused);
         body.key("timedOut").number(metrics.timed_out);
         body.key("lost").number(metrics.lost);
+        body.key("turnedAway").number(metrics.turned_away + metrics.strangers);
         body.key("unsentBytes").number(status.unsent);
         body.end_object();
     }
 
     fn write_service(&self, body: &mut Writer<'_>, name: &str, service: &Service) {
         let status = self.service_status(name, service);
-        body.object(10);
+        body.object(11);
         body.key("name").text(name);
         body.key("methods").array(u32::try_from(status.methods.len()).unwrap_or(u32::MAX));
         status.methods.iter().for_each(|method| body.text(method));
@@ -92,6 +96,8 @@ impl State {
             Some(metadata) => body.key("metadata").copy(metadata),
             None => body.key("metadata").null(),
         }
+        body.key("peer");
+        write_peer(body, status.peer);
         body.key("connections").number(u64::from(status.connections));
         body.key("pendingCalls").number(u64::from(status.calling));
         body.key("servingCalls").number(u64::from(status.called));
@@ -102,8 +108,11 @@ impl State {
     /// How a service stands.
     pub(super) fn service_status<'a>(&'a self, name: &'a str, service: &'a Service) -> ServiceStatus<'a> {
         let conn = |member: &ConnId| self.lines.table.get(*member);
-        let first = service.members.first().and_then(conn).and_then(|conn| conn.registration.as_ref());
+        let first = service.members.first().and_then(conn);
+        let peer = first.map_or(Peer::UNKNOWN, |first| first.peer);
+        let first = first.and_then(|first| first.registration.as_ref());
         ServiceStatus {
+            peer,
             name,
             connections: u32::try_from(service.members.len()).unwrap_or(u32::MAX),
             connected_at: service.connected_at,
@@ -116,4 +125,25 @@ impl State {
             metadata: first.and_then(|first| first.metadata()),
         }
     }
+}
+
+/// What is known of it.
+fn write_peer(body: &mut Writer<'_>, peer: Peer) {
+    let pid = peer.credentials.and_then(|credentials| credentials.pid);
+    body.object(
+        2 * u32::from(peer.credentials.is_some())
+            + u32::from(pid.is_some())
+            + u32::from(peer.address.is_some()),
+    );
+    if let Some(credentials) = peer.credentials {
+        body.key("uid").number(u64::from(credentials.uid));
+        body.key("gid").number(u64::from(credentials.gid));
+    }
+    if let Some(pid) = pid {
+        body.key("pid").number(u64::from(pid));
+    }
+    if let Some(address) = peer.address {
+        body.key("address").text(&format!("{address}"));
+    }
+    body.end_object();
 }

@@ -9,6 +9,7 @@ use crate::error::Misuse;
 use crate::id::ConnId;
 use crate::ipc::ContextError;
 use crate::ipc::context;
+use crate::machine::Peer;
 use crate::wire::ipc::{
     ConvertError, Envelope, Format, HEADER, HUB, Kind, MessageError, Reply, Text, code, write_frame,
     write_register_ack,
@@ -68,8 +69,10 @@ impl State {
             Ok(registration) => registration,
             Err(refused) => return self.invalid(id, refused),
         };
+        let mut peer = Peer::UNKNOWN;
         if let Some(conn) = self.lines.live(id) {
             conn.registration = Some(registration);
+            peer = conn.peer;
         }
         self.metrics.registered += 1;
         self.rearm(id);
@@ -77,7 +80,7 @@ impl State {
             write_register_ack(out, register.format());
             Ok::<(), core::convert::Infallible>(())
         });
-        Event::Registered { conn: id, register }
+        Event::Registered { conn: id, register, peer }
     }
 
     fn heartbeat<'m>(&mut self, conn: ConnId, beat: Envelope<'m>) -> Event<'m> {

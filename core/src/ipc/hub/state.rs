@@ -14,6 +14,7 @@ use super::pending::{Pending, Side};
 use super::services::Services;
 use crate::error::ProtocolError;
 use crate::id::ConnId;
+use crate::machine::Peer;
 use crate::map::Seed;
 use crate::rng::Pcg;
 use crate::sched::{MAX_KEYS, Timers, Turns};
@@ -93,14 +94,19 @@ impl State {
         self.wall.unix_ms(self.now)
     }
 
-    pub(super) fn accept(&mut self) -> Option<ConnId> {
+    pub(super) fn accept(&mut self, peer: Peer) -> Option<ConnId> {
+        let uid = peer.credentials.map(|credentials| credentials.uid);
+        if self.config.require_uid.is_some_and(|required| uid != Some(required)) {
+            self.metrics.strangers += 1;
+            return None;
+        }
         let limit = self.config.connections.get().min(MAX_KEYS) as usize;
         if self.drain_until.is_some() || self.lines.table.len() >= limit {
             self.metrics.turned_away += 1;
             return None;
         }
         self.metrics.accepted += 1;
-        let conn = self.lines.table.insert(Conn::new(self.now, self.config.unsent));
+        let conn = self.lines.table.insert(Conn::new(self.now, peer, self.config.unsent));
         self.rearm(conn);
         Some(conn)
     }

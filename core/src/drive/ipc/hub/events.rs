@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::view::json;
-use crate::drive::hub::{self, Hub, Wakes};
+use crate::drive::hub;
 use crate::ipc::Context;
 use crate::ipc::hub::{Cause, Dropped, Refused};
+use crate::machine::Peer;
 use crate::wire::ipc::{Envelope, Status, Text};
 
 /// What happens at a hub from now on; it ends when the hub has stopped.
@@ -91,6 +92,8 @@ pub struct Registration {
     pub version: Option<String>,
     /// What else it tells.
     pub metadata: Option<serde_json::Value>,
+    /// Who is at the other end.
+    pub peer: Peer,
 }
 
 /// A call on its way through the hub.
@@ -109,7 +112,7 @@ pub struct Passing {
 }
 
 impl Registration {
-    pub(super) fn read(register: &Envelope<'_>) -> Self {
+    pub(super) fn read(register: &Envelope<'_>, peer: Peer) -> Self {
         Registration {
             service: text(register.service_name().ok()),
             methods: register
@@ -120,6 +123,7 @@ impl Registration {
                 .collect(),
             version: register.version().map(|version| version.get().into_owned()),
             metadata: register.metadata().and_then(json),
+            peer,
         }
     }
 }
@@ -206,41 +210,5 @@ impl fmt::Display for Passing {
             None => write!(f, "{}: ", self.from)?,
         }
         write!(f, "{}.{} ({})", self.to, self.method, self.id)
-    }
-}
-
-/// Two streams of events: a flood of calls must not wash away the news that a service is gone.
-#[derive(Debug, Default)]
-pub(super) struct Feeds {
-    all: Hub<HubEvent>,
-    changes: Hub<HubEvent>,
-}
-
-impl Feeds {
-    pub(super) fn all(&self) -> Events {
-        self.all.listen()
-    }
-
-    pub(super) fn changes(&self) -> Events {
-        self.changes.listen()
-    }
-
-    /// What happens with every message, and costs nothing if nobody listens.
-    pub(super) fn passing(&self, wakes: &mut Wakes, event: impl Fn() -> HubEvent) {
-        if self.all.is_listened_to() {
-            wakes.add(self.all.publish(event));
-        }
-    }
-
-    pub(super) fn change(&self, wakes: &mut Wakes, event: impl Fn() -> HubEvent) {
-        self.passing(wakes, &event);
-        if self.changes.is_listened_to() {
-            wakes.add(self.changes.publish(event));
-        }
-    }
-
-    pub(super) fn close(&self) {
-        self.all.close();
-        self.changes.close();
     }
 }

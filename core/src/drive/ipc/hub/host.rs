@@ -9,9 +9,10 @@ use core::task::Waker;
 use core::time::Duration;
 
 use super::Dropped;
-use super::events::{Feeds, HubEvent, Passing, Registration};
+use super::events::{HubEvent, Passing, Registration};
 use super::view::{HubStatus, ServiceInfo};
 use crate::drive::hub::Wakes;
+use crate::drive::ipc::feeds::Feeds;
 use crate::drive::{Host, Inbox, Key};
 use crate::id::ConnId;
 use crate::ipc::hub::{Event, Hub, Metrics};
@@ -47,7 +48,7 @@ pub(super) struct HubHost {
     inbox: Inbox<Command, Answer>,
     commands: Vec<Command>,
     answers: Vec<(Key, Answer)>,
-    feeds: Arc<Feeds>,
+    feeds: Arc<Feeds<HubEvent>>,
     /// Listeners that were told something in this turn.
     wakes: Wakes,
     names: Names,
@@ -58,7 +59,7 @@ pub(super) struct HubHost {
 }
 
 impl HubHost {
-    pub(super) fn new(inbox: Inbox<Command, Answer>, feeds: Arc<Feeds>, address: String) -> Self {
+    pub(super) fn new(inbox: Inbox<Command, Answer>, feeds: Arc<Feeds<HubEvent>>, address: String) -> Self {
         HubHost {
             inbox,
             commands: Vec::new(),
@@ -159,11 +160,11 @@ impl Host<Hub> for HubHost {
             Event::Heartbeat { conn } => {
                 feeds.passing(wakes, || HubEvent::Heartbeat { service: names.get(conn) });
             }
-            Event::Registered { conn, register } => {
+            Event::Registered { conn, register, peer } => {
                 if let Ok(name) = register.service_name() {
                     names.set(conn, &name.get());
                 }
-                feeds.change(wakes, || HubEvent::Registered(Registration::read(&register)));
+                feeds.change(wakes, || HubEvent::Registered(Registration::read(&register, peer)));
             }
             Event::Disconnected { conn, service, cause } => {
                 names.forget(conn);

@@ -16,12 +16,12 @@ use std::io;
 
 pub use crate::ipc::hub::{Cause, Config, Metrics, Refused};
 pub use events::{Events, HubEvent, Passing, Registration};
-pub use view::{HubStatus, ServiceInfo};
+pub use view::{HubStatus, PeerInfo, ServiceInfo};
 
 use crate::drive::hub::Wakes;
+use crate::drive::ipc::feeds::Feeds;
 use crate::drive::{Address, Driver, Key, ListenOptions, Mailbox, Runtime, mailbox};
 use crate::ipc::hub as machine;
-use events::Feeds;
 use host::{Answer, Command, HubHost};
 
 /// Questions of a hub's own handle that wait for their answers.
@@ -34,13 +34,20 @@ pub struct Builder<R> {
     config: Config,
     listening: ListenOptions,
     seed: Option<u64>,
-    feeds: Arc<Feeds>,
+    feeds: Arc<Feeds<HubEvent>>,
 }
 
 impl<R: Runtime> Builder<R> {
     /// Other limits and times than those of [`Config::default`].
     pub fn limits(mut self, config: Config) -> Self {
         self.config = config;
+        self
+    }
+
+    /// Turns away whoever is not a process of this user, as far as the system tells whose they are: over Unix sockets it
+    /// does, over TCP nobody gets in.
+    pub fn require_uid(mut self, uid: u32) -> Self {
+        self.config.require_uid = Some(uid);
         self
     }
 
@@ -103,7 +110,7 @@ impl<R: Runtime> Builder<R> {
 pub struct Hub<R> {
     mailbox: Mailbox<Command, Answer>,
     local_addr: Address,
-    feeds: Arc<Feeds>,
+    feeds: Arc<Feeds<HubEvent>>,
     runtime: PhantomData<fn() -> R>,
 }
 

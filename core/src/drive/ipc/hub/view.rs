@@ -2,10 +2,12 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ipc::hub::{self, ServiceStatus};
+use crate::machine::Peer;
 use crate::time::Instant;
 use crate::wire::ipc::{Format, Value, convert};
 
@@ -35,6 +37,8 @@ pub struct HubStatus {
     pub timed_out: u64,
     /// Calls whose service went before it had answered, since the start.
     pub lost: u64,
+    /// Connections that were turned away since the start: too many, or not of the required user.
+    pub turned_away: u64,
     /// Bytes that wait to be sent.
     pub unsent_bytes: u64,
 }
@@ -55,6 +59,8 @@ pub struct ServiceInfo {
     pub version: Option<String>,
     /// What else it tells about itself.
     pub metadata: Option<serde_json::Value>,
+    /// Who is at the other end.
+    pub peer: PeerInfo,
     /// Its connections; more than one if it is a pool.
     pub connections: u32,
     /// Calls that it has made and that wait for their answer.
@@ -63,6 +69,35 @@ pub struct ServiceInfo {
     pub serving_calls: u32,
     /// Calls that it was passed over the last second.
     pub calls_per_second: u64,
+}
+
+/// Who is at the other end of a connection, as far as the system tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PeerInfo {
+    /// Of a Unix socket: the effective user of the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Of a Unix socket: the effective group of the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
+    /// Of a Unix socket: the id of the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Of a TCP connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
+}
+
+impl From<Peer> for PeerInfo {
+    fn from(peer: Peer) -> Self {
+        PeerInfo {
+            uid: peer.credentials.map(|credentials| credentials.uid),
+            gid: peer.credentials.map(|credentials| credentials.gid),
+            pid: peer.credentials.and_then(|credentials| credentials.pid),
+            address: peer.address,
+        }
+    }
 }
 
 impl HubStatus {
@@ -80,6 +115,7 @@ impl HubStatus {
             refused: metrics.refused,
             timed_out: metrics.timed_out,
             lost: metrics.lost,
+            turned_away: metrics.turned_away + metrics.strangers,
             unsent_bytes: status.unsent,
         }
     }
@@ -94,6 +130,7 @@ impl From<ServiceStatus<'_>> for ServiceInfo {
             last_heartbeat: service.last_heartbeat,
             version: service.version.map(String::from),
             metadata: service.metadata.and_then(json),
+            peer: service.peer.into(),
             connections: service.connections,
             pending_calls: service.calling,
             serving_calls: service.called,

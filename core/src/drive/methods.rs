@@ -17,8 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Ctx, HandlerError};
-use crate::wire::uw::code;
+use super::handlers::HandlerError;
 
 /// More capacity than this is not kept for reuse.
 const SPARE_BYTES: usize = 64 * 1024;
@@ -26,30 +25,48 @@ const SPARE_BYTES: usize = 64 * 1024;
 /// What a handler came to; its result has been written as JSON.
 pub(super) type Ended = Result<(), HandlerError>;
 
+/// What handlers are told besides their parameters.
+pub(super) trait About: Send + 'static {
+    /// The word of the wire for parameters that cannot be read.
+    const UNREADABLE: &'static str;
+
+    /// The method that is called.
+    fn method(&self) -> &str;
+}
+
 /// A handler that was registered, of whatever types.
-pub(super) trait Method: Send + Sync {
+pub(super) trait Method<C>: Send + Sync {
     /// For one driver.
-    fn pool(&self) -> Box<dyn Pool>;
+    fn pool(&self) -> Box<dyn Pool<C>>;
 }
 
 /// The calls of one method that one driver has running.
-pub(super) trait Pool: Send {
+pub(super) trait Pool<C>: Send {
+    /// Whether it takes content and gives its results as they are on the wire, and not as JSON.
+    fn is_raw(&self) -> bool;
+
     /// Starts a call, and polls it once. `Err`: it waits, at this place.
     fn start(
         &mut self,
         content: &[u8],
-        ctx: Ctx,
+        ctx: C,
         cx: &mut Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Ended, usize>;
 
     /// Polls a call that waits. Its place is free once it has ended.
     fn poll(&mut self, at: usize, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Ended>;
+
+    /// Drops a call that waits.
+    fn give_up(&mut self, at: usize);
 }
 
 /// How content becomes the parameters of a handler, and its result content. `spare` is memory to use again.
 pub(super) trait Format<P, T> {
-    fn read(method: &str, content: &[u8], spare: &mut Vec<u8>) -> Result<P, HandlerError>;
+    /// See [`Pool::is_raw`].
+    const RAW: bool;
+
+    fn read(content: &[u8], spare: &mut Vec<u8>) -> serde_json::Result<P>;
 
     /// Replaces what is in `out`.
     fn write(result: T, out: &mut Vec<u8>, spare: &mut Vec<u8>) -> Ended;
@@ -58,8 +75,10 @@ pub(super) trait Format<P, T> {
 pub(super) enum Json {}
 
 impl<P: DeserializeOwned, T: Serialize> Format<P, T> for Json {
-    fn read(method: &str, content: &[u8], _: &mut Vec<u8>) -> Result<P, HandlerError> {
-        serde_json::from_slice(content).map_err(|error| bad_request(method, &error))
+    const RAW: bool = false;
+
+    fn read(content: &[u8], _: &mut Vec<u8>) -> serde_json::Result<P> {
+        serde_json::from_slice(content)
     }
 
     fn write(result: T, out: &mut Vec<u8>, _: &mut Vec<u8>) -> Ended {
@@ -72,7 +91,9 @@ impl<P: DeserializeOwned, T: Serialize> Format<P, T> for Json {
 pub(super) enum Raw {}
 
 impl Format<Vec<u8>, Vec<u8>> for Raw {
-    fn read(_: &str, content: &[u8], spare: &mut Vec<u8>) -> Result<Vec<u8>, HandlerError> {
+    const RAW: bool = true;
+
+    fn read(content: &[u8], spare: &mut Vec<u8>) -> serde_json::Result<Vec<u8>> {
         let mut params = mem::take(spare);
         params.clear();
         params.extend_from_slice(content);
@@ -88,35 +109,36 @@ impl Format<Vec<u8>, Vec<u8>> for Raw {
     }
 }
 
-pub(super) struct Typed<X, P, F, Fut> {
+pub(super) struct Typed<X, C, P, F, Fut> {
     handler: Arc<F>,
-    types: PhantomData<fn(X, P) -> Fut>,
+    types: PhantomData<fn(X, C, P) -> Fut>,
 }
 
-impl<X, P, F, Fut> Typed<X, P, F, Fut> {
+impl<X, C, P, F, Fut> Typed<X, C, P, F, Fut> {
     pub(super) fn new(handler: F) -> Self {
         Typed { handler: Arc::new(handler), types: PhantomData }
     }
 }
 
-struct Calls<X, P, F, Fut> {
+struct Calls<X, C, P, F, Fut> {
     handler: Arc<F>,
     places: Vec<Pin<Box<Option<Fut>>>>,
     free: Vec<usize>,
     spare: Vec<u8>,
-    types: PhantomData<fn(X, P)>,
+    types: PhantomData<fn(X, C, P)>,
 }
 
-impl<X, P, T, F, Fut> Method for Typed<X, P, F, Fut>
+impl<X, C, P, T, F, Fut> Method<C> for Typed<X, C, P, F, Fut>
 where
     X: Format<P, T> + 'static,
+    C: About,
     P: 'static,
     T: 'static,
-    F: Fn(P, Ctx) -> Fut + Send + Sync + 'static,
+    F: Fn(P, C) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<T, HandlerError>> + Send + 'static,
 {
-    fn pool(&self) -> Box<dyn Pool> {
-        Box::new(Calls::<X, P, F, Fut> {
+    fn pool(&self) -> Box<dyn Pool<C>> {
+        Box::new(Calls::<X, C, P, F, Fut> {
             handler: self.handler.clone(),
             places: Vec::new(),
             free: Vec::new(),
@@ -126,24 +148,29 @@ where
     }
 }
 
-impl<X, P, T, F, Fut> Pool for Calls<X, P, F, Fut>
+impl<X, C, P, T, F, Fut> Pool<C> for Calls<X, C, P, F, Fut>
 where
     X: Format<P, T> + 'static,
+    C: About,
     P: 'static,
     T: 'static,
-    F: Fn(P, Ctx) -> Fut + Send + Sync + 'static,
+    F: Fn(P, C) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<T, HandlerError>> + Send + 'static,
 {
+    fn is_raw(&self) -> bool {
+        X::RAW
+    }
+
     fn start(
         &mut self,
         content: &[u8],
-        ctx: Ctx,
+        ctx: C,
         cx: &mut Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Ended, usize> {
-        let params = match X::read(&ctx.method, content, &mut self.spare) {
+        let params = match X::read(content, &mut self.spare) {
             Ok(params) => params,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Err(unreadable(&ctx, &error))),
         };
         let Ok(future) = catch_unwind(AssertUnwindSafe(|| (self.handler)(params, ctx))) else {
             return Ok(Err(panicked()));
@@ -172,45 +199,60 @@ where
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(ended)) => ended,
             Err(_) => {
-                // What is left of it may panic once more when it is dropped; then its box is given up with it.
-                let _ = catch_unwind(AssertUnwindSafe(|| place.as_mut().set(None)));
+                clear(place);
                 Err(panicked())
             }
         };
         self.free.push(at);
         Poll::Ready(ended)
     }
+
+    fn give_up(&mut self, at: usize) {
+        clear(&mut self.places[at]);
+        self.free.push(at);
+    }
 }
 
-fn bad_request(method: &str, error: &serde_json::Error) -> HandlerError {
-    HandlerError::new(code::BAD_REQUEST, format!("the parameters of {method} cannot be read: {error}"))
+/// Drops what is left of a call, which may panic at that; then its box is given up with it.
+fn clear<Fut>(place: &mut Pin<Box<Option<Fut>>>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| place.as_mut().set(None)));
 }
 
+fn unreadable<C: About>(ctx: &C, error: &serde_json::Error) -> HandlerError {
+    HandlerError::new(C::UNREADABLE, format!("the parameters of {} cannot be read: {error}", ctx.method()))
+}
+
+/// The word is the same on every wire.
 fn panicked() -> HandlerError {
-    HandlerError::new(code::INTERNAL_ERROR, "the handler has panicked")
+    HandlerError::new("INTERNAL_ERROR", "the handler has panicked")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Id;
     use core::future::ready;
     use core::task::Waker;
 
-    fn ctx() -> Ctx {
-        Ctx { conn: Id::new(0, 0), method: "echo".into() }
+    struct Echo;
+
+    impl About for Echo {
+        const UNREADABLE: &str = "BAD_REQUEST";
+
+        fn method(&self) -> &str {
+            "echo"
+        }
     }
 
-    fn start(method: &impl Method, content: &[u8]) -> Result<Vec<u8>, HandlerError> {
+    fn start(method: &impl Method<Echo>, content: &[u8]) -> Result<Vec<u8>, HandlerError> {
         let mut out = b"of the call before".to_vec();
         let cx = &mut Context::from_waker(Waker::noop());
-        let ended = method.pool().start(content, ctx(), cx, &mut out);
+        let ended = method.pool().start(content, Echo, cx, &mut out);
         ended.expect("it does not wait").map(|()| out)
     }
 
     #[test]
     fn a_raw_handler_gets_and_gives_the_bytes_as_they_are() {
-        let raw = Typed::<Raw, _, _, _>::new(|content: Vec<u8>, _| ready(Ok(content)));
+        let raw = Typed::<Raw, _, _, _, _>::new(|content: Vec<u8>, _| ready(Ok(content)));
         for content in [&b" {\"b\": 1, \"a\":\t1.0} "[..], b"not JSON \xff", b""] {
             assert_eq!(start(&raw, content).as_deref(), Ok(content));
         }
@@ -218,10 +260,10 @@ mod tests {
 
     #[test]
     fn parameters_that_are_not_json_are_a_bad_request() {
-        let json = Typed::<Json, _, _, _>::new(|n: u32, _| ready(Ok(n + 1)));
+        let json = Typed::<Json, _, _, _, _>::new(|n: u32, _| ready(Ok(n + 1)));
         assert_eq!(start(&json, b"1").as_deref(), Ok(&b"2"[..]));
         let error = start(&json, b"x").unwrap_err();
-        assert_eq!(error.code, code::BAD_REQUEST);
+        assert_eq!(error.code, "BAD_REQUEST");
         assert!(error.message.contains("echo"), "{}", error.message);
     }
 }

@@ -1,0 +1,500 @@
+//! The driver's side of a client's handle.
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::mem;
+use core::sync::atomic::Ordering;
+use core::task::Waker;
+use core::time::Duration;
+
+use super::call::{Handle, Parcel, Shared};
+use super::ctx::Ctx;
+use super::error::{Cause, NotRegistered};
+use super::events::ClientEvent;
+use super::{ClientStatus, Dropped};
+use crate::drive::handlers::{HandlerError, Handlers};
+use crate::drive::hub::Wakes;
+use crate::drive::methods::Pool;
+use crate::drive::{Host, Inbox, Key};
+use crate::id::RequestId;
+use crate::ipc::client::{
+    Client, Event, Incoming, MethodError, Metrics, Options, Outcome, StateEvent, Token,
+};
+use crate::ipc::{Context, ContextError};
+use crate::machine::Machine;
+use crate::time::Instant;
+use crate::wire::ipc::{ConvertError, Format, Value, code, convert};
+
+/// The largest JSON that content in MessagePack is turned into.
+const CONVERTED: usize = 64 << 20;
+
+pub(super) enum Command {
+    Call {
+        key: Key,
+        parcel: Parcel,
+        timeout: Option<Duration>,
+        within: Option<Arc<Context>>,
+        /// Whether parameters and result are in the client's own format, and not in JSON.
+        raw: bool,
+    },
+    /// Somebody no longer waits for one of the others.
+    GivenUp(Key),
+    Connect(Key),
+    Disconnect(Key),
+    Register {
+        key: Key,
+        name: Arc<str>,
+        pool: Box<dyn Pool<Ctx>>,
+    },
+    Unregister {
+        key: Key,
+        name: String,
+    },
+    Status(Key),
+    Metrics(Key),
+    Shutdown {
+        key: Key,
+        within: Duration,
+    },
+}
+
+pub(super) enum Answer {
+    /// The cause in a box: a failure may cost an allocation, and every answer is moved a few times.
+    Call(Result<Vec<u8>, Box<Cause>>),
+    Connected(Result<(), NotRegistered>),
+    Disconnected,
+    Registered(Result<(), MethodError>),
+    Unregistered(bool),
+    Status(Box<ClientStatus>),
+    Metrics(Box<Metrics>),
+    Shutdown(Dropped),
+}
+
+struct InFlight {
+    key: Key,
+    id: RequestId,
+    parcel: Parcel,
+    raw: bool,
+}
+
+/// A call by another service whose handler waits.
+struct Served {
+    token: Token,
+    method: Arc<str>,
+    caller: Arc<str>,
+}
+
+pub(super) struct ClientHost {
+    inbox: Inbox<Command, Answer>,
+    shared: Arc<Shared>,
+    /// For handlers that call on.
+    handle: Handle,
+    commands: Vec<Command>,
+    answers: Vec<(Key, Answer)>,
+    /// By the slots of their keys.
+    calls: Vec<Option<InFlight>>,
+    handlers: Handlers<Ctx, Served>,
+    /// Where each call waits that was put off, by the index of its token.
+    parked: Vec<Option<usize>>,
+    kept: Kept,
+    /// Content that was turned into JSON.
+    converted: Vec<u8>,
+    wakes: Wakes,
+    connecting: Vec<Key>,
+    disconnecting: Vec<Key>,
+    shutdowns: Vec<Key>,
+    /// Why the last connection has ended.
+    failure: Option<NotRegistered>,
+    /// What the hub has complained of since the last connection.
+    complaint: Option<NotRegistered>,
+    draining: bool,
+    dropped: Dropped,
+}
+
+impl ClientHost {
+    pub(super) fn new(
+        inbox: Inbox<Command, Answer>,
+        handle: Handle,
+        handlers: Vec<(Arc<str>, Box<dyn Pool<Ctx>>)>,
+    ) -> Self {
+        let mut host = ClientHost {
+            inbox,
+            shared: handle.shared.clone(),
+            handle,
+            commands: Vec::new(),
+            answers: Vec::new(),
+            calls: Vec::new(),
+            handlers: Handlers::new(),
+            parked: Vec::new(),
+            kept: Kept { context: Arc::new(Context::create("", "", 0, Duration::ZERO)), caller: "".into() },
+            converted: Vec::new(),
+            wakes: Wakes::default(),
+            connecting: Vec::new(),
+            disconnecting: Vec::new(),
+            shutdowns: Vec::new(),
+            failure: None,
+            complaint: None,
+            draining: false,
+            dropped: Dropped::default(),
+        };
+        handlers.into_iter().for_each(|(name, pool)| host.handlers.add(name, pool));
+        host
+    }
+
+    fn command(&mut self, now: Instant, machine: &mut Client, command: Command) {
+        match command {
+            Command::Call { key, parcel, timeout, within, raw } => {
+                let options = Options { timeout, tag: key.to_tag() };
+                self.call(now, machine, (key, raw), parcel, within.as_deref(), options);
+            }
+            Command::GivenUp(key) => {
+                if let Some(call) = self.take_call(key) {
+                    machine.cancel(now, call.id);
+                }
+                self.connecting.retain(|&waiting| waiting != key);
+                self.disconnecting.retain(|&waiting| waiting != key);
+            }
+            Command::Connect(key) => {
+                machine.connect(now);
+                self.connecting.push(key);
+            }
+            Command::Disconnect(key) => {
+                machine.disconnect(now);
+                self.disconnecting.push(key);
+            }
+            Command::Register { key, name, pool } => {
+                let added = machine.register_method(now, &name);
+                if added.is_ok() {
+                    self.handlers.add(name, pool);
+                }
+                self.answers.push((key, Answer::Registered(added.map(|_| ()))));
+            }
+            Command::Unregister { key, name } => {
+                self.handlers.remove(&name);
+                self.answers.push((key, Answer::Unregistered(machine.unregister_method(now, &name))));
+            }
+            Command::Status(key) => {
+                self.answers.push((key, Answer::Status(Box::new(ClientStatus::of(machine)))));
+            }
+            Command::Metrics(key) => {
+                self.answers.push((key, Answer::Metrics(Box::new(machine.metrics().clone()))));
+            }
+            Command::Shutdown { key, within } => {
+                self.draining = true;
+                self.shutdowns.push(key);
+                machine.shutdown(now, now + within);
+            }
+        }
+    }
+
+    fn call(
+        &mut self,
+        now: Instant,
+        machine: &mut Client,
+        (key, raw): (Key, bool),
+        parcel: Parcel,
+        within: Option<&Context>,
+        options: Options,
+    ) {
+        // Both were checked by who has made the call.
+        let params = match (raw, self.shared.format) {
+            (true, _) if parcel.params().is_empty() => None,
+            (true, Format::MessagePack) => Some(Value::checked_message_pack(parcel.params())),
+            _ => core::str::from_utf8(parcel.params()).ok().map(Value::checked_json),
+        };
+        match machine.call(now, parcel.service(), parcel.method(), params, within, options) {
+            Ok(id) => {
+                if self.calls.len() <= key.index() {
+                    self.calls.resize_with(key.index() + 1, || None);
+                }
+                self.calls[key.index()] = Some(InFlight { key, id, parcel, raw });
+            }
+            Err(error) => self.answers.push((key, Answer::Call(Err(Box::new(error.into()))))),
+        }
+    }
+
+    /// `None`: it was given up, and somebody else may have its slot.
+    fn take_call(&mut self, key: Key) -> Option<InFlight> {
+        self.calls.get_mut(key.index())?.take_if(|call| call.key == key)
+    }
+
+    fn ended(&mut self, tag: u64, outcome: Outcome<'_>) {
+        if self.draining && matches!(outcome, Outcome::Lost { .. } | Outcome::Disconnected) {
+            self.dropped.calls += 1;
+        }
+        let Some(InFlight { key, mut parcel, raw, .. }) = self.take_call(Key::from_tag(tag)) else { return };
+        self.shared.feeds.passing(&mut self.wakes, || ClientEvent::ResponseReceived {
+            service: parcel.service().into(),
+            method: parcel.method().into(),
+            code: outcome.code().map(|code| code.to_string()),
+        });
+        let result = match outcome {
+            Outcome::Success(result) => {
+                parcel.bytes.clear();
+                match write_content(result, raw, &mut parcel.bytes) {
+                    Ok(()) => Ok(parcel.bytes),
+                    Err(error) => Err(Box::new(Cause::Unreadable(error.to_string()))),
+                }
+            }
+            failure => Err(Box::new(Cause::of(failure))),
+        };
+        self.answers.push((key, Answer::Call(result)));
+    }
+
+    /// Another service calls.
+    fn serve(&mut self, call: Incoming<'_>) {
+        let Incoming { method, params, from, context, responder } = call;
+        let method = method.get();
+        let Some((name, at)) = self.handlers.find(&method) else {
+            let _ = responder.fail(code::METHOD_NOT_FOUND, "there is no such method here");
+            return;
+        };
+        let name = name.clone();
+        let (context, caller) = match self.kept.read(context.whole, &from.get()) {
+            Ok(both) => both,
+            Err(error) => {
+                let _ = responder.fail(error.code(), &error.to_string());
+                return;
+            }
+        };
+        let raw = self.handlers.is_raw(at);
+        let content = match content(params, raw, &mut self.converted) {
+            Ok(content) => content,
+            Err(error) => {
+                let _ = responder.fail(code::DESERIALIZATION_FAILED, &error.to_string());
+                return;
+            }
+        };
+        let ctx = Ctx { method: name.clone(), caller: caller.clone(), context, handle: self.handle.clone() };
+        match self.handlers.start(at, content, ctx) {
+            // An answer above the limit is answered with an error by the machine itself.
+            Ok(ended) => {
+                let result = result_of(ended, raw, self.shared.format, self.handlers.out());
+                let _ = match &result {
+                    Ok(result) => responder.reply(*result),
+                    Err(error) => responder.fail(&error.code, &error.message),
+                };
+                tell_executed(&self.shared, &mut self.wakes, &name, &caller, &result);
+            }
+            Err(waiting) => {
+                let token = responder.defer();
+                let slot = self.handlers.park(waiting, Served { token, method: name, caller });
+                if self.parked.len() <= token.index() {
+                    self.parked.resize(token.index() + 1, None);
+                }
+                self.parked[token.index()] = Some(slot);
+            }
+        }
+    }
+
+    /// Answers calls whose handlers have ended.
+    fn poll_handlers(&mut self, now: Instant, machine: &mut Client) {
+        let ClientHost { handlers, parked, shared, wakes, .. } = self;
+        handlers.poll_woken(|served, raw, ended, out| {
+            parked[served.token.index()] = None;
+            let result = result_of(ended, raw, shared.format, out);
+            // Each may find nobody who waits any more, or answer that the result is too large.
+            let _ = match &result {
+                Ok(result) => machine.reply(now, served.token, *result),
+                Err(error) => machine.fail(now, served.token, &error.code, &error.message),
+            };
+            tell_executed(shared, wakes, &served.method, &served.caller, &result);
+        });
+    }
+
+    fn abandoned(&mut self, token: Token) {
+        let slot = self.parked.get_mut(token.index()).and_then(Option::take);
+        if let Some(Served { method, caller, .. }) = slot.and_then(|slot| self.handlers.give_up(slot)) {
+            self.shared.feeds.passing(&mut self.wakes, || ClientEvent::CallAbandoned {
+                method: method.clone(),
+                caller: caller.clone(),
+            });
+        }
+    }
+
+    fn state(&mut self, event: StateEvent) {
+        let told = match event {
+            StateEvent::Connected { index } => {
+                self.complaint = None;
+                ClientEvent::Connected { index }
+            }
+            StateEvent::Registered { index } => ClientEvent::Registered { index },
+            StateEvent::Disconnected { index, cause } => {
+                self.failure = Some(self.complaint.take().unwrap_or(NotRegistered::Ended(cause)));
+                ClientEvent::Disconnected { index, cause }
+            }
+            StateEvent::Missed(count) => ClientEvent::Missed(count),
+        };
+        self.shared.feeds.change(&mut self.wakes, || told.clone());
+    }
+
+    /// Answers those who wait for a connection, or for its end.
+    fn settle(&mut self, machine: &Client) {
+        let registered = machine.is_connected();
+        self.shared.registered.store(registered, Ordering::Release);
+        if !self.connecting.is_empty() && (registered || !machine.is_connecting()) {
+            let failure = || self.failure.clone().unwrap_or(NotRegistered::Closed);
+            let result = if registered { Ok(()) } else { Err(failure()) };
+            let answers = self.connecting.drain(..).map(|key| (key, Answer::Connected(result.clone())));
+            self.answers.extend(answers);
+        }
+        if machine.is_idle() {
+            self.answers.extend(self.disconnecting.drain(..).map(|key| (key, Answer::Disconnected)));
+        }
+    }
+}
+
+/// The context and the caller of the last call, whose memory is used again: once nobody else holds the one, and if the
+/// other calls once more.
+struct Kept {
+    context: Arc<Context>,
+    caller: Arc<str>,
+}
+
+impl Kept {
+    fn read(&mut self, context: Value<'_>, caller: &str) -> Result<(Arc<Context>, Arc<str>), ContextError> {
+        match Arc::get_mut(&mut self.context) {
+            Some(unshared) => unshared.read_again(context)?,
+            None => self.context = Arc::new(Context::read(context)?),
+        }
+        if *self.caller != *caller {
+            self.caller = caller.into();
+        }
+        Ok((self.context.clone(), self.caller.clone()))
+    }
+}
+
+/// The content of a message as JSON, unless it is to be raw; nothing is `null`, or no bytes at all.
+fn content<'a>(
+    value: Option<Value<'a>>,
+    raw: bool,
+    converted: &'a mut Vec<u8>,
+) -> Result<&'a [u8], ConvertError> {
+    match value {
+        None if raw => Ok(&[]),
+        None => Ok(b"null"),
+        Some(value) if raw || value.format() == Format::Json => Ok(value.bytes()),
+        Some(value) => {
+            converted.clear();
+            convert(value, Format::Json, converted, CONVERTED)?;
+            Ok(converted)
+        }
+    }
+}
+
+/// As [`content`], appended to `out`.
+fn write_content(value: Option<Value<'_>>, raw: bool, out: &mut Vec<u8>) -> Result<(), ConvertError> {
+    match value {
+        Some(value) if !raw => convert(value, Format::Json, out, CONVERTED),
+        value => {
+            out.extend_from_slice(content(value, true, &mut Vec::new())?);
+            if !raw {
+                out.extend_from_slice(b"null");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// What a handler has written, checked: the hub closes the connection of who sends something else.
+fn result_of(
+    ended: Result<(), HandlerError>,
+    raw: bool,
+    own: Format,
+    out: &[u8],
+) -> Result<Option<Value<'_>>, HandlerError> {
+    ended?;
+    if raw && out.is_empty() {
+        return Ok(None);
+    }
+    let format = if raw { own } else { Format::Json };
+    let unfit = |error| HandlerError::new(code::SERIALIZATION_FAILED, format_args!("the result: {error}"));
+    Value::parse(format, out).map(Some).map_err(unfit)
+}
+
+fn tell_executed(
+    shared: &Shared,
+    wakes: &mut Wakes,
+    method: &Arc<str>,
+    caller: &Arc<str>,
+    result: &Result<Option<Value<'_>>, HandlerError>,
+) {
+    shared.feeds.passing(wakes, || ClientEvent::MethodExecuted {
+        method: method.clone(),
+        caller: caller.clone(),
+        error: result.as_ref().err().cloned(),
+    });
+}
+
+impl Host<Client> for ClientHost {
+    fn commands(&mut self, now: Instant, machine: &mut Client) {
+        let mut commands = mem::take(&mut self.commands);
+        let wanted = self.inbox.take(now, &mut commands);
+        for command in commands.drain(..) {
+            self.command(now, machine, command);
+        }
+        self.commands = commands;
+        if !wanted && !self.draining {
+            self.draining = true;
+            machine.shutdown(now, now);
+        }
+        self.poll_handlers(now, machine);
+    }
+
+    fn event(&mut self, _: Instant, event: Event<'_>) {
+        match event {
+            Event::Outcome { tag, outcome, .. } => self.ended(tag, outcome),
+            Event::Call(call) => self.serve(call),
+            Event::Abandoned(token) => self.abandoned(token),
+            Event::State(event) => self.state(event),
+            Event::Refused { call, refused } => {
+                self.shared.feeds.passing(&mut self.wakes, || ClientEvent::CallRefused {
+                    method: call.method().ok().map(|method| method.to_string()),
+                    caller: call.from().ok().map(|caller| caller.to_string()),
+                    refused,
+                });
+            }
+            Event::GatewayError { code, message } => {
+                let text = |text: Option<crate::wire::ipc::Text<'_>>| text.map(|text| text.to_string());
+                let (code, message) = (text(code).unwrap_or_default(), text(message).unwrap_or_default());
+                self.shared.feeds.change(&mut self.wakes, || ClientEvent::GatewayError {
+                    code: code.clone(),
+                    message: message.clone(),
+                });
+                self.complaint = Some(NotRegistered::Refused { code, message });
+            }
+            Event::Invalid(error) => {
+                self.shared.feeds.change(&mut self.wakes, || ClientEvent::Invalid(error));
+            }
+            Event::Acknowledged | Event::Ignored(_) => {}
+        }
+    }
+
+    fn publish(&mut self, now: Instant, machine: &mut Client) {
+        self.settle(machine);
+        if machine.is_finished() {
+            let dropped = self.dropped;
+            self.answers.extend(self.shutdowns.drain(..).map(|key| (key, Answer::Shutdown(dropped))));
+        }
+        mem::take(&mut self.wakes).wake();
+        self.inbox.fill(now, &mut self.answers);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.inbox.deadline()
+    }
+
+    fn arm(&mut self, driver: &Waker) -> bool {
+        self.handlers.arm(driver) || self.inbox.arm(driver)
+    }
+}
+
+/// Whoever listens, or asks, learns that nothing will come, also if the runtime has dropped the driver.
+impl Drop for ClientHost {
+    fn drop(&mut self) {
+        self.shared.registered.store(false, Ordering::Release);
+        self.shared.feeds.close();
+    }
+}
