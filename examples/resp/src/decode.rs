@@ -64,7 +64,7 @@ impl Progress {
                 [b'+' | b'-', ..] => self.text(rest)?,
                 [kind @ (b':' | b'$' | b'*'), text @ ..] => match number(text)? {
                     None => None,
-                    Some((number, len)) => self.head(*kind, number, 1 + len, limits)?,
+                    Some((number, len)) => Some(self.head(*kind, number, 1 + len, limits)?),
                 },
                 _ => return Err(broken(broken::TYPE)),
             };
@@ -105,26 +105,20 @@ impl Progress {
     }
 
     /// The length of what begins with a number, as far as it can be passed over: of an array, that is its head.
-    fn head(
-        &mut self,
-        kind: u8,
-        number: i64,
-        len: usize,
-        limits: &Limits,
-    ) -> Result<Option<usize>, ProtocolError> {
+    fn head(&mut self, kind: u8, number: i64, len: usize, limits: &Limits) -> Result<usize, ProtocolError> {
         if kind == b':' || number == -1 {
-            return Ok(Some(len));
+            return Ok(len);
         }
         let count = u64::try_from(number).map_err(|_| broken(broken::NUMBER))?;
         if kind == b'$' {
             within(count, limits.answer)?;
-            return Ok(Some(len + count as usize + 2));
+            return Ok(len + count as usize + 2);
         }
         within(count, limits.items)?;
         if count > 0 {
             self.begin_array(count as u32, limits)?;
         }
-        Ok(Some(len))
+        Ok(len)
     }
 
     fn begin_array(&mut self, items: u32, limits: &Limits) -> Result<(), ProtocolError> {
