@@ -82,7 +82,7 @@ struct Handle {
     grpc: Grpc<Channel>,
 }
 
-pub(super) fn client(address: SocketAddr, load: &Load) -> Result<()> {
+pub(super) fn client(address: &str, load: &Load) -> Result<()> {
     runtime()?.block_on(async {
         let mut handles = Vec::new();
         for _ in 0..load.connections {
