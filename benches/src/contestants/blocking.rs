@@ -152,12 +152,16 @@ fn take_answers(stream: &mut TcpStream, places: &[Mutex<Place>]) -> Result<()> {
         while let Some(id) = answer(&mut bytes, &mut content)? {
             let number = u128::from_le_bytes(id.0);
             let place = places.get(number as u64 as usize).ok_or("an answer to nothing")?;
-            let mut place = place.lock().unwrap();
-            if wire_id(number as u64, place.request) != id {
-                return Err("an answer to nothing".into());
-            }
-            place.content = Some(std::mem::take(&mut content));
-            place.thread.iter().for_each(Thread::unpark);
+            let thread = {
+                let mut place = place.lock().unwrap();
+                if wire_id(number as u64, place.request) != id {
+                    return Err("an answer to nothing".into());
+                }
+                place.content = Some(std::mem::take(&mut content));
+                place.thread.clone()
+            };
+            // It would only wait for the lock.
+            thread.iter().for_each(Thread::unpark);
         }
     }
 }

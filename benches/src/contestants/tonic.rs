@@ -1,6 +1,5 @@
 //! gRPC by tonic: a unary call of bytes, on one thread, with windows so large that they never close.
 
-use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
