@@ -88,6 +88,7 @@ macro_rules! suite {
             three_mebibytes_over_tls_come_back_unchanged_many_at_a_time,
             callers_over_tls_on_many_threads_are_all_woken,
             a_certificate_may_be_for_another_name_than_the_address,
+            tls_goes_over_a_unix_socket_to_whom_one_names,
             a_certificate_that_is_no_good_is_a_dial_that_fails,
             clients_show_their_certificates_where_they_must,
             a_server_without_tls_is_told_from_one_with_it,

@@ -493,6 +493,7 @@ fn a_handshake_that_fails_is_a_dial_that_fails_with_its_reason() {
         (failure(&CONFIGS.client, "[::1]:3001", serve), TlsFault::WrongName),
         (failure(&CONFIGS.client, "not a name:3001", |_, _| {}), TlsFault::NoName),
         (failure(&CONFIGS.client, "/run/users.sock", |_, _| {}), TlsFault::NoName),
+        (failure(&CONFIGS.client, "unix:users.sock", |_, _| {}), TlsFault::NoName),
         (
             failure(&CONFIGS.client, TARGET, |_, peer| peer.sends(b"HTTP/1.1 400 Bad Request")),
             TlsFault::NotTls,
