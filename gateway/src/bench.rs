@@ -17,10 +17,11 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::call::{self, NO_ANSWER, USAGE};
 use crate::config::UwAddress;
+use crate::figures::thousands;
 use crate::run::{Signals, raise_descriptor_limit};
 use load::{Limit, Load, Tally};
 use progress::Progress;
-use report::{Report, thousands};
+use report::Report;
 
 /// As many calls as a client takes at a time.
 const MAX_IN_FLIGHT: u32 = 65_536;

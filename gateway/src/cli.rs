@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench;
 use crate::call;
 use crate::config::{Flags, UwAddress};
+use crate::hub;
 
 /// Flags name theirs themselves. A test sees to it that none is missing.
 const ENVIRONMENT: &str = "\
@@ -96,4 +97,12 @@ pub(crate) enum Command {
         #[arg(value_name = "uw://HOST:PORT")]
         address: UwAddress,
     },
+    /// Let services call each other: run a hub of Bro IPC
+    ///
+    /// JSON and MessagePack are told apart by themselves, and converted into each other. SIGUSR1 prints the services and
+    /// how busy they are; a call of `status` or `services` of the service `$hub` tells the same. SIGTERM and SIGINT end it.
+    ///
+    /// A socket on which nobody listens any more is replaced; anything else in the way is left alone. The directory
+    /// must be root's or the user's own, and not everybody's, unless it is sticky like /tmp.
+    Hub(hub::Args),
 }

@@ -22,7 +22,7 @@ use toml::Spanned;
 use file::{File, Place, Source};
 pub(crate) use guards::Guards;
 pub(crate) use service::Project;
-pub(crate) use units::{Size, Span};
+pub(crate) use units::{Interval, Size, Span};
 pub(crate) use values::{LogLevel, MetricsPrefix, UwAddress, UwAddresses};
 use values::{Shown, shown};
 

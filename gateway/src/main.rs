@@ -10,11 +10,13 @@ mod cli;
 mod config;
 mod edge;
 mod exposition;
+mod figures;
 mod flood;
 mod front;
 mod health;
 mod http1;
 mod http2;
+mod hub;
 mod metrics;
 mod preface;
 mod projects;
@@ -46,6 +48,10 @@ fn main() -> ExitCode {
         Some(Command::Serve { address }) => {
             log_to_stderr(LogLevel::Warn);
             serve::run(&address)
+        }
+        Some(Command::Hub(args)) => {
+            log_to_stderr(args.log_level());
+            hub::run(&args)
         }
         // Its exit codes say more than that something went wrong.
         Some(Command::Call(args)) => return call::run(&args),
