@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Rights of the socket; who may write may connect
     #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = mode)]
     mode: u32,
+    /// Take connections only from processes of this user
+    #[arg(long, value_name = "UID")]
+    require_uid: Option<u32>,
     /// Serve /health and /services there, over HTTP/1.1; port 0 for any free one
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<String>,
@@ -55,6 +58,7 @@ impl Args {
 
     fn config(&self) -> HubConfig {
         HubConfig {
+            require_uid: self.require_uid,
             limits: Limits { body: self.max_frame },
             timeout: self.timeout.0.get(),
             heartbeat_interval: self.heartbeat.0.get(),
@@ -102,7 +106,7 @@ async fn serve(args: &Args) -> Result<(), Box<dyn Error>> {
     let name = loop {
         tokio::select! {
             name = signals.next() => break name,
-            _ = status.recv() => show(&hub).await?,
+            _ = status.recv() => show(&hub).await,
             event = events.next() => log(event.ok_or(HAS_ENDED)?),
             () = async { http.as_mut().expect("there is one").step().await }, if http.is_some() => {}
         }
@@ -140,9 +144,11 @@ fn log(event: HubEvent) {
     }
 }
 
-async fn show(hub: &Hub) -> io::Result<()> {
+/// Nobody may be reading any more: that is no reason to stop.
+async fn show(hub: &Hub) {
     let text = table::table(&hub.status().await, &hub.services().await, &hub.metrics().await);
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        tracing::warn!("the services cannot be printed: {error}");
+    }
 }

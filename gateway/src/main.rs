@@ -25,6 +25,7 @@ mod routes;
 mod run;
 mod serve;
 mod services;
+mod target;
 mod tls;
 
 use std::error::Error;
@@ -45,9 +46,13 @@ fn main() -> ExitCode {
     let result = match cli.command {
         None => gateway(cli.gateway),
         Some(Command::Check { file, flags }) => check(file, flags),
-        Some(Command::Serve { address }) => {
-            log_to_stderr(LogLevel::Warn);
-            serve::run(&address)
+        Some(Command::Serve(args)) => {
+            if let Err(error) = args.check() {
+                anstream::eprintln!("plimsoll: {error}");
+                return call::USAGE.into();
+            }
+            log_to_stderr(args.log_level());
+            serve::run(&args)
         }
         Some(Command::Hub(args)) => {
             log_to_stderr(args.log_level());

@@ -3,11 +3,12 @@
 mod common;
 
 use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
-use common::ipc::{Hub, answer};
+use common::ipc::{Hub, Raw, answer};
 use common::{Answer, curl, plimsoll, until};
 use serde_json::{Value, json};
 
@@ -78,6 +79,18 @@ fn a_message_is_no_larger_than_the_hub_allows() {
 fn only_its_user_may_connect_unless_it_is_told_otherwise() {
     assert_eq!(mode(&Hub::start(&[]).socket), 0o600);
     assert_eq!(mode(&Hub::start(&["--mode", "660"]).socket), 0o660);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn processes_of_another_user_are_turned_away_where_asked_to() {
+    let uid = fs::metadata("/proc/self").unwrap().uid();
+    Hub::start(&["--require-uid", &uid.to_string()]).register("users", &[]);
+    let hub = Hub::start(&["--require-uid", &(uid + 1).to_string()]);
+    let mut stranger = hub.connect();
+    // It may be cut off before it has said a word.
+    let _ = stranger.send_body(br#"{"type":"REGISTER","serviceName":"users","methods":[]}"#);
+    assert!(stranger.try_receive().is_err());
 }
 
 #[test]
@@ -186,14 +199,17 @@ fn sigusr1_prints_the_services_and_how_busy_they_are() {
     assert!(lines[0].contains("hub.sock: 2 services, 2 connections, "), "{text}");
     assert_eq!(lines[1], "calls: 3 passed on, 1 refused, 0 timed out, 0 lost", "{text}");
     assert!(lines[2].starts_with("answers: ") && lines[2].ends_with(" after p99"), "{text}");
-    assert!(lines[4].starts_with("service  connections"), "{text}");
+    assert!(lines[4].starts_with("service  process  connections"), "{text}");
     let row = |name| lines[5..].iter().find_map(|row| row.strip_prefix(name)).unwrap().split_whitespace();
-    assert_eq!(row("orders").collect::<Vec<_>>(), ["1", "0", "0", "0", "create,", "list"], "{text}");
-    assert_eq!((row("users").next(), row("users").last()), (Some("1"), Some("echo")), "{text}");
+    assert_eq!(row("orders").skip(1).collect::<Vec<_>>(), ["1", "0", "0", "0", "create,", "list"], "{text}");
+    assert_eq!((row("users").nth(1), row("users").last()), (Some("1"), Some("echo")), "{text}");
+    if cfg!(target_os = "linux") {
+        assert_eq!(row("users").next(), Some(std::process::id().to_string().as_str()), "{text}");
+    }
     // A rate is that of the last second.
     until(|| {
         orders.call("more", "users", "echo", &Value::Null);
-        !shown(&mut hub)[0].contains(" 0 calls a second")
+        !shown(&mut hub)[0].contains(" 0 calls a second, ")
     });
 }
 
@@ -269,4 +285,24 @@ fn it_logs_who_comes_and_goes_and_each_message_only_where_asked_to() {
         assert!(log.contains("users is disconnected: the hub") && log.contains("has stopped"), "{log}");
         assert_eq!(log.contains("req-7"), has_calls, "{log}");
     }
+}
+
+#[test]
+fn a_hub_whose_output_nobody_reads_any_more_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = plimsoll(dir.path());
+    command.args(["hub", "--socket", "hub.sock"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut String::new()).unwrap();
+    drop(stdout);
+    let kill = |name| Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
+    let mut orders = Raw::register(&dir.path().join("hub.sock"), "orders", &[]);
+    kill("USR1");
+    // The signal has been taken, and served, by the time of some answer.
+    for id in 0..100 {
+        assert_eq!(orders.call(&id.to_string(), "$hub", "status", &Value::Null)["status"], "success");
+    }
+    kill("TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

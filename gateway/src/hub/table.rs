@@ -19,13 +19,14 @@ pub(super) fn table(hub: &HubStatus, services: &[ServiceInfo], metrics: &Metrics
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("service".len());
     let _ = writeln!(
         text,
-        "{:width$}  {:>11}  {:>9}  {:>7}  {:>7}  methods",
-        "service", "connections", "calls/s", "serving", "calling"
+        "{:width$}  {:>7}  {:>11}  {:>9}  {:>7}  {:>7}  methods",
+        "service", "process", "connections", "calls/s", "serving", "calling"
     );
     for (name, service) in names.iter().zip(services) {
         let _ = writeln!(
             text,
-            "{name:width$}  {:>11}  {:>9}  {:>7}  {:>7}  {}",
+            "{name:width$}  {:>7}  {:>11}  {:>9}  {:>7}  {:>7}  {}",
+            service.peer.pid.map_or("-".into(), |pid| pid.to_string()),
             thousands(service.connections.into()),
             thousands(service.calls_per_second),
             thousands(service.serving_calls.into()),
@@ -39,11 +40,11 @@ pub(super) fn table(hub: &HubStatus, services: &[ServiceInfo], metrics: &Metrics
 fn heading(text: &mut String, hub: &HubStatus, metrics: &Metrics) -> std::fmt::Result {
     writeln!(
         text,
-        "{}: {} services, {} connections, {} calls a second, {} pending",
+        "{}: {}, {}, {} a second, {} pending",
         hub.socket_path,
-        thousands(hub.connected_services.into()),
-        thousands(hub.connections.into()),
-        thousands(hub.calls_per_second),
+        count(hub.connected_services.into(), "service"),
+        count(hub.connections.into(), "connection"),
+        count(hub.calls_per_second, "call"),
         thousands(hub.pending_calls.into())
     )?;
     writeln!(
@@ -58,6 +59,11 @@ fn heading(text: &mut String, hub: &HubStatus, metrics: &Metrics) -> std::fmt::R
     writeln!(text, "answers: {} after p50, {} after p99\n", quantile(500), quantile(990))
 }
 
+/// `1 service`, `2 services`.
+fn count(n: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(n), if n == 1 { "" } else { "s" })
+}
+
 /// Names come from services: they must not speak to the terminal.
 fn cut(text: &str, most: usize) -> String {
     let escaped: String = text.escape_debug().collect();
@@ -70,6 +76,7 @@ fn cut(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plimsoll_tokio::ipc::PeerInfo;
 
     fn service(name: &str, methods: &[&str]) -> ServiceInfo {
         ServiceInfo {
@@ -79,6 +86,7 @@ mod tests {
             last_heartbeat: 0,
             version: None,
             metadata: None,
+            peer: PeerInfo { pid: Some(77), ..PeerInfo::default() },
             connections: 1,
             pending_calls: 2,
             serving_calls: 3,
@@ -97,9 +105,13 @@ mod tests {
         let end = |line: &str, of: &str| line.find(of).map(|at| at + of.len()).unwrap();
         let (head, orders) = (lines[4], lines[5]);
         assert!(orders.starts_with("orders  ") && orders.ends_with("  create, list"), "{text}");
-        for (head_of, figure) in
-            [("connections", " 1"), ("calls/s", "1,234"), ("serving", " 3"), ("calling", " 2")]
-        {
+        for (head_of, figure) in [
+            ("process", "77"),
+            ("connections", " 1"),
+            ("calls/s", "1,234"),
+            ("serving", " 3"),
+            ("calling", " 2"),
+        ] {
             assert_eq!(end(head, head_of), end(orders, &format!("{figure}  ")) - 2, "{text}");
         }
         assert_eq!(head.find("methods"), orders.find("create"), "{text}");

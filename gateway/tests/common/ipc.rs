@@ -46,11 +46,7 @@ impl Hub {
 
     /// A service that is registered.
     pub(crate) fn register(&self, name: &str, methods: &[&str]) -> Raw {
-        let mut raw = self.connect();
-        raw.name = name.into();
-        raw.send(&json!({ "type": "REGISTER", "serviceName": name, "methods": methods }));
-        assert_eq!(raw.receive()["type"], "REGISTER_ACK");
-        raw
+        Raw::register(&self.socket, name, methods)
     }
 
     /// A registered service that answers each call of `echo` with its params, on a thread of its own.
@@ -84,6 +80,14 @@ impl Raw {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Raw { stream, name: String::new() }
+    }
+
+    pub(crate) fn register(socket: &Path, name: &str, methods: &[&str]) -> Raw {
+        let mut raw = Raw::connect(socket);
+        raw.name = name.into();
+        raw.send(&json!({ "type": "REGISTER", "serviceName": name, "methods": methods }));
+        assert_eq!(raw.receive()["type"], "REGISTER_ACK");
+        raw
     }
 
     pub(crate) fn send(&mut self, message: &Value) {
