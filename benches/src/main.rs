@@ -51,6 +51,9 @@ enum Command {
     /// One process of one contestant
     #[command(hide = true)]
     Contestant(contestants::Args),
+    /// A client of Redis
+    #[command(hide = true)]
+    Resp(contestants::resp::Args),
     /// A process that an edge is measured with
     #[command(hide = true, subcommand)]
     Edge(contestants::edge::Role),
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Some(Command::Contestant(args)) => contestants::run(&args),
+        Some(Command::Resp(args)) => contestants::resp::run(&args),
         Some(Command::Edge(role)) => contestants::edge::run(&role),
         Some(Command::Hub(role)) => contestants::hub::run(&role),
         Some(Command::Minute) => minute::run(),
@@ -89,6 +93,7 @@ fn main() -> ExitCode {
 
 fn check(only: &str) -> Result<()> {
     contestants::check(only)?;
+    contestants::resp::check(only)?;
     #[cfg(feature = "peers")]
     contestants::edge::check(only)?;
     contestants::hub::check(only)?;

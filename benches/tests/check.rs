@@ -22,6 +22,7 @@ fn every_pair_answers_every_request_with_what_was_sent() {
     for contestant in ["mio", "blocking", "blocking-shared"] {
         assert!(said.contains(&format!("{contestant}: 1 x 8, 64 bytes: 1000 answers")), "{said}");
     }
+    assert!(said.contains("resp: plimsoll, ping, 1 x 256: 1000 answers"), "{said}");
     let tonic = if cfg!(feature = "peers") { "1 x 256, 64 bytes: 1000 answers" } else { "not compiled in" };
     assert!(said.contains(&format!("tonic: {tonic}")), "{said}");
 }

@@ -136,8 +136,8 @@ pub enum Misuse {
         limit: u32,
     },
     /// The wire cannot carry this request, for a reason of its own.
-    #[error("the wire cannot carry this request (code {0})")]
-    Unencodable(u16),
+    #[error("the wire cannot carry this request: {0}")]
+    Unencodable(&'static str),
 }
 
 /// The transport failed. What a driver reports with `Input::Closed`.

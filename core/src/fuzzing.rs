@@ -18,7 +18,7 @@ use crate::service::Uw;
 use crate::service::server::{self, Request, Server};
 use crate::testing::laws::{self, Subject};
 use crate::testing::play::client_laws::{Surroundings, without_garbage};
-use crate::testing::play::rig::Toy;
+use crate::testing::play::rig::{Polite, Toy};
 use crate::testing::play::{self, Op, server_laws};
 use crate::time::Instant;
 use crate::wire::uw::{
@@ -69,7 +69,8 @@ pub fn client(data: &[u8]) {
     match wire % 3 {
         0 => play::client::play(Uw { mode: Mode::Strict, ..Uw::default() }, shape, extras, &ops),
         1 => play::client::play(Uw { mode: Mode::Resync, ..Uw::default() }, shape, extras, &ops),
-        _ => play::client::play(Toy, shape, extras, &ops),
+        _ if wire / 3 % 2 == 0 => play::client::play(Toy, shape, extras, &ops),
+        _ => play::client::play(Polite, shape, extras, &ops),
     }
 }
 

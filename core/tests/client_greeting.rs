@@ -2,71 +2,24 @@
 
 mod client_support;
 
-use client_support::{ADDRESS, Dial, Done, Frame, Rig, Toy, Wire, steady};
+use client_support::{ADDRESS, Dial, Done, Frame, Polite, Rig, Toy, Wire, steady};
 use plimsoll_core::error::{Fault, Misuse, ProtocolError};
 use plimsoll_core::machine::{Action, Input};
 use plimsoll_core::service::client::CloseCause;
 use plimsoll_core::service::{Decoded, Protocol, Verdict};
 use plimsoll_core::wire::WireId;
 
-/// The toy, but that its greeting is answered twice.
-#[derive(Clone, Copy, Debug, Default)]
-struct Polite;
-
-impl Protocol for Polite {
-    type Request<'a> = &'a str;
-    type Progress = usize;
-    const HAS_IDS: bool = false;
-
-    fn greet(&self, out: &mut Vec<u8>) -> u32 {
-        Toy.greet(out);
-        2
-    }
-
-    fn encode(&self, out: &mut Vec<u8>, id: WireId, request: &&str) -> Result<(), Misuse> {
-        Toy.encode(out, id, request)
-    }
-
-    fn ping(&self, out: &mut Vec<u8>, id: WireId, unix_ms: u64) -> bool {
-        Toy.ping(out, id, unix_ms)
-    }
-
-    fn decode(&self, progress: &mut usize, bytes: &[u8]) -> Result<Decoded, ProtocolError> {
-        Toy.decode(progress, bytes)
-    }
-
-    fn verdict<'a>(&self, content: &'a [u8]) -> Verdict<'a> {
-        Toy.verdict(content)
-    }
-}
-
-impl Wire for Polite {
-    const REFUSAL: &str = Toy::REFUSAL;
-
-    fn ask<R>(word: &str, then: impl FnOnce(&&str) -> R) -> R {
-        Toy::ask(word, then)
-    }
-
-    fn frame(bytes: &[u8]) -> Option<(Frame, usize)> {
-        Toy::frame(bytes)
-    }
-
-    fn answer(frame: &Frame, text: &str) -> Vec<u8> {
-        Toy::answer(frame, text)
-    }
-}
-
 #[test]
 fn no_request_is_sent_before_the_last_answer_to_the_greeting() {
     let (mut rig, conn) = Rig::<Polite>::connected(steady());
     let id = rig.request();
     assert_eq!((rig.client.status().connections, rig.client.status().dialing), (0, 1));
-    assert_eq!(rig.peers[&conn].bytes, b"hello\n");
+    assert_eq!(rig.peers[&conn].bytes, b"hello\nhello\n");
     rig.feed(conn, b"ok welcome\n");
     assert_eq!(rig.client.status().waiting, 1);
     rig.feed(conn, b"ok in\n");
     assert_eq!((rig.client.status().connections, rig.client.status().in_flight), (1, 1));
-    assert_eq!(rig.peers[&conn].bytes, b"hello\nt0\n");
+    assert_eq!(rig.peers[&conn].bytes, b"hello\nhello\nt0\n");
     rig.feed(conn, b"ok a\n");
     rig.assert_answered(id, "ok a");
     assert_eq!(rig.client.metrics().late_responses, 0);
@@ -129,7 +82,7 @@ fn a_connection_is_greeted_once_however_often_the_runtime_says_that_it_stands() 
     }
     rig.feed(conn, b"ok welcome\nok in\n");
     rig.handle(Input::Connected(conn));
-    assert_eq!(rig.peers[&conn].bytes, b"hello\n");
+    assert_eq!(rig.peers[&conn].bytes, b"hello\nhello\n");
     assert_eq!(rig.actions.iter().filter(|action| matches!(action, Action::Flush(_))).count(), 1);
     let id = rig.request();
     rig.feed(conn, b"ok a\n");

@@ -2,7 +2,7 @@
 //! settles.
 
 use plimsoll_core::service::Uw;
-use plimsoll_core::testing::play::rig::Toy;
+use plimsoll_core::testing::play::rig::{Polite, Toy};
 use plimsoll_core::testing::play::{Op, client};
 use plimsoll_core::wire::uw::Mode;
 use quickcheck::QuickCheck;
@@ -20,6 +20,14 @@ fn over_uw_whatever_happens_every_request_ends_once_and_everything_comes_to_rest
 fn on_a_wire_without_ids_whatever_happens_every_request_ends_once_and_everything_comes_to_rest() {
     fn check(shape: u16, extras: u8, ops: Vec<Op>) {
         client::play(Toy, shape, extras, &ops);
+    }
+    QuickCheck::new().quickcheck(check as fn(u16, u8, Vec<Op>));
+}
+
+#[test]
+fn with_peers_that_are_greeted_whatever_happens_every_request_ends_once_and_everything_comes_to_rest() {
+    fn check(shape: u16, extras: u8, ops: Vec<Op>) {
+        client::play(Polite, shape, extras, &ops);
     }
     QuickCheck::new().quickcheck(check as fn(u16, u8, Vec<Op>));
 }

@@ -3,7 +3,7 @@
 use plimsoll_core::service::Uw;
 use plimsoll_core::testing::laws::{self, Op};
 use plimsoll_core::testing::play::client_laws::{Surroundings, without_garbage};
-use plimsoll_core::testing::play::rig::Toy;
+use plimsoll_core::testing::play::rig::{Polite, Toy};
 use quickcheck::quickcheck;
 
 quickcheck! {
@@ -37,5 +37,13 @@ quickcheck! {
 
     fn cutting_a_wire_without_ids_changes_nothing(seed: u64, ops: Vec<Op>, cuts: Vec<u8>) -> Result<(), String> {
         laws::cutting::<Surroundings<Toy>>(seed, &without_garbage(&ops), &cuts)
+    }
+
+    fn cutting_what_is_said_at_a_greeting_changes_nothing(seed: u64, ops: Vec<Op>, cuts: Vec<u8>) -> Result<(), String> {
+        laws::cutting::<Surroundings<Polite>>(seed, &without_garbage(&ops), &cuts)
+    }
+
+    fn while_it_is_greeted_a_tick_at_the_deadline_makes_progress(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::tick_at_deadline_makes_progress::<Surroundings<Polite>>(seed, &ops)
     }
 }

@@ -4,6 +4,7 @@ mod adapters;
 mod edge;
 mod hub;
 mod parts;
+mod resp;
 mod uw;
 
 use crate::rounds::Group;
@@ -13,6 +14,7 @@ pub(crate) fn groups() -> Vec<Group> {
     let mut groups = parts::groups();
     groups.extend(uw::groups());
     groups.extend(adapters::groups());
+    groups.extend(resp::groups());
     groups.extend(edge::groups());
     groups.extend(hub::groups());
     groups

@@ -21,7 +21,10 @@ mod ours_tokio;
 mod pair;
 mod plain_tokio;
 mod raw;
+#[cfg(feature = "peers")]
+mod redis;
 mod report;
+pub(crate) mod resp;
 #[cfg(feature = "peers")]
 mod tonic;
 

@@ -1,6 +1,7 @@
 //! A client and a server that talk to each other, as their parent sees them.
 
 use std::env;
+use std::fmt::Display;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -148,7 +149,7 @@ fn contestant(kind: &str, side: &str) -> Result<Command> {
     Ok(command)
 }
 
-fn with_load(mut command: Command, address: &str, load: &Load) -> Command {
+pub(super) fn with_load(mut command: Command, address: impl Display, load: &Load) -> Command {
     let Load { connections, in_flight, size, apart, idle, requests, unix: _ } = load;
     command.arg(format!("--address={address}"));
     command.arg(format!("--connections={connections}"));

@@ -76,7 +76,7 @@ pub enum Verdict<'a> {
 ///
 ///     fn encode(&self, out: &mut Vec<u8>, _: WireId, country: &&str) -> Result<(), Misuse> {
 ///         if country.contains('\n') {
-///             return Err(Misuse::Unencodable(1));
+///             return Err(Misuse::Unencodable("no country has more than a line"));
 ///         }
 ///         out.extend_from_slice(country.as_bytes());
 ///         out.push(b'\n');

@@ -1,20 +1,22 @@
 //! What is sent: a command's name and its arguments, all of them bulk strings.
 
+use std::io::Write;
+
 use plimsoll_core::error::Misuse;
 
-/// Why a command is never sent: the number in [`Misuse::Unencodable`].
+/// Why a command is never sent: what [`Misuse::Unencodable`] says then.
 pub mod refused {
     /// It would change what commands of other callers mean (`SELECT`, `AUTH`, `HELLO`, `RESET`, `MULTI`, `WATCH`, …).
-    pub const CHANGES_THE_CONNECTION: u16 = 1;
+    pub const CHANGES_THE_CONNECTION: &str = "it would change what commands of others mean";
     /// It is not answered exactly once (`SUBSCRIBE`, `MONITOR`, `CLIENT REPLY`, …), and those behind it would get each
     /// other's answers.
-    pub const NOT_ANSWERED_ONCE: u16 = 2;
+    pub const NOT_ANSWERED_ONCE: &str = "it is not answered exactly once";
     /// It waits (`BLPOP`, `WAIT`, …), and everybody behind it would.
-    pub const BLOCKS: u16 = 3;
+    pub const BLOCKS: &str = "it waits, and all behind it would";
 }
 
 /// By the lengths of their names, which few commands share with them.
-const REFUSED: [&[(&str, u16)]; 13] = {
+const REFUSED: [&[(&str, &str)]; 13] = {
     use refused::*;
     [
         &[],
@@ -52,6 +54,27 @@ const REFUSED: [&[(&str, u16)]; 13] = {
     ]
 };
 
+/// The letters that names of each length begin with, as bits; and that of `CLIENT`, of which some are refused.
+const FIRST_LETTERS: [u32; REFUSED.len()] = {
+    let mut letters = [0; REFUSED.len()];
+    letters["CLIENT".len()] = letter(b'C');
+    let mut at = 0;
+    while at < REFUSED.len() {
+        let mut names = REFUSED[at];
+        while let [(name, _), rest @ ..] = names {
+            letters[at] |= letter(name.as_bytes()[0]);
+            names = rest;
+        }
+        at += 1;
+    }
+    letters
+};
+
+/// The bit of a letter in any case.
+const fn letter(byte: u8) -> u32 {
+    1 << (byte & 31)
+}
+
 /// The arguments of a command, in their order: any bytes.
 ///
 /// ```
@@ -68,6 +91,8 @@ pub struct Args {
 }
 
 const HEAD: usize = size_of::<u32>();
+/// What there is to an argument besides its bytes, and the command's name, which comes behind the last.
+const SPARE: usize = 32;
 
 impl Args {
     /// None.
@@ -89,6 +114,7 @@ impl Args {
 
     fn push(&mut self, arg: &[u8]) {
         let count = self.len() as u32 + 1;
+        self.bytes.reserve(arg.len() + SPARE);
         if self.bytes.is_empty() {
             self.bytes.resize(HEAD, 0);
         }
@@ -161,15 +187,23 @@ impl<'a> Command<'a> {
         if len > u64::from(limit) {
             return Err(Misuse::ContentTooLarge { len, limit: limit.into() });
         }
-        let alike = REFUSED.get(self.name.len()).copied().unwrap_or_default();
-        if let Some((_, why)) = alike.iter().find(|(name, _)| name.eq_ignore_ascii_case(self.name)) {
-            return Err(Misuse::Unencodable(*why));
+        match self.refused() {
+            Some(why) => Err(Misuse::Unencodable(why)),
+            None => Ok(()),
+        }
+    }
+
+    fn refused(&self) -> Option<&'static str> {
+        // Few share the length and the first letter with one of them.
+        if FIRST_LETTERS.get(self.name.len())? & letter(*self.name.as_bytes().first()?) == 0 {
+            return None;
+        }
+        let alike = REFUSED[self.name.len()].iter();
+        if let Some((_, why)) = alike.copied().find(|(name, _)| name.eq_ignore_ascii_case(self.name)) {
+            return Some(why);
         }
         let reply = self.bulks.get(..11).is_some_and(|arg| arg.eq_ignore_ascii_case(b"$5\r\nREPLY\r\n"));
-        if reply && self.name.eq_ignore_ascii_case("CLIENT") {
-            return Err(Misuse::Unencodable(refused::NOT_ANSWERED_ONCE));
-        }
-        Ok(())
+        (reply && self.name.eq_ignore_ascii_case("CLIENT")).then_some(refused::NOT_ANSWERED_ONCE)
     }
 }
 
@@ -179,21 +213,17 @@ fn write_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_head(out: &mut Vec<u8>, kind: u8, mut n: u64) {
-    // Its digits from the last to the first, as many as 64 bits can have.
-    let mut line = [0; 23];
-    let mut at = line.len() - 2;
-    line[at..].copy_from_slice(b"\r\n");
-    loop {
-        at -= 1;
-        line[at] = b'0' + (n % 10) as u8;
-        n /= 10;
-        if n == 0 {
-            break;
-        }
+/// The line that says a kind and a number.
+#[inline(always)]
+fn write_head(out: &mut Vec<u8>, kind: u8, n: u64) {
+    let digit = |n: u64| b'0' + (n % 10) as u8;
+    // Most are short, and then each instruction counts.
+    match n {
+        0..10 => out.extend_from_slice(&[kind, digit(n), b'\r', b'\n']),
+        10..100 => out.extend_from_slice(&[kind, digit(n / 10), digit(n), b'\r', b'\n']),
+        // A vector takes all that is written.
+        _ => _ = write!(out, "{}{n}\r\n", char::from(kind)),
     }
-    line[at - 1] = kind;
-    out.extend_from_slice(&line[at - 1..]);
 }
 
 #[cfg(test)]
@@ -216,10 +246,12 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_number_of_bytes_can_be_written() {
-        let mut out = Vec::new();
-        write_head(&mut out, b'$', u64::MAX);
-        assert_eq!(out, format!("${}\r\n", u64::MAX).as_bytes());
+    fn any_number_can_be_written() {
+        for n in [0, 9, 10, 99, 100, 1_000_000, u64::MAX] {
+            let mut out = Vec::new();
+            write_head(&mut out, b'$', n);
+            assert_eq!(out, format!("${n}\r\n").as_bytes());
+        }
     }
 
     #[test]
@@ -239,7 +271,7 @@ mod tests {
             for (name, why) in *names {
                 assert_eq!(name.len(), at, "{name} is in the wrong place");
                 let lower = name.to_ascii_lowercase();
-                assert_eq!(written(&lower, &Args::new()), Err(Misuse::Unencodable(*why)));
+                assert_eq!(written(&lower, &Args::new()), Err(Misuse::Unencodable(why)));
             }
         }
         let reply = written("Client", &Args::from(["reply", "off"]));

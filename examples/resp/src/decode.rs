@@ -19,7 +19,7 @@ pub mod broken {
 }
 
 /// How deep arrays may stand in each other, whatever is configured.
-pub(crate) const DEEPEST: usize = 32;
+pub(crate) const DEEPEST: usize = 16;
 /// A simple string, an error or a number may have so many bytes.
 const LINE: usize = 64 << 10;
 /// The shortest value: an empty simple string.
@@ -37,6 +37,8 @@ pub struct Progress {
     lacking: [u32; DEEPEST],
     /// Values that follow the one that is looked at.
     behind: u64,
+    /// What is looked at is the head of an array.
+    begun: bool,
 }
 
 /// An answer whose end is there, or not.
@@ -56,30 +58,19 @@ impl Progress {
     /// Looks on, for the end of the answer that `bytes` begin with; all of them that were shown before are there.
     pub(crate) fn find(&mut self, bytes: &[u8], limits: &Limits) -> Result<Found, ProtocolError> {
         loop {
-            let Some((line, head)) = self.line(bytes)? else {
-                return Ok(self.need(bytes.len() + 1));
+            let rest = bytes.get(self.at..).unwrap_or_default();
+            let line = match rest {
+                [] => None,
+                [b'+' | b'-', ..] => self.text(rest)?,
+                [kind @ (b':' | b'$' | b'*'), text @ ..] => match number(text)? {
+                    None => None,
+                    Some((number, len)) => self.head(*kind, number, 1 + len, limits)?,
+                },
+                _ => return Err(broken(broken::TYPE)),
             };
-            let mut end = self.at + head;
-            // Whatever is wrong is found with the head of a value, so that it is the same however the stream is cut.
-            match line {
-                [b'$', text @ ..] => {
-                    if let Some(len) = length(text)? {
-                        within(len, limits.answer)?;
-                        end += len as usize + 2;
-                    }
-                }
-                [b'*', text @ ..] => {
-                    if let Some(items @ 1..) = length(text)? {
-                        within(items, limits.items)?;
-                        self.begin_array(items as u32, limits)?;
-                        within(self.least(end), limits.answer)?;
-                        self.pass(end);
-                        continue;
-                    }
-                }
-                [b':', text @ ..] => _ = integer(text)?,
-                _ => {}
-            }
+            let Some(len) = line else { return Ok(self.need(bytes.len() + 1)) };
+            let end = self.at + len;
+            // Whatever is too much is found with the head of a value, so that it is the same however the stream is cut.
             within(self.least(end), limits.answer)?;
             if bytes.len() < end {
                 return Ok(self.need(end));
@@ -87,33 +78,53 @@ impl Progress {
             if !bytes[..end].ends_with(b"\r\n") {
                 return Err(broken(broken::BULK));
             }
-            if self.is_last() {
+            // What an array begins with is followed by the first of its values.
+            let goes_on = core::mem::take(&mut self.begun) || !self.is_last();
+            if !goes_on {
                 return Ok(Found::Whole(end));
             }
-            self.pass(end);
+            (self.at, self.seen) = (end, 0);
         }
     }
 
-    /// The line that begins the next value, and its length with its end; `None` if that is not there.
-    fn line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(&'a [u8], usize)>, ProtocolError> {
-        let rest = bytes.get(self.at..).unwrap_or_default();
+    /// The length of a line of text, with its end; `None` if that is not there.
+    fn text(&mut self, rest: &[u8]) -> Result<Option<usize>, ProtocolError> {
         let end = rest[self.seen..].iter().position(|&byte| byte == b'\r' || byte == b'\n');
         let at = self.seen + end.unwrap_or(rest.len() - self.seen);
-        match rest {
-            [] | [b'+' | b'-', ..] if at <= LINE => {}
-            [b'+' | b'-', ..] => return Err(broken(broken::LINE)),
-            [b':' | b'$' | b'*', ..] if at <= LONGEST_NUMBER => {}
-            [b':' | b'$' | b'*', ..] => return Err(broken(broken::NUMBER)),
-            _ => return Err(broken(broken::TYPE)),
+        if at > LINE {
+            return Err(broken(broken::LINE));
         }
         match &rest[at..] {
-            [b'\r', b'\n', ..] => Ok(Some((&rest[..at], at + 2))),
+            [b'\r', b'\n', ..] => Ok(Some(at + 2)),
             [] | [b'\r'] => {
                 self.seen = at;
                 Ok(None)
             }
             _ => Err(broken(broken::LINE)),
         }
+    }
+
+    /// The length of what begins with a number, as far as it can be passed over: of an array, that is its head.
+    fn head(
+        &mut self,
+        kind: u8,
+        number: i64,
+        len: usize,
+        limits: &Limits,
+    ) -> Result<Option<usize>, ProtocolError> {
+        if kind == b':' || number == -1 {
+            return Ok(Some(len));
+        }
+        let count = u64::try_from(number).map_err(|_| broken(broken::NUMBER))?;
+        if kind == b'$' {
+            within(count, limits.answer)?;
+            return Ok(Some(len + count as usize + 2));
+        }
+        within(count, limits.items)?;
+        if count > 0 {
+            self.begin_array(count as u32, limits)?;
+        }
+        Ok(Some(len))
     }
 
     fn begin_array(&mut self, items: u32, limits: &Limits) -> Result<(), ProtocolError> {
@@ -124,6 +135,7 @@ impl Progress {
         self.depth += 1;
         // The first of them is looked at next.
         self.behind += u64::from(items) - 1;
+        self.begun = true;
         Ok(())
     }
 
@@ -142,11 +154,6 @@ impl Progress {
         true
     }
 
-    /// Goes on behind `end`.
-    fn pass(&mut self, end: usize) {
-        (self.at, self.seen) = (end, 0);
-    }
-
     /// How many bytes the answer has at least, if what is looked at ends no earlier than at `end`: each value behind it
     /// has a least length.
     fn least(&self, end: usize) -> u64 {
@@ -163,27 +170,33 @@ fn within(len: u64, limit: u32) -> Result<(), ProtocolError> {
     if len > limit { Err(ProtocolError::TooLarge { len, limit }) } else { Ok(()) }
 }
 
-/// Bytes of the longest line of a number: its kind, its sign, 19 digits.
-const LONGEST_NUMBER: usize = 21;
+/// As many digits as 64 bits have at most.
+const DIGITS: usize = 19;
 
-/// A decimal number of 64 bits.
-pub(crate) fn integer(text: &[u8]) -> Result<i64, ProtocolError> {
-    let (sign, digits) = match text {
-        [b'-', digits @ ..] => (-1, digits),
-        [b'+', digits @ ..] | digits => (1, digits),
+/// The decimal number of 64 bits that a line consists of, and the length of the line with its end; `None` if that is not
+/// there.
+#[inline]
+pub(crate) fn number(line: &[u8]) -> Result<Option<(i64, usize)>, ProtocolError> {
+    let Some(&first) = line.first() else { return Ok(None) };
+    let sign = usize::from(first == b'-' || first == b'+');
+    let (mut at, mut number) = (sign, 0u64);
+    let after = loop {
+        let Some(&byte) = line.get(at) else { return Ok(None) };
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 || at - sign == DIGITS {
+            break byte;
+        }
+        number = number * 10 + u64::from(digit);
+        at += 1;
     };
-    let add = |sum: i64, &digit: &u8| {
-        let digit = char::from(digit).to_digit(10)?;
-        sum.checked_mul(10)?.checked_add(sign * i64::from(digit))
-    };
-    let number = digits.iter().try_fold(0, add).filter(|_| !digits.is_empty());
-    number.ok_or(broken(broken::NUMBER))
-}
-
-/// The length of what is not null.
-fn length(text: &[u8]) -> Result<Option<u64>, ProtocolError> {
-    match integer(text)? {
-        -1 => Ok(None),
-        len => u64::try_from(len).map(Some).map_err(|_| broken(broken::NUMBER)),
+    if after != b'\r' || at == sign {
+        return Err(broken(broken::NUMBER));
+    }
+    let signed = if first == b'-' { 0i64.checked_sub_unsigned(number) } else { i64::try_from(number).ok() };
+    let number = signed.ok_or(broken(broken::NUMBER))?;
+    match line.get(at + 1) {
+        None => Ok(None),
+        Some(b'\n') => Ok(Some((number, at + 2))),
+        Some(_) => Err(broken(broken::LINE)),
     }
 }

@@ -32,7 +32,7 @@ pub struct Limits {
     pub answer: u32,
     /// Values in one array; 4,194,304 by default.
     pub items: u32,
-    /// Arrays in each other, up to 32; 8 by default.
+    /// Arrays in each other, up to 16; 8 by default.
     pub depth: u8,
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::command::Args;
-use crate::decode::integer;
+use crate::decode::number;
 
 /// A value, borrowed from the answer that it is a part of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -129,21 +129,19 @@ fn read(bytes: &[u8]) -> (Value<'_>, &[u8]) {
 }
 
 fn try_read(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
-    let end = bytes.iter().position(|&byte| byte == b'\r')?;
-    let ((kind, text), rest) = (bytes[..end].split_first()?, bytes.get(end + 2..)?);
-    Some(match kind {
-        b'+' => (Value::Simple(text), rest),
-        b'-' => (Value::Error(text), rest),
-        b':' => (Value::Integer(integer(text).ok()?), rest),
-        b'$' => match usize::try_from(integer(text).ok()?) {
-            Ok(len) => (Value::Bulk(rest.get(..len)?), rest.get(len + 2..)?),
-            Err(_) => (Value::Null, rest),
-        },
-        b'*' => match usize::try_from(integer(text).ok()?) {
-            Ok(left) => (Value::Array(Items { left, bytes: rest }), rest),
-            Err(_) => (Value::Null, rest),
-        },
-        _ => return None,
+    let (kind, rest) = bytes.split_first()?;
+    if let b'+' | b'-' = kind {
+        let end = rest.iter().position(|&byte| byte == b'\r')?;
+        let (text, rest) = (&rest[..end], rest.get(end + 2..)?);
+        return Some((if *kind == b'+' { Value::Simple(text) } else { Value::Error(text) }, rest));
+    }
+    let (number, len) = number(rest).ok()??;
+    let rest = &rest[len..];
+    Some(match (kind, usize::try_from(number)) {
+        (b':', _) => (Value::Integer(number), rest),
+        (b'$', Ok(len)) => (Value::Bulk(rest.get(..len)?), rest.get(len + 2..)?),
+        (b'*', Ok(left)) => (Value::Array(Items { left, bytes: rest }), rest),
+        _ => (Value::Null, rest),
     })
 }
 

@@ -11,7 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-pub use super::wires::{Frame, Toy, Wire};
+pub use super::wires::{Frame, Polite, Toy, Wire};
 use crate::error::{Fault, ProtocolError};
 use crate::id::{ConnId, EndpointId, RequestId};
 use crate::machine::{Action, Input, Machine};

@@ -73,7 +73,7 @@ impl Protocol for Toy {
     fn encode(&self, out: &mut Vec<u8>, _: WireId, request: &&str) -> Result<(), Misuse> {
         out.extend_from_slice(request.as_bytes());
         if request.contains('\n') {
-            return Err(Misuse::Unencodable(1));
+            return Err(Misuse::Unencodable("a word is one line"));
         }
         out.push(b'\n');
         Ok(())
@@ -131,5 +131,55 @@ impl Wire for Toy {
 
     fn answer(_: &Frame, text: &str) -> Vec<u8> {
         format!("{}{text}\n", if text.starts_with("err ") { "" } else { "ok " }).into_bytes()
+    }
+}
+
+/// The toy, but that it is greeted twice, and answers both times like any request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Polite;
+
+impl Protocol for Polite {
+    type Request<'a> = &'a str;
+    type Progress = usize;
+    const HAS_IDS: bool = false;
+
+    fn greet(&self, out: &mut Vec<u8>) -> u32 {
+        out.extend_from_slice(b"hello\nhello\n");
+        2
+    }
+
+    fn encode(&self, out: &mut Vec<u8>, id: WireId, request: &&str) -> Result<(), Misuse> {
+        Toy.encode(out, id, request)
+    }
+
+    fn ping(&self, out: &mut Vec<u8>, id: WireId, unix_ms: u64) -> bool {
+        Toy.ping(out, id, unix_ms)
+    }
+
+    fn decode(&self, seen: &mut usize, bytes: &[u8]) -> Result<Decoded, ProtocolError> {
+        Toy.decode(seen, bytes)
+    }
+
+    fn verdict<'a>(&self, content: &'a [u8]) -> Verdict<'a> {
+        Toy.verdict(content)
+    }
+}
+
+impl Wire for Polite {
+    const REFUSAL: &str = Toy::REFUSAL;
+
+    fn ask<R>(word: &str, then: impl FnOnce(&&str) -> R) -> R {
+        then(&word)
+    }
+
+    fn frame(bytes: &[u8]) -> Option<(Frame, usize)> {
+        let len = bytes.iter().position(|&byte| byte == b'\n')?;
+        let word = core::str::from_utf8(&bytes[..len]).expect("UTF-8");
+        assert!(word.starts_with('t') || ["ping", "hello"].contains(&word), "word {word:?}");
+        Some((Frame { id: None, tag: tag(word) }, len + 1))
+    }
+
+    fn answer(frame: &Frame, text: &str) -> Vec<u8> {
+        Toy::answer(frame, text)
     }
 }

@@ -42,7 +42,7 @@ impl From<ConvertError> for Misuse {
             ConvertError::TooLarge { limit } => {
                 Misuse::ContentTooLarge { len: limit as u64 + 1, limit: limit as u64 }
             }
-            _ => Misuse::Unencodable(0),
+            _ => Misuse::Unencodable("the format of the peer has no such value"),
         }
     }
 }

@@ -242,6 +242,7 @@ pub(crate) fn what_would_spoil_the_connection_is_not_sent(runtime: impl Runtime)
     ] {
         let error = call(&cache, name, ["1"]).unwrap_err();
         assert_eq!(error.cause, Cause::Misuse(Misuse::Unencodable(why)));
+        assert!(error.to_string().ends_with(why), "{error}");
     }
     assert_eq!(call(&cache, "PING", []).unwrap().bytes(), Some(&b"PONG"[..]));
 }
