@@ -99,6 +99,7 @@ macro_rules! suite {
             a_name_whose_ipv4_address_refuses_is_reached_by_ipv6,
             a_name_whose_first_address_is_silent_is_reached_by_the_second,
             a_name_whose_addresses_all_refuse_is_refused,
+            tls_goes_over_a_unix_socket_to_whom_one_names,
             a_unix_socket_is_named_by_its_path_and_removed_at_the_end,
             a_guarded_call_that_takes_too_long_is_given_up,
             a_guarded_call_that_is_dropped_gives_its_place_back,

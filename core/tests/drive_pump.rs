@@ -325,3 +325,15 @@ fn a_socket_that_takes_little_at_a_time_is_written_to_turn_after_turn() {
     bench.command(|_, machine| machine.say(ConnId::new(0, 0), &[b'x'; 50]));
     assert_eq!(peer.written().len(), 50);
 }
+
+#[test]
+fn what_the_host_makes_of_an_event_leaves_in_the_same_turn() {
+    let mut bench = Bench::new(Echo::new());
+    let peer = bench.accept();
+    *bench.script.repeats.borrow_mut() = true;
+    let turns = bench.turns;
+    peer.sends(b"hello");
+    bench.run();
+    assert_eq!(peer.written(), b"hellohello");
+    assert_eq!(bench.turns - turns, 1);
+}

@@ -416,13 +416,18 @@ fn a_dial_has_succeeded_when_its_handshake_has() {
     let mut bench = client(&CONFIGS.client);
     bench.command(|_, machine| _ = machine.dial(TARGET));
     let mut remote = Remote::server(bench.dialed(CONN));
-    remote.peer.0.borrow_mut().script.extend([
-        Step::Short(9),
+    remote.receive();
+    // It reads the answer, and its own part is held up.
+    let script = [
         Step::Interrupted,
-        Step::Spurious,
+        Step::Short(10_000),
+        Step::Interrupted,
+        Step::Short(5),
+        Step::Interrupted,
         Step::Block,
-    ]);
-    bench.settle(&[&remote.peer]);
+    ];
+    remote.peer.0.borrow_mut().script.extend(script);
+    remote.send(&mut bench);
     assert_eq!(inputs(&bench), []);
     remote.pump(&mut bench);
     assert_eq!(inputs(&bench), [Input::Connected(CONN)]);
@@ -430,6 +435,21 @@ fn a_dial_has_succeeded_when_its_handshake_has() {
     remote.say(b"hello");
     remote.pump(&mut bench);
     assert_eq!(remote.heard(), b"hello");
+}
+
+#[test]
+fn what_a_handshake_leaves_behind_leaves_without_a_word_of_the_machine() {
+    let mut bench = server(Echo::new(), &Bell::default());
+    let mut remote = Remote::client(bench.accept());
+    remote.send(&mut bench);
+    remote.receive();
+    remote.peer.0.borrow_mut().script.extend([Step::Short(10_000), Step::Block]);
+    remote.send(&mut bench);
+    let before = remote.peer.written().len();
+    assert!(!remote.session.is_handshaking());
+    remote.peer.wake();
+    bench.run();
+    assert!(remote.peer.written().len() > before, "tickets to come back with");
 }
 
 #[test]
@@ -473,6 +493,7 @@ fn a_handshake_that_fails_is_a_dial_that_fails_with_its_reason() {
         (failure(&CONFIGS.client, "[::1]:3001", serve), TlsFault::WrongName),
         (failure(&CONFIGS.client, "not a name:3001", |_, _| {}), TlsFault::NoName),
         (failure(&CONFIGS.client, "/run/users.sock", |_, _| {}), TlsFault::NoName),
+        (failure(&CONFIGS.client, "unix:users.sock", |_, _| {}), TlsFault::NoName),
         (
             failure(&CONFIGS.client, TARGET, |_, peer| peer.sends(b"HTTP/1.1 400 Bad Request")),
             TlsFault::NotTls,

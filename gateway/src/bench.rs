@@ -1,31 +1,34 @@
 //! `plimsoll bench`: how fast a service answers, and what asking costs.
 
+mod callee;
 mod load;
 mod progress;
 mod report;
 
 use std::io::{self, Write};
+use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plimsoll_core::cluster::{CloseCause, StateEvent};
-use plimsoll_core::error::Misuse;
-use plimsoll_tokio::{Client, Events, Service, ServiceConfig};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::call::{self, NO_ANSWER, USAGE};
-use crate::config::UwAddress;
+use crate::figures::thousands;
 use crate::run::{Signals, raise_descriptor_limit};
+use crate::target::{Serializer, Target};
+use callee::{Callee, Events};
 use load::{Limit, Load, Tally};
 use progress::Progress;
-use report::{Report, thousands};
+use report::Report;
 
 /// As many calls as a client takes at a time.
 const MAX_IN_FLIGHT: u32 = 65_536;
 /// With the frame around it, no more than services take by default.
 const MAX_SIZE: u32 = 10 << 20;
+/// As many as a client has at a hub.
+const MAX_POOL: u32 = 64;
 /// A JSON string has two quotes.
 const MIN_SIZE: u32 = 2;
 const DEFAULT_SECONDS: u64 = 5;
@@ -36,9 +39,12 @@ const WARM_TIME: Duration = Duration::from_secs(1);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where the service listens
-    #[arg(value_name = "uw://HOST:PORT")]
-    address: UwAddress,
+    /// Where the service listens: uw://HOST:PORT or uw:/PATH; or the hub that knows it: ipc:/PATH
+    #[arg(value_name = "ADDRESS")]
+    address: Target,
+    /// The service, at a hub
+    #[arg(value_parser = call::service)]
+    service: Option<String>,
     /// Connections
     #[arg(short = 'c', value_name = "CONNS", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -64,9 +70,43 @@ pub(crate) struct Args {
     /// The method to call
     #[arg(long, default_value = "echo", value_parser = call::method)]
     method: String,
+    /// How messages to a hub are written [default: json]
+    #[arg(long, value_enum, hide_default_value = true)]
+    serializer: Option<Serializer>,
     /// Print one JSON object instead
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    /// On all connections.
+    fn in_flight(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.connections.saturating_mul(self.in_flight)).unwrap_or(NonZeroU32::MIN)
+    }
+
+    fn serializer(&self) -> Serializer {
+        self.serializer.unwrap_or_default()
+    }
+
+    /// What is wrong with them together.
+    fn check(&self) -> Result<(), String> {
+        let in_flight = self.in_flight().get();
+        if in_flight > MAX_IN_FLIGHT {
+            let (in_flight, most) = (thousands(in_flight.into()), thousands(MAX_IN_FLIGHT.into()));
+            return Err(format!("{in_flight} requests in flight (-c times -p) are more than {most}"));
+        }
+        match (&self.address, &self.service, self.serializer) {
+            (Target::Uw(_), Some(_), _) => {
+                Err("a SERVICE is for hubs: what follows a uw: address are options".into())
+            }
+            (Target::Uw(_), _, Some(_)) => Err("--serializer is for hubs".into()),
+            (Target::Ipc(_), None, _) => Err("what follows an ipc: address is a SERVICE".into()),
+            (Target::Ipc(_), ..) if self.connections > MAX_POOL => {
+                Err(format!("a client has at most {MAX_POOL} connections (-c) to a hub"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// On which threads requests are made.
@@ -95,15 +135,15 @@ impl FromStr for Callers {
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("no connection: {0}")]
-    Unreachable(CloseCause),
+    Unreachable(String),
     #[error("a connection was lost: {0}")]
-    Lost(CloseCause),
+    Lost(String),
     #[error("no request was answered: {0}")]
     NoAnswer(String),
     #[error("stopped by {0}")]
     Stopped(&'static str),
     #[error("{0}")]
-    Misuse(Misuse),
+    Usage(String),
     #[error("the figures cannot be printed: {0}")]
     Print(io::Error),
     #[error("the runtime cannot be started: {0}")]
@@ -111,10 +151,8 @@ enum Failure {
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let in_flight = u64::from(args.connections) * u64::from(args.in_flight);
-    if in_flight > u64::from(MAX_IN_FLIGHT) {
-        let (in_flight, most) = (thousands(in_flight), thousands(MAX_IN_FLIGHT.into()));
-        anstream::eprintln!("plimsoll: {in_flight} requests in flight (-c times -p) are more than {most}");
+    if let Err(error) = args.check() {
+        anstream::eprintln!("plimsoll: {error}");
         return USAGE.into();
     }
     let (report, end) = measure(args);
@@ -148,7 +186,11 @@ impl std::fmt::Display for Title<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let args = self.0;
         let plural = if args.connections == 1 { "" } else { "s" };
-        writeln!(f, "{} of {}", args.method.escape_debug(), args.address)?;
+        write!(f, "{} of ", args.method.escape_debug())?;
+        if let Some(service) = &args.service {
+            write!(f, "{} at ", service.escape_debug())?;
+        }
+        writeln!(f, "{}", args.address)?;
         write!(f, "{} connection{plural} x {} in flight, ", args.connections, args.in_flight)?;
         write!(f, "params of {} bytes, callers on ", thousands(args.size.into()))?;
         match args.callers {
@@ -180,7 +222,7 @@ fn measure(args: &Args) -> (Option<Report>, Result<(), Failure>) {
 /// A client that is connected and warm.
 struct Bench<'a> {
     args: &'a Args,
-    service: Service,
+    callee: Arc<Callee>,
     watch: Watch,
     progress: Progress,
 }
@@ -188,13 +230,12 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     async fn prepare(args: &'a Args) -> Result<Self, Failure> {
         let signals = Signals::new().map_err(Failure::Runtime)?;
-        let client = Client::builder().build();
-        let events = client.events();
-        let service = client.configure_service("", service_config(args)).map_err(Failure::Misuse)?;
-        let mut bench =
-            Bench { args, service, watch: Watch { events, signals }, progress: Progress::on_terminal() };
+        let (callee, events) = Callee::new(args)?;
+        let watch = Watch { events, signals };
+        let mut bench = Bench { args, callee: Arc::new(callee), watch, progress: Progress::on_terminal() };
         bench.progress.say("connecting");
-        bench.watch.connected(args.connections).await?;
+        let (callee, watch) = (&bench.callee, &mut bench.watch);
+        tokio::try_join!(callee.connect(), watch.connected(args.connections))?;
         bench.warm_up().await?;
         Ok(bench)
     }
@@ -230,32 +271,13 @@ impl<'a> Bench<'a> {
 
     fn load(&self, limit: Limit) -> Load {
         let args = self.args;
-        let params = format!("\"{}\"", "x".repeat((args.size - MIN_SIZE) as usize));
         let threads = match args.callers {
             Callers::Same => None,
             Callers::Threads(n) => Some(n),
         };
-        let calls = Arc::new(load::Calls {
-            service: self.service.clone(),
-            method: args.method.clone(),
-            params: params.into_bytes(),
-            limit,
-        });
-        Load::new(calls, args.connections * args.in_flight, threads)
+        let calls = load::Calls { callee: self.callee.clone(), params: callee::params(args), limit };
+        Load::new(Arc::new(calls), args.in_flight().get(), threads)
     }
-}
-
-/// Nothing is left out that a client does by default: deadlines, a wait queue, breaker, health, a retry budget, metrics.
-fn service_config(args: &Args) -> ServiceConfig {
-    let in_flight = args.connections * args.in_flight;
-    let mut config = ServiceConfig::new(args.address.target())
-        .max_connections(args.connections)
-        .min_connections(args.connections)
-        .in_flight(args.in_flight)
-        // A connection that is lost leaves its callers waiting, and refuses none.
-        .wait_queue(in_flight);
-    config.client.cluster.dial_stagger = Duration::ZERO;
-    config
 }
 
 fn answered(tally: &Tally) -> Result<(), Failure> {
@@ -274,13 +296,8 @@ struct Watch {
 impl Watch {
     /// Returns once so many connections stand.
     async fn connected(&mut self, connections: u32) -> Result<(), Failure> {
-        let mut standing = 0;
-        while standing < connections {
-            match self.event().await? {
-                StateEvent::Connected { .. } => standing += 1,
-                StateEvent::Closed { cause, .. } => return Err(closed(cause)),
-                _ => {}
-            }
+        for _ in 0..connections {
+            self.next().await?;
         }
         Ok(())
     }
@@ -288,29 +305,17 @@ impl Watch {
     /// A connection that is lost ends it: what is measured while others are made is not what was asked for.
     async fn failure(&mut self) -> Failure {
         loop {
-            match self.event().await {
-                Ok(StateEvent::Closed { cause, .. }) => return closed(cause),
-                Ok(_) => {}
-                Err(failure) => return failure,
+            if let Err(failure) = self.next().await {
+                return failure;
             }
         }
     }
 
-    async fn event(&mut self) -> Result<StateEvent, Failure> {
+    async fn next(&mut self) -> Result<(), Failure> {
         tokio::select! {
-            event = self.events.next() => match event {
-                Some(event) => Ok(event.event),
-                None => std::future::pending().await,
-            },
+            next = self.events.next() => next,
             signal = self.signals.next() => Err(Failure::Stopped(signal)),
         }
-    }
-}
-
-fn closed(cause: CloseCause) -> Failure {
-    match cause {
-        CloseCause::Dial(_) | CloseCause::DialTimeout => Failure::Unreachable(cause),
-        cause => Failure::Lost(cause),
     }
 }
 

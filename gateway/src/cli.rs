@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::bench;
 use crate::call;
-use crate::config::{Flags, UwAddress};
+use crate::config::Flags;
+use crate::hub;
+use crate::serve;
 
 /// Flags name theirs themselves. A test sees to it that none is missing.
 const ENVIRONMENT: &str = "\
@@ -73,8 +75,10 @@ pub(crate) enum Command {
     },
     /// Call a method of a service, and print what it answers
     ///
-    /// Exits with 0 after an answer; with 1 if the service answered an error, which is printed the same way; with 2 if
-    /// it was asked for in a wrong way; with 3 if there was no answer, or one that is not JSON.
+    /// Exits with 0 after an answer; with 1 if the service (or the hub, for it) answered an error, which is printed the same
+    /// way; with 2 if it was asked for in a wrong way; with 3 if there was no answer, or one that is not JSON.
+    #[command(override_usage = "plimsoll call [OPTIONS] uw://HOST:PORT|uw:/PATH METHOD JSON\n       \
+                                plimsoll call [OPTIONS] ipc:/PATH SERVICE METHOD JSON")]
     Call(call::Args),
     /// Measure how fast a service answers, and what asking costs
     ///
@@ -87,13 +91,19 @@ pub(crate) enum Command {
     /// with 2 if it was asked for in a wrong way; with 3 if nothing answered, or a connection was lost: what was
     /// measured until then is printed.
     Bench(bench::Args),
-    /// Serve methods to try clients with: echo, sleep, fail, size, ping
+    /// Serve methods to try clients with: echo, sleep, fail, size, ping; at a hub also chain
     ///
     /// `echo` answers its params, `sleep {"ms"}` after so many milliseconds, `fail {"code","message"}` that error,
-    /// `size {"bytes"}` so many bytes of data, `ping` the time. SIGTERM and SIGINT end it once what it took is answered.
-    Serve {
-        /// Where to listen; port 0 for any free one
-        #[arg(value_name = "uw://HOST:PORT")]
-        address: UwAddress,
-    },
+    /// `size {"bytes"}` so many bytes of data, `ping` the time, and `chain {"calls":[{"service","method","params"}]}` the
+    /// answers of calls that it makes itself, one after the other, on behalf of its caller. SIGTERM and SIGINT end it
+    /// once what it took is answered. A hub that goes away is dialled again.
+    Serve(serve::Args),
+    /// Let services call each other: run a hub of Bro IPC
+    ///
+    /// JSON and MessagePack are told apart by themselves, and converted into each other. SIGUSR1 prints the services and
+    /// how busy they are; a call of `status` or `services` of the service `$hub` tells the same. SIGTERM and SIGINT end it.
+    ///
+    /// A socket on which nobody listens any more is replaced; anything else in the way is left alone. The directory
+    /// must be root's or the user's own, and not everybody's, unless it is sticky like /tmp.
+    Hub(hub::Args),
 }

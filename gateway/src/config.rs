@@ -22,7 +22,7 @@ use toml::Spanned;
 use file::{File, Place, Source};
 pub(crate) use guards::Guards;
 pub(crate) use service::Project;
-pub(crate) use units::{Size, Span};
+pub(crate) use units::{Interval, Size, Span};
 pub(crate) use values::{LogLevel, MetricsPrefix, UwAddress, UwAddresses};
 use values::{Shown, shown};
 
@@ -95,7 +95,7 @@ pub(crate) struct Flags {
     pub(crate) max_body_size: Option<Size>,
     /// A project service elsewhere, in place of the embedded one; several addresses with commas between them [env:
     /// PROJECT_SERVICE_UW]
-    #[arg(long, value_name = "uw://HOST:PORT")]
+    #[arg(long, value_name = "uw://HOST:PORT|uw:/PATH")]
     pub(crate) project_service: Option<UwAddresses>,
     /// error, warn, info, debug or trace [env: LOG_LEVEL]
     #[arg(long, value_name = "LEVEL")]

@@ -10,11 +10,13 @@ mod cli;
 mod config;
 mod edge;
 mod exposition;
+mod figures;
 mod flood;
 mod front;
 mod health;
 mod http1;
 mod http2;
+mod hub;
 mod metrics;
 mod preface;
 mod projects;
@@ -23,6 +25,7 @@ mod routes;
 mod run;
 mod serve;
 mod services;
+mod target;
 mod tls;
 
 use std::error::Error;
@@ -43,9 +46,17 @@ fn main() -> ExitCode {
     let result = match cli.command {
         None => gateway(cli.gateway),
         Some(Command::Check { file, flags }) => check(file, flags),
-        Some(Command::Serve { address }) => {
-            log_to_stderr(LogLevel::Warn);
-            serve::run(&address)
+        Some(Command::Serve(args)) => {
+            if let Err(error) = args.check() {
+                anstream::eprintln!("plimsoll: {error}");
+                return call::USAGE.into();
+            }
+            log_to_stderr(args.log_level());
+            serve::run(&args)
+        }
+        Some(Command::Hub(args)) => {
+            log_to_stderr(args.log_level());
+            hub::run(&args)
         }
         // Its exit codes say more than that something went wrong.
         Some(Command::Call(args)) => return call::run(&args),

@@ -1,103 +1,75 @@
 //! `plimsoll serve`: a service with methods to try clients with.
 
+mod ipc;
+mod methods;
+mod uw;
+
 use std::error::Error;
 use std::time::Duration;
 
-use plimsoll_core::service::server::Config;
-use plimsoll_core::wire::uw::code;
-use plimsoll_tokio::{Ctx, HandlerError, Server};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use crate::call;
+use crate::config::{Interval, LogLevel};
+use crate::target::{Serializer, Target};
 
-use crate::config::UwAddress;
-use crate::run::{Signals, raise_descriptor_limit};
-
-/// `sleep` takes no more.
-const MAX_SLEEP: Duration = Duration::from_secs(60 * 60);
-/// `size` takes no more: with what stands around it, the most that clients take by default.
-const MAX_SIZE: usize = (10 << 20) - r#"{"data":""}"#.len();
 /// How long what was taken may take once the end has come.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where to listen: uw://HOST:PORT (port 0 for any free one) or uw:/PATH; or the hub to register with: ipc:/PATH
+    #[arg(value_name = "ADDRESS")]
+    address: Target,
+    /// The name to register with a hub
+    #[arg(long, value_parser = call::service)]
+    name: Option<String>,
+    /// How messages to a hub are written [default: json]
+    #[arg(long, value_enum, hide_default_value = true)]
+    serializer: Option<Serializer>,
+    /// Connections to a hub, from 1 to 64; more than one are a pool that shares the calls [default: 1]
+    #[arg(long, value_name = "CONNS", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pool: Option<u32>,
+    /// How long to wait before a lost connection to a hub is made again, in ms or like 30s; longer each time [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    reconnect: Option<Interval>,
+}
+
+impl Args {
+    pub(crate) fn log_level(&self) -> LogLevel {
+        match self.address {
+            Target::Uw(_) => LogLevel::Warn,
+            // A hub that comes and goes is worth knowing.
+            Target::Ipc(_) => LogLevel::Info,
+        }
+    }
+
+    /// Something that only a hub needs.
+    fn for_hubs(&self) -> Option<&'static str> {
+        let given = [
+            ("--name", self.name.is_some()),
+            ("--serializer", self.serializer.is_some()),
+            ("--pool", self.pool.is_some()),
+            ("--reconnect", self.reconnect.is_some()),
+        ];
+        given.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
+    }
+
+    /// What is wrong with them together.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match (&self.address, self.for_hubs()) {
+            (Target::Uw(_), Some(flag)) => Err(format!("{flag} is for hubs, and {} is none", self.address)),
+            (Target::Ipc(_), _) if self.name.is_none() => {
+                Err(format!("a service at {} needs a --name", self.address))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Serves until SIGTERM or SIGINT, then answers what was taken. A second signal ends the process at once.
-pub(crate) fn run(address: &UwAddress) -> Result<(), Box<dyn Error>> {
-    tokio::runtime::Runtime::new()?.block_on(serve(address))
-}
-
-async fn serve(address: &UwAddress) -> Result<(), Box<dyn Error>> {
-    let mut signals = Signals::new()?;
-    let limits = Config::default();
-    raise_descriptor_limit(limits.connections.get());
-    let server = Server::builder()
-        .limits(limits)
-        .raw_method("echo", |params, _| async move { echo(params) })
-        .method("sleep", |params, _: Ctx| sleep(params))
-        .method("fail", |params, _: Ctx| async move { fail(params) })
-        .method("size", |params, _: Ctx| async move { size(params) })
-        .bind(address.target())
-        .await
-        .map_err(|error| format!("{address}: {error}"))?;
-    anstream::println!("serving {}", address.bound_to(server.local_addr()));
-    signals.next().await;
-    tokio::select! {
-        _ = server.shutdown(DRAIN_TIMEOUT) => Ok(()),
-        name = signals.next() => Err(format!("{name} again: stopped at once").into()),
+pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    match &args.address {
+        Target::Uw(address) => runtime.block_on(uw::serve(address)),
+        Target::Ipc(hub) => runtime.block_on(ipc::serve(hub, args)),
     }
-}
-
-fn echo(params: Vec<u8>) -> Result<Vec<u8>, HandlerError> {
-    match serde_json::from_slice::<&RawValue>(&params) {
-        Ok(_) => Ok(params),
-        Err(error) => Err(bad_request(format!("the parameters of echo are not JSON: {error}"))),
-    }
-}
-
-#[derive(Deserialize)]
-struct Sleep {
-    ms: u64,
-}
-
-#[derive(Serialize)]
-struct Slept {
-    slept_ms: u64,
-}
-
-async fn sleep(Sleep { ms }: Sleep) -> Result<Slept, HandlerError> {
-    let duration = Duration::from_millis(ms);
-    if duration > MAX_SLEEP {
-        return Err(bad_request(format!("ms must be at most {}", MAX_SLEEP.as_millis())));
-    }
-    tokio::time::sleep(duration).await;
-    Ok(Slept { slept_ms: ms })
-}
-
-#[derive(Deserialize)]
-struct Fail {
-    code: String,
-    message: String,
-}
-
-fn fail(Fail { code, message }: Fail) -> Result<(), HandlerError> {
-    Err(HandlerError::new(code, message))
-}
-
-#[derive(Deserialize)]
-struct Size {
-    bytes: usize,
-}
-
-#[derive(Serialize)]
-struct Data {
-    data: String,
-}
-
-fn size(Size { bytes }: Size) -> Result<Data, HandlerError> {
-    if bytes > MAX_SIZE {
-        return Err(bad_request(format!("bytes must be at most {MAX_SIZE}")));
-    }
-    Ok(Data { data: "x".repeat(bytes) })
-}
-
-fn bad_request(message: String) -> HandlerError {
-    HandlerError::new(code::BAD_REQUEST, message)
 }

@@ -114,6 +114,23 @@ fn a_request_is_seen_in_the_figures_of_the_pool() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_may_listen_on_a_unix_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("projects.sock").display().to_string();
+    let echo = |params, _| async move { Ok(params) };
+    let server = Server::builder().raw_method("listProjects", echo).bind(&socket).await.unwrap();
+    let file = format!("[[services.project.endpoints]]\naddress = \"uw:{socket}\"\n");
+    std::fs::write(dir.path().join("plimsoll.toml"), file).unwrap();
+    let gateway = Gateway::start_in(dir, &["--tls", "false"], &[]);
+    assert_eq!(gateway.curl("/api/projects?limit=2", &[]).body, r#"{"limit":2}"#);
+    assert_eq!(gateway.curl("/health", &[]).json()["status"], "healthy");
+    let services = gateway.curl("/services", &[]).body;
+    assert!(services.contains(&format!("project-service@{socket}")), "{services}");
+    server.shutdown(Duration::ZERO).await;
+    until(|| gateway.curl("/health", &[]).status == 503).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_elsewhere_gets_params_and_its_answer_passes_byte_for_byte() {
     let server = Server::builder()
         .raw_method("listProjects", |params, _| async move { Ok(params) })

@@ -335,7 +335,7 @@ fn a_peer_of_another_kind_exits_with_3_and_says_so() {
 fn what_is_asked_for_in_a_wrong_way_exits_with_2() {
     let address = "uw://127.0.0.1:1";
     for (args, words) in [
-        (&[][..], "uw://HOST:PORT"),
+        (&[][..], "<ADDRESS>"),
         (&["127.0.0.1:1"], "uw://HOST:PORT"),
         (&[address, "-c", "0"], "-c"),
         (&[address, "-p", "0"], "-p"),
@@ -348,6 +348,12 @@ fn what_is_asked_for_in_a_wrong_way_exits_with_2() {
         (&[address, "--callers", "other"], "threads:N"),
         (&[address, "--method", ""], "255 bytes"),
         (&[address, "-c", "300", "-p", "300"], "90,000 requests in flight"),
+        (&[address, "users"], "a SERVICE is for hubs"),
+        (&[address, "--serializer", "json"], "for hubs"),
+        (&["ipc:/tmp/x"], "a SERVICE"),
+        (&["ipc:/tmp/x", ""], "255 bytes"),
+        (&["ipc:/tmp/x", "users", "-c", "65"], "64 connections"),
+        (&["ipc:x", "users"], "ipc:/PATH"),
     ] {
         bench(args).failed(2, words);
     }

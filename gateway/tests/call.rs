@@ -76,6 +76,26 @@ fn an_answer_is_printed_byte_for_byte_and_the_exit_code_is_0() {
 }
 
 #[test]
+fn a_service_may_listen_on_a_unix_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("users.sock");
+    let address = format!("uw:{}", socket.display());
+    let mut running = Running::start(serve(&address));
+    assert_eq!(running.line(), format!("serving {address}"));
+    assert_eq!(call(&[&address, "echo", "[1]"]).printed(0), "[1]");
+    let bench = plimsoll(Path::new("."))
+        .args(["bench", &address, "-n", "100", "-p", "4", "--json"])
+        .output()
+        .unwrap();
+    let figures: serde_json::Value = serde_json::from_slice(&bench.stdout).unwrap();
+    assert_eq!((&figures["requests"], &figures["errors"]), (&100.into(), &serde_json::json!({})));
+    running.signal("TERM");
+    assert_eq!(running.wait().code(), Some(0));
+    assert!(!socket.exists());
+    call(&[&address, "echo", "1"]).failed(3, "no connection");
+}
+
+#[test]
 fn an_answer_may_be_as_large_as_the_wire_allows() {
     let service = Service::start();
     let most = (10 << 20) - 11;
@@ -112,11 +132,18 @@ fn what_is_asked_for_in_a_wrong_way_exits_with_2() {
         (&["uw://127.0.0.1:1", "echo", "1 2"], "not JSON"),
         (&["127.0.0.1:1", "echo", "1"], "uw://HOST:PORT"),
         (&["uw://127.0.0.1", "echo", "1"], "uw://HOST:PORT"),
-        (&["uw://127.0.0.1:1", "echo"], "<JSON>"),
+        (&["uw://127.0.0.1:1", "echo"], "METHOD JSON"),
         (&["uw://127.0.0.1:1", "", "1"], "255 bytes"),
         (&["uw://127.0.0.1:1", &long, "1"], "255 bytes"),
         (&["uw://127.0.0.1:1", "echo", "1", "--timeout", "x"], "--timeout"),
         (&["uw://127.0.0.1:1", "echo", "1", "--timeout", "0"], "--timeout"),
+        (&["uw://127.0.0.1:1", "users", "echo", "1"], "METHOD JSON"),
+        (&["uw://127.0.0.1:1", "echo", "1", "--serializer", "json"], "for hubs"),
+        (&["ipc:/tmp/x", "echo", "1"], "SERVICE METHOD JSON"),
+        (&["ipc:/tmp/x", "users", "echo", "{x"], "not JSON"),
+        (&["ipc:/tmp/x", "", "echo", "1"], "255 bytes"),
+        (&["ipc:/tmp/x", "users", &long, "1"], "255 bytes"),
+        (&["ipc:x", "users", "echo", "1"], "ipc:/PATH"),
     ] {
         call(args).failed(2, words);
     }

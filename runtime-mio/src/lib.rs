@@ -72,6 +72,9 @@
 //! assert_eq!(breakers.stats("external-api").unwrap().successes, 1);
 //! ```
 //!
+//! With the feature `tls`, calls go over TLS: [`ServiceConfig::tls`](plimsoll_core::drive::client::ServiceConfig) and `tls` of
+//! the server's builder take rustls's own configuration, and the application chooses the crypto provider.
+//!
 //! Whom to dial, which connection takes a request, when to give up: all that is decided in [`plimsoll_core`], and is the
 //! same on every runtime. [`Mio`] is a [`Runtime`](plimsoll_core::drive::Runtime), so that machines of your own run on
 //! it just as well: see [`Driver`](plimsoll_core::drive::Driver).

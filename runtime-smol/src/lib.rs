@@ -52,6 +52,9 @@
 //! # });
 //! ```
 //!
+//! With the feature `tls`, calls go over TLS: [`ServiceConfig::tls`](plimsoll_core::drive::client::ServiceConfig) and `tls` of
+//! the server's builder take rustls's own configuration, and the application chooses the crypto provider.
+//!
 //! Drivers run on smol's global executor: as many threads as the environment variable `SMOL_THREADS` says, one by
 //! default. Whom to dial, which connection takes a request, when to give up: all that is decided in
 //! [`plimsoll_core`], and is the same on every runtime. This crate supplies sockets, names and a timer ([`Sockets`](plimsoll_core::drive::Sockets)), and

@@ -52,6 +52,40 @@
 //! # }
 //! ```
 //!
+//! With the feature `tls`, calls go over TLS: rustls's own configuration says whom to trust and what to show. Which crypto
+//! provider there is, the application decides, by a feature of rustls.
+//!
+//! ```
+//! # use plimsoll_tokio::{Client, Ctx, Server, ServiceConfig};
+//! use rustls::pki_types::PrivateKeyDer;
+//! use rustls::{ClientConfig, RootCertStore, ServerConfig};
+//! use std::sync::Arc;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Its own authority, for want of a real one.
+//! let made = rcgen::generate_simple_self_signed(["localhost".into()])?;
+//! let mut roots = RootCertStore::empty();
+//! roots.add(made.cert.der().clone())?;
+//! let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
+//! let ours = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.into()], key)?;
+//! let theirs = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+//!
+//! let server = Server::builder()
+//!     .tls(Arc::new(ours))
+//!     .method("double", |n: u64, _: Ctx| async move { Ok(n * 2) })
+//!     .bind("localhost:0")
+//!     .await?;
+//!
+//! let client = Client::builder().build();
+//! # let address = format!("localhost:{}", server.local_addr().tcp().ok_or("no port")?.port());
+//! // The certificate must be for the host of the address; `tls_for` names another.
+//! client.configure_service("doubles", ServiceConfig::new(address).tls(Arc::new(theirs)))?;
+//! assert_eq!(client.request::<u64>("doubles", "double", &4).await?, 8);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Whom to dial, which connection takes a request, when to give up: all that is decided in [`plimsoll_core`], and is the
 //! same on every runtime. This crate supplies sockets, names and a timer ([`Sockets`](plimsoll_core::drive::Sockets)), and spawns one task for each driver
 //! ([`Tokio`]). Machines of your own run on them just as well: see [`Driver`](plimsoll_core::drive::Driver).

@@ -1,5 +1,6 @@
 //! What is measured against what, and what is to be reached.
 
+mod adapters;
 mod edge;
 mod hub;
 mod parts;
@@ -12,6 +13,7 @@ use crate::rounds::Group;
 pub(crate) fn groups() -> Vec<Group> {
     let mut groups = parts::groups();
     groups.extend(uw::groups());
+    groups.extend(adapters::groups());
     groups.extend(resp::groups());
     groups.extend(edge::groups());
     groups.extend(hub::groups());

@@ -7,9 +7,10 @@ use crate::rounds::{Contestant, Goal, Group};
 
 /// Those that speak UW.
 const UW: [Kind; 3] = [Kind::Raw, Kind::PlainTokio, Kind::Plimsoll];
+const BESIDE_TONIC: [Kind; 4] = [Kind::Raw, Kind::PlainTokio, Kind::Plimsoll, Kind::Tonic];
 
 pub(super) fn groups() -> Vec<Group> {
-    let mut beside_tonic = cpu("64B-1x256", Load::new(1, 256, 64), 1.75, &Kind::ALL);
+    let mut beside_tonic = cpu("64B-1x256", Load::new(1, 256, 64), 1.75, &BESIDE_TONIC);
     beside_tonic.goals.push(Goal::ratio("plimsoll", "both", "tonic", 1.0 / 30.0));
     vec![
         beside_tonic,
@@ -24,6 +25,12 @@ pub(super) fn groups() -> Vec<Group> {
 }
 
 fn cpu(name: &str, load: Load, goal: f64, kinds: &[Kind]) -> Group {
+    let goals = vec![Goal::ratio("plimsoll", "both", "raw", goal)];
+    Group { goals, ..spent(name, &load, kinds) }
+}
+
+/// Who spends how much on a load, without a goal.
+pub(super) fn spent(name: &str, load: &Load, kinds: &[Kind]) -> Group {
     let contestant = |&kind: &Kind| {
         let load = load.clone();
         Contestant::new(kind.name(), move |time| {
@@ -33,10 +40,10 @@ fn cpu(name: &str, load: Load, goal: f64, kinds: &[Kind]) -> Group {
     };
     Group {
         name: format!("uw/{name}"),
-        about: format!("CPU us per request, {}", Shape(&load)),
+        about: format!("CPU us per request, {}", Shape(load)),
         figures: &["both", "client", "server", "% waited"],
         contestants: kinds.iter().map(contestant).collect(),
-        goals: vec![Goal::ratio("plimsoll", "both", "raw", goal)],
+        goals: Vec::new(),
     }
 }
 
@@ -89,13 +96,16 @@ fn idle_connections() -> Group {
 }
 
 /// A load, for people.
-struct Shape<'a>(&'a Load);
+pub(super) struct Shape<'a>(pub(super) &'a Load);
 
 impl fmt::Display for Shape<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Load { connections, in_flight, size, apart, .. } = self.0;
+        let Load { connections, in_flight, size, apart, unix, .. } = self.0;
         let plural = if *connections == 1 { "" } else { "s" };
         write!(f, "{size} B, {connections} connection{plural} x {in_flight} in flight")?;
-        if *apart { f.write_str(", callers on another thread") } else { Ok(()) }
+        if *apart {
+            f.write_str(", callers on another thread")?;
+        }
+        if *unix { f.write_str(", Unix socket") } else { Ok(()) }
     }
 }

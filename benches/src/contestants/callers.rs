@@ -49,7 +49,8 @@ async fn call_here<E: Echo>(handles: Vec<E>, load: &Load) -> Result<()> {
     Ok(())
 }
 
-async fn caller<E: Echo>(mut handle: E, mut content: E::Content, requests: u64) -> Result<()> {
+/// One caller.
+pub(super) async fn caller<E: Echo>(mut handle: E, mut content: E::Content, requests: u64) -> Result<()> {
     let size = content.as_ref().len();
     for _ in 0..requests {
         content = handle.echo(content).await?;

@@ -3,8 +3,10 @@
 //! A child says `ready` on stdout once it listens (with its address) or stands connected; then it answers every line on
 //! stdin with how many requests were answered so far, and ends when stdin does.
 
+mod blocking;
 mod callers;
 pub(crate) mod edge;
+mod embedded;
 #[cfg(feature = "peers")]
 mod haproxy;
 pub(crate) mod hub;
@@ -13,6 +15,8 @@ mod hub_ipc;
 mod hub_nats;
 #[cfg(feature = "peers")]
 mod hyper_edge;
+mod ours_mio;
+mod ours_smol;
 mod ours_tokio;
 mod pair;
 mod plain_tokio;
@@ -23,8 +27,6 @@ mod report;
 pub(crate) mod resp;
 #[cfg(feature = "peers")]
 mod tonic;
-
-use std::net::SocketAddr;
 
 use clap::{Subcommand, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -47,18 +49,47 @@ pub(crate) enum Kind {
     Plimsoll,
     /// gRPC by tonic.
     Tonic,
+    /// Plimsoll without handles, on mio.
+    MioEmbedded,
+    /// Plimsoll without handles, on tokio.
+    TokioEmbedded,
+    /// Plimsoll without handles, on smol.
+    SmolEmbedded,
+    /// Plimsoll on smol, with all that it does by default.
+    Smol,
+    /// Plimsoll's handle that blocks, on mio; as many threads as requests are in flight.
+    Mio,
+    /// The plainest client that blocks: a connection for each thread.
+    Blocking,
+    /// A client that blocks, by hand: one connection for all threads, and a thread that reads from it.
+    BlockingShared,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 4] = [Kind::Raw, Kind::PlainTokio, Kind::Plimsoll, Kind::Tonic];
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Raw => "raw",
             Kind::PlainTokio => "plain-tokio",
             Kind::Plimsoll => "plimsoll",
             Kind::Tonic => "tonic",
+            Kind::MioEmbedded => "mio-embedded",
+            Kind::TokioEmbedded => "tokio-embedded",
+            Kind::SmolEmbedded => "smol-embedded",
+            Kind::Smol => "smol",
+            Kind::Mio => "mio",
+            Kind::Blocking => "blocking",
+            Kind::BlockingShared => "blocking-shared",
         }
+    }
+
+    /// Whether it is a client whose callers have a thread each. It has no server of its own, and asks the raw one.
+    pub(crate) fn blocks(self) -> bool {
+        matches!(self, Kind::Mio | Kind::Blocking | Kind::BlockingShared)
+    }
+
+    /// Whether it can be asked to use a Unix socket.
+    pub(crate) fn speaks_unix(self) -> bool {
+        !self.blocks() && !matches!(self, Kind::PlainTokio | Kind::Tonic)
     }
 
     pub(crate) fn is_compiled_in(self) -> bool {
@@ -86,11 +117,14 @@ pub(crate) struct Load {
     /// Make exactly so many requests, say so, and end
     #[arg(long)]
     pub(crate) requests: Option<u64>,
+    /// Over a Unix socket instead of TCP; known to the parent alone
+    #[arg(skip)]
+    pub(crate) unix: bool,
 }
 
 impl Load {
     pub(crate) fn new(connections: u32, in_flight: u32, size: u32) -> Self {
-        Load { connections, in_flight, size, apart: false, idle: 0, requests: None }
+        Load { connections, in_flight, size, apart: false, idle: 0, requests: None, unix: false }
     }
 
     /// What is sent: JSON, as UW has it.
@@ -120,10 +154,14 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Side {
-    Server,
+    Server {
+        /// A port, or the path of a Unix socket
+        #[arg(long)]
+        listen: String,
+    },
     Client {
         #[arg(long)]
-        address: SocketAddr,
+        address: String,
         #[command(flatten)]
         load: Load,
     },
@@ -132,21 +170,54 @@ enum Side {
 /// One process of one contestant; returns only to say what went wrong, or after the requests that were asked for.
 pub(crate) fn run(args: &Args) -> Result<()> {
     raise_descriptor_limit()?;
-    match (args.kind, &args.side) {
-        (Kind::Raw, Side::Server) => raw::server(),
-        (Kind::Raw, Side::Client { address, load }) => raw::client(*address, load),
-        (_, Side::Client { load, .. }) if load.idle > 0 => Err("only the raw client stands idle".into()),
-        (Kind::PlainTokio, Side::Server) => plain_tokio::server(),
-        (Kind::PlainTokio, Side::Client { address, load }) => plain_tokio::client(*address, load),
-        (Kind::Plimsoll, Side::Server) => ours_tokio::server(),
-        (Kind::Plimsoll, Side::Client { address, load }) => ours_tokio::client(*address, load),
-        #[cfg(feature = "peers")]
-        (Kind::Tonic, Side::Server) => tonic::server(),
-        #[cfg(feature = "peers")]
-        (Kind::Tonic, Side::Client { address, load }) => tonic::client(*address, load),
-        #[cfg(not(feature = "peers"))]
-        (Kind::Tonic, _) => Err("tonic is not compiled in".into()),
+    match &args.side {
+        Side::Server { listen } => serve(args.kind, listen),
+        Side::Client { load, .. } if load.idle > 0 && args.kind != Kind::Raw => {
+            Err("only the raw client stands idle".into())
+        }
+        Side::Client { address, load } => ask(args.kind, address, load),
     }
+}
+
+fn serve(kind: Kind, listen: &str) -> Result<()> {
+    match kind {
+        Kind::Raw => raw::server(listen),
+        Kind::PlainTokio => plain_tokio::server(),
+        Kind::Plimsoll => ours_tokio::server(listen),
+        Kind::MioEmbedded => embedded::server(embedded::On::Mio, listen),
+        Kind::TokioEmbedded => embedded::server(embedded::On::Tokio, listen),
+        Kind::SmolEmbedded => embedded::server(embedded::On::Smol, listen),
+        Kind::Smol => ours_smol::server(listen),
+        Kind::Mio | Kind::Blocking | Kind::BlockingShared => Err("it is a client alone".into()),
+        #[cfg(feature = "peers")]
+        Kind::Tonic => tonic::server(),
+        #[cfg(not(feature = "peers"))]
+        Kind::Tonic => Err("tonic is not compiled in".into()),
+    }
+}
+
+fn ask(kind: Kind, address: &str, load: &Load) -> Result<()> {
+    match kind {
+        Kind::Raw => raw::client(address, load),
+        Kind::PlainTokio => plain_tokio::client(address, load),
+        Kind::Plimsoll => ours_tokio::client(address, load),
+        Kind::MioEmbedded => embedded::client(embedded::On::Mio, address, load),
+        Kind::TokioEmbedded => embedded::client(embedded::On::Tokio, address, load),
+        Kind::SmolEmbedded => embedded::client(embedded::On::Smol, address, load),
+        Kind::Smol => ours_smol::client(address, load),
+        Kind::Mio => ours_mio::client(address, load),
+        Kind::Blocking => blocking::client(address, load),
+        Kind::BlockingShared => blocking::shared_client(address, load),
+        #[cfg(feature = "peers")]
+        Kind::Tonic => tonic::client(address, load),
+        #[cfg(not(feature = "peers"))]
+        Kind::Tonic => Err("tonic is not compiled in".into()),
+    }
+}
+
+/// Whether an address is the path of a Unix socket.
+fn is_path(address: &str) -> bool {
+    address.starts_with('/')
 }
 
 /// Most shells allow 1,024 at first.

@@ -2,7 +2,6 @@
 //! request, a wait queue, breaker, health, a retry budget, metrics.
 
 use std::future;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use plimsoll_core::cluster::StateEvent;
@@ -13,11 +12,11 @@ use super::report::ready;
 use super::{Load, METHOD};
 use crate::Result;
 
-pub(super) fn server() -> Result<()> {
+pub(super) fn server(listen: &str) -> Result<()> {
     runtime()?.block_on(async {
         let server = Server::builder()
             .raw_method(METHOD, |content, _| async move { Ok(content) })
-            .bind("127.0.0.1:0")
+            .bind(listen)
             .await?;
         ready(server.local_addr());
         future::pending().await
@@ -34,7 +33,7 @@ pub(super) fn service(method: &'static str, content: &'static str) -> Result<()>
     })
 }
 
-pub(super) fn client(address: SocketAddr, load: &Load) -> Result<()> {
+pub(super) fn client(address: &str, load: &Load) -> Result<()> {
     runtime()?.block_on(async {
         let client = Client::builder().build();
         let mut events = client.events();
@@ -46,8 +45,9 @@ pub(super) fn client(address: SocketAddr, load: &Load) -> Result<()> {
     })
 }
 
-fn config(address: SocketAddr, load: &Load) -> ServiceConfig {
-    let mut config = ServiceConfig::new(address.to_string())
+/// With the connections of that load from the start.
+pub(super) fn config(address: &str, load: &Load) -> ServiceConfig {
+    let mut config = ServiceConfig::new(address)
         .max_connections(load.connections)
         .min_connections(load.connections)
         .in_flight(load.in_flight);
@@ -55,7 +55,8 @@ fn config(address: SocketAddr, load: &Load) -> ServiceConfig {
     config
 }
 
-async fn connected(events: &mut Events, connections: u32) -> Result<()> {
+/// Waits until so many connections stand.
+pub(super) async fn connected(events: &mut Events, connections: u32) -> Result<()> {
     let mut standing = 0;
     while standing < connections {
         let event = events.next().await.ok_or("the client has ended")?;

@@ -1,10 +1,13 @@
 //! A client and a server that talk to each other, as their parent sees them.
 
 use std::env;
-use std::net::SocketAddr;
+use std::fmt::Display;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use tempfile::TempDir;
 
 use super::{Kind, Load};
 use crate::Result;
@@ -26,6 +29,8 @@ pub(crate) struct Pair {
     client: Process,
     /// Of the server before anybody came, in bytes.
     resident: u64,
+    /// Where the file of its socket is, if it has one.
+    _dir: TempDir,
 }
 
 /// What the two sides spent.
@@ -46,9 +51,10 @@ pub(crate) struct CallsPerRequest {
 }
 
 impl Pair {
-    /// Of the same kind.
+    /// Of the same kind; who has no server has the raw one.
     pub(crate) fn start(kind: Kind, load: &Load) -> Result<Pair> {
-        Pair::of([kind; 2], load, |command, _| command)
+        let server = if kind.blocks() { Kind::Raw } else { kind };
+        Pair::of([server, kind], load, |command, _| command)
     }
 
     /// A server with the raw client.
@@ -62,15 +68,20 @@ impl Pair {
             return Err(format!("{} is not compiled in: add --features peers", missing.name()).into());
         }
         let [server, client] = kinds.map(Kind::name);
-        let command = dress(contestant(server, "server")?, 0);
+        let dir = TempDir::new()?;
+        let path = dir.path().join("uw.sock");
+        let listen = if load.unix { path.to_str().ok_or("a path that is no text")? } else { "127.0.0.1:0" };
+        let mut command = contestant(server, "server")?;
+        command.arg(format!("--listen={listen}"));
+        let command = dress(command, 0);
         let mut server = Process::start(&format!("the server of {server}"), SERVER_CORE, command)?;
         let ready = server.line()?;
-        let address = ready.strip_prefix("ready ").ok_or("a server says where it listens")?.parse()?;
+        let address = ready.strip_prefix("ready ").ok_or("a server says where it listens")?;
         let resident = server.resident()?;
         let command = dress(with_load(contestant(client, "client")?, address, load), 1);
         let mut client = Process::start(&format!("the client of {client}"), CLIENT_CORE, command)?;
         client.line()?;
-        Ok(Pair { server, client, resident })
+        Ok(Pair { server, client, resident, _dir: dir })
     }
 
     /// Warms up, measures for so long, and ends both.
@@ -138,8 +149,8 @@ fn contestant(kind: &str, side: &str) -> Result<Command> {
     Ok(command)
 }
 
-pub(super) fn with_load(mut command: Command, address: SocketAddr, load: &Load) -> Command {
-    let Load { connections, in_flight, size, apart, idle, requests } = load;
+pub(super) fn with_load(mut command: Command, address: impl Display, load: &Load) -> Command {
+    let Load { connections, in_flight, size, apart, idle, requests, unix: _ } = load;
     command.arg(format!("--address={address}"));
     command.arg(format!("--connections={connections}"));
     command.arg(format!("--in-flight={in_flight}"));
@@ -153,24 +164,14 @@ pub(super) fn with_load(mut command: Command, address: SocketAddr, load: &Load) 
 /// Lets every pair make some requests in different ways; clients see to it that every one is answered, and with what
 /// was sent.
 pub(crate) fn check(only: &str) -> Result<()> {
-    let loads = [
-        Load::new(1, 1, 64),
-        Load::new(1, 256, 64),
-        Load { apart: true, ..Load::new(1, 256, 64) },
-        Load::new(4, 16, 64),
-        Load::new(1, 64, 4_096),
-    ];
-    for kind in Kind::ALL.into_iter().filter(|kind| kind.name().contains(only)) {
-        let name = kind.name();
+    for &kind in Kind::value_variants().iter().filter(|kind| kind.name().contains(only)) {
         if !kind.is_compiled_in() {
-            println!("{name}: not compiled in");
+            println!("{}: not compiled in", kind.name());
             continue;
         }
-        for load in &loads {
-            let Load { connections, in_flight, size, apart, .. } = *load;
-            let apart = if apart { ", callers apart" } else { "" };
-            let what = format!("{name}: {connections} x {in_flight}, {size} bytes{apart}");
-            let load = Load { requests: Some(CHECKED), ..load.clone() };
+        for load in loads(kind) {
+            let what = format!("{}: {}", kind.name(), what(&load));
+            let load = Load { requests: Some(CHECKED), ..load };
             let began = Instant::now();
             let ended = Pair::start(kind, &load).and_then(|pair| pair.finish(CHECKED));
             ended.map_err(|error| format!("{what}: {error}"))?;
@@ -178,4 +179,29 @@ pub(crate) fn check(only: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a contestant is asked to carry.
+fn loads(kind: Kind) -> Vec<Load> {
+    if kind.blocks() {
+        return vec![Load::new(1, 1, 64), Load::new(1, 8, 64), Load::new(1, 8, 4_096)];
+    }
+    let mut loads = vec![
+        Load::new(1, 1, 64),
+        Load::new(1, 256, 64),
+        Load { apart: true, ..Load::new(1, 256, 64) },
+        Load::new(4, 16, 64),
+        Load::new(1, 64, 4_096),
+    ];
+    if kind.speaks_unix() {
+        loads.push(Load { unix: true, ..Load::new(1, 256, 64) });
+    }
+    loads
+}
+
+fn what(load: &Load) -> String {
+    let Load { connections, in_flight, size, apart, unix, .. } = load;
+    let apart = if *apart { ", callers apart" } else { "" };
+    let unix = if *unix { ", Unix socket" } else { "" };
+    format!("{connections} x {in_flight}, {size} bytes{apart}{unix}")
 }

@@ -2,7 +2,6 @@
 //! for each connection, a map of who waits, a channel to the writer. No policy at all.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -79,7 +78,7 @@ struct Shared {
     ids: AtomicU64,
 }
 
-pub(super) fn client(address: SocketAddr, load: &Load) -> Result<()> {
+pub(super) fn client(address: &str, load: &Load) -> Result<()> {
     runtime()?.block_on(async {
         let mut handles = Vec::new();
         for _ in 0..load.connections {
@@ -89,7 +88,7 @@ pub(super) fn client(address: SocketAddr, load: &Load) -> Result<()> {
     })
 }
 
-async fn connect(address: SocketAddr) -> Result<Handle> {
+async fn connect(address: &str) -> Result<Handle> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();

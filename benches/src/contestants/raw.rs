@@ -3,14 +3,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 
-use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
+use mio::event::{Event, Source};
+use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 
 use super::report::{answered, done, ready};
-use super::{Load, METHOD, NOT_WHAT_WAS_SENT};
+use super::{Load, METHOD, NOT_WHAT_WAS_SENT, is_path};
 use crate::Result;
 
 /// How much is read at once, and the largest frame.
@@ -27,8 +26,57 @@ trait Side {
     fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<usize>;
 }
 
-struct Conn<S> {
-    stream: TcpStream,
+/// A stream of TCP, or of a Unix socket.
+trait Socket: Read + Write + Source + Sized {
+    type Listener: Source;
+
+    /// And where it listens.
+    fn bind(address: &str) -> Result<(Self::Listener, String)>;
+    fn accept(listener: &Self::Listener) -> io::Result<Self>;
+    fn connect(address: &str) -> Result<Self>;
+}
+
+impl Socket for TcpStream {
+    type Listener = TcpListener;
+
+    fn bind(address: &str) -> Result<(TcpListener, String)> {
+        let listener = TcpListener::bind(address.parse()?)?;
+        let address = listener.local_addr()?.to_string();
+        Ok((listener, address))
+    }
+
+    fn accept(listener: &TcpListener) -> io::Result<Self> {
+        let (stream, _) = listener.accept()?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    fn connect(address: &str) -> Result<Self> {
+        let stream = std::net::TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        Ok(TcpStream::from_std(stream))
+    }
+}
+
+impl Socket for UnixStream {
+    type Listener = UnixListener;
+
+    fn bind(address: &str) -> Result<(UnixListener, String)> {
+        Ok((UnixListener::bind(address)?, address.into()))
+    }
+
+    fn accept(listener: &UnixListener) -> io::Result<Self> {
+        Ok(listener.accept()?.0)
+    }
+
+    fn connect(address: &str) -> Result<Self> {
+        Ok(UnixStream::connect(address)?)
+    }
+}
+
+struct Conn<St, S> {
+    stream: St,
     side: S,
     /// The beginning of a frame of which the rest has not come.
     partial: Vec<u8>,
@@ -37,10 +85,9 @@ struct Conn<S> {
     sent: usize,
 }
 
-impl<S: Side> Conn<S> {
-    fn new(stream: TcpStream, side: S) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        Ok(Conn { stream, side, partial: Vec::new(), out: Vec::new(), sent: 0 })
+impl<St: Socket, S: Side> Conn<St, S> {
+    fn new(stream: St, side: S) -> Self {
+        Conn { stream, side, partial: Vec::new(), out: Vec::new(), sent: 0 }
     }
 
     /// Does what can be done. `false`: the peer has closed.
@@ -126,12 +173,16 @@ impl Side for Echo {
     }
 }
 
-pub(super) fn server() -> Result<()> {
+pub(super) fn server(listen: &str) -> Result<()> {
+    if is_path(listen) { serve::<UnixStream>(listen) } else { serve::<TcpStream>(listen) }
+}
+
+fn serve<St: Socket>(listen: &str) -> Result<()> {
     let mut poll = Poll::new()?;
-    let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let (mut listener, address) = St::bind(listen)?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-    ready(listener.local_addr()?);
-    let mut conns: Vec<Option<Conn<Echo>>> = Vec::new();
+    ready(address);
+    let mut conns: Vec<Option<Conn<St, Echo>>> = Vec::new();
     let mut block = vec![0; BLOCK];
     let mut events = Events::with_capacity(EVENTS);
     loop {
@@ -155,13 +206,17 @@ pub(super) fn server() -> Result<()> {
     }
 }
 
-fn accept(listener: &TcpListener, poll: &Poll, conns: &mut Vec<Option<Conn<Echo>>>) -> Result<()> {
+fn accept<St: Socket>(
+    listener: &St::Listener,
+    poll: &Poll,
+    conns: &mut Vec<Option<Conn<St, Echo>>>,
+) -> Result<()> {
     loop {
-        match listener.accept() {
-            Ok((mut stream, _)) => {
+        match St::accept(listener) {
+            Ok(mut stream) => {
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 poll.registry().register(&mut stream, Token(conns.len()), interest)?;
-                conns.push(Some(Conn::new(stream, Echo)?));
+                conns.push(Some(Conn::new(stream, Echo)));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error.into()),
@@ -239,21 +294,22 @@ impl Side for Window<'_> {
     }
 }
 
-pub(super) fn client(address: SocketAddr, load: &Load) -> Result<()> {
+pub(super) fn client(address: &str, load: &Load) -> Result<()> {
+    if is_path(address) { ask::<UnixStream>(address, load) } else { ask::<TcpStream>(address, load) }
+}
+
+fn ask<St: Socket>(address: &str, load: &Load) -> Result<()> {
     let content = load.content();
     let mut poll = Poll::new()?;
     let mut conns = Vec::new();
     let connections = u64::from(load.connections);
     for at in 0..connections {
-        let stream = std::net::TcpStream::connect(address)?;
-        stream.set_nonblocking(true)?;
-        let mut stream = TcpStream::from_std(stream);
+        let mut stream = St::connect(address)?;
         poll.registry().register(&mut stream, Token(at as usize), Interest::READABLE | Interest::WRITABLE)?;
         let window = Window::new(&content, load.in_flight, load.share(at, connections));
-        conns.push(Conn::new(stream, window)?);
+        conns.push(Conn::new(stream, window));
     }
-    let idle = (0..load.idle).map(|_| std::net::TcpStream::connect(address));
-    let _idle: Vec<_> = idle.collect::<io::Result<_>>()?;
+    let _idle: Vec<St> = (0..load.idle).map(|_| St::connect(address)).collect::<Result<_>>()?;
     ready("");
     for conn in &mut conns {
         conn.side.fill(&mut conn.out);

@@ -14,6 +14,11 @@ pub(super) fn answered(more: u64) {
     ANSWERED.store(ANSWERED.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
 
+/// Counts an answer, on any thread.
+pub(super) fn answered_here() {
+    ANSWERED.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Says that everything stands, and what the parent has to know; from now on another thread answers its lines, and
 /// ends the process when it closes stdin, or is gone.
 pub(super) fn ready(what: impl fmt::Display) {

@@ -1,6 +1,5 @@
 //! gRPC by tonic: a unary call of bytes, on one thread, with windows so large that they never close.
 
-use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -82,7 +81,7 @@ struct Handle {
     grpc: Grpc<Channel>,
 }
 
-pub(super) fn client(address: SocketAddr, load: &Load) -> Result<()> {
+pub(super) fn client(address: &str, load: &Load) -> Result<()> {
     runtime()?.block_on(async {
         let mut handles = Vec::new();
         for _ in 0..load.connections {

@@ -45,6 +45,8 @@ pub struct Driver<M, H, T: Transport> {
     listening: bool,
     /// Whether something happened since starved sockets were last tried, so that there may be room for them.
     progress: bool,
+    /// Whether the host has been handed events since it was last asked for commands.
+    heard: bool,
 }
 
 /// Of what is no connection.
@@ -89,6 +91,7 @@ where
             accepts: Due::Poll,
             listening: true,
             progress: false,
+            heard: false,
         }
     }
 
@@ -97,6 +100,7 @@ where
         if let Some(wall) = self.wall.check(self.now, || self.transport.unix_ms()) {
             self.machine.handle(self.now, Input::Wall(wall));
         }
+        self.heard = false;
         self.host.commands(self.now, &mut self.machine);
         self.settle();
         self.tick();
@@ -104,6 +108,7 @@ where
         self.take_dialed();
         self.take_accepted();
         self.read_sockets();
+        self.follow_up();
         self.write_sockets();
         self.settle();
         self.host.publish(self.now, &mut self.machine);
@@ -122,6 +127,7 @@ where
             while let Some(event) = self.machine.event() {
                 self.host.event(self.now, event);
                 self.progress = true;
+                self.heard = true;
             }
             while let Some(action) = self.machine.poll() {
                 self.act(action);
@@ -129,6 +135,14 @@ where
             if !self.machine.has_event() {
                 return;
             }
+        }
+    }
+
+    /// What the host makes of the events of this turn leaves in this turn, too.
+    fn follow_up(&mut self) {
+        if mem::take(&mut self.heard) {
+            self.host.commands(self.now, &mut self.machine);
+            self.settle();
         }
     }
 

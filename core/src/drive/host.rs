@@ -8,7 +8,7 @@ use crate::time::Instant;
 /// Takes commands to a machine, and events from it. An async handle with a mailbox is one; so is a table of request
 /// handlers, or a struct of the user's own that needs no handle at all.
 pub trait Host<M: Machine> {
-    /// At the start of every turn: what the application wants of the machine.
+    /// At the start of every turn, and once more if there were events in it: what the application wants of the machine.
     fn commands(&mut self, now: Instant, machine: &mut M);
 
     /// One event, lent out of the receive buffer: whatever shall outlive the call is copied.

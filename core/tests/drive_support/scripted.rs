@@ -234,6 +234,8 @@ pub struct Script {
     pub commands: Rc<RefCell<Vec<Command>>>,
     pub events: Rc<RefCell<Vec<Heard>>>,
     pub closed: Rc<RefCell<bool>>,
+    /// Whether each event is followed by a command to say the same once more.
+    pub repeats: Rc<RefCell<bool>>,
     waker: Rc<RefCell<Option<Waker>>>,
 }
 
@@ -245,6 +247,10 @@ impl Host<Echo> for Script {
     }
     fn event(&mut self, _: Instant, (conn, bytes): (ConnId, &[u8])) {
         self.events.borrow_mut().push((conn, bytes.into()));
+        if *self.repeats.borrow() {
+            let bytes = bytes.to_vec();
+            self.commands.borrow_mut().push(Box::new(move |_, machine| machine.say(conn, &bytes)));
+        }
     }
     fn publish(&mut self, _: Instant, _: &mut Echo) {}
     fn arm(&mut self, driver: &Waker) -> bool {

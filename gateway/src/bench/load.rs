@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use plimsoll_core::error::Rejected;
 use plimsoll_core::metrics::Histogram;
-use plimsoll_tokio::{CallError, Cause, Service};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use super::callee::{Callee, Failed};
 
 /// Codes that are told apart, at most: a service may make up as many as it likes.
 const MAX_CODES: usize = 32;
@@ -67,24 +67,24 @@ impl Tally {
         self.latencies.count()
     }
 
-    fn count(&mut self, sent: usize, result: &Result<Vec<u8>, CallError>, took: Duration) {
+    fn count(&mut self, sent: usize, result: &Result<Vec<u8>, Failed>, took: Duration) {
         match result {
             Ok(answer) => {
                 self.succeeded += 1;
                 self.bytes += (sent + answer.len()) as u64;
                 self.latencies.record(took);
             }
-            Err(error) => {
-                if let Cause::Remote { .. } = error.cause {
+            Err(failed) => {
+                if failed.is_answer {
                     self.latencies.record(took);
                 }
-                self.count_error(&error.cause);
+                self.count_error(&failed.code);
             }
         }
     }
 
-    fn count_error(&mut self, cause: &Cause) {
-        let mut code: String = code(cause).chars().take(MAX_CODE_CHARS).collect();
+    fn count_error(&mut self, code: &str) {
+        let mut code: String = code.chars().take(MAX_CODE_CHARS).collect();
         if self.errors.len() >= MAX_CODES && !self.errors.contains_key(&code) {
             code = OTHER_CODES.into();
         }
@@ -101,23 +101,9 @@ impl Tally {
     }
 }
 
-/// That of the service, or what we call it when there is none.
-fn code(cause: &Cause) -> &str {
-    match cause {
-        Cause::Remote { code, .. } => code,
-        Cause::Timeout { .. } => "TIMEOUT",
-        Cause::Lost { .. } => "LOST",
-        Cause::Protocol(_) => "PROTOCOL_ERROR",
-        Cause::Rejected(Rejected::CircuitOpen) => "CIRCUIT_OPEN",
-        Cause::Rejected(_) => "REJECTED",
-        _ => "NOT_SENT",
-    }
-}
-
 /// What all callers do.
 pub(super) struct Calls {
-    pub(super) service: Service,
-    pub(super) method: String,
+    pub(super) callee: Arc<Callee>,
     pub(super) params: Vec<u8>,
     pub(super) limit: Limit,
 }
@@ -186,19 +172,19 @@ impl Group {
 
 /// One request after the other. The clock is read once for each: the end of one is the beginning of the next.
 async fn caller(calls: Arc<Calls>, tally: Arc<Mutex<Tally>>) {
-    let Calls { service, method, params, limit } = &*calls;
+    let Calls { callee, params, limit } = &*calls;
     let mut buffer = Vec::new();
     let mut began = Instant::now();
     while limit.take(began) {
         buffer.clear();
         buffer.extend_from_slice(params);
-        let result = service.call(method).send(mem::take(&mut buffer)).await;
+        let result = callee.call(mem::take(&mut buffer)).await;
         let ended = Instant::now();
         lock(&tally).count(params.len(), &result, ended - began);
         began = ended;
         match result {
             Ok(answer) => buffer = answer,
-            Err(CallError { cause: Cause::Remote { .. }, .. }) => {}
+            Err(Failed { is_answer: true, .. }) => {}
             Err(_) => {
                 tokio::time::sleep(PAUSE).await;
                 began = Instant::now();

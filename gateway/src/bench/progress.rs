@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use super::load::Load;
-use super::report::thousands;
+use crate::figures::thousands;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 

@@ -8,6 +8,7 @@ use plimsoll_core::metrics::Histogram;
 use serde::Serialize;
 
 use super::load::Tally;
+use crate::figures::{figure, micros, thousands, time};
 
 /// The figures. As JSON, one object with exactly these keys.
 #[derive(Serialize)]
@@ -65,10 +66,6 @@ impl Latency {
     }
 }
 
-fn micros(duration: Duration) -> f64 {
-    duration.as_nanos() as f64 / 1e3
-}
-
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Latency { p50, p90, p99, p999, max } = self.latency_us;
@@ -97,68 +94,9 @@ pub(super) fn errors(errors: &BTreeMap<String, u64>) -> String {
     if lines.is_empty() { "none".into() } else { lines.join("\n          ") }
 }
 
-/// `1234567` as `1,234,567`.
-pub(super) fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Three digits that count, and a unit.
-fn time(micros: f64) -> String {
-    let (value, unit) = match micros {
-        // What rounds to 1,000 of a unit is 1 of the next.
-        ..0.9995 => (micros * 1e3, "ns"),
-        ..999.5 => (micros, "µs"),
-        ..999.5e3 => (micros / 1e3, "ms"),
-        _ => (micros / 1e6, "s"),
-    };
-    format!("{} {unit}", figure(value))
-}
-
-/// At least three digits that count.
-fn figure(value: f64) -> String {
-    match value {
-        ..9.995 => format!("{value:.2}"),
-        ..99.95 => format!("{value:.1}"),
-        _ => thousands(value.round() as u64),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn figures_have_three_digits_that_count_and_the_unit_that_fits() {
-        for (micros, text) in [
-            (0.0, "0.00 ns"),
-            (0.9994, "999 ns"),
-            (0.9996, "1.00 µs"),
-            (9.994, "9.99 µs"),
-            (9.996, "10.0 µs"),
-            (999.4, "999 µs"),
-            (999.6, "1.00 ms"),
-            (12_345.0, "12.3 ms"),
-            (999_600.0, "1.00 s"),
-            (86_400e6, "86,400 s"),
-        ] {
-            assert_eq!(time(micros), text);
-        }
-    }
-
-    #[test]
-    fn digits_stand_in_groups_of_three() {
-        for (n, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345_678, "12,345,678")] {
-            assert_eq!(thousands(n), text);
-        }
-    }
 
     /// The widest that there can be: a day of the fastest requests with the slowest among them, and a hostile code.
     #[test]

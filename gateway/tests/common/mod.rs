@@ -1,6 +1,8 @@
 //! Starts the real binary in a directory of its own and talks to it with curl.
 #![allow(dead_code, reason = "no test file needs all of it")]
 
+pub(crate) mod ipc;
+
 use std::future::pending;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;

@@ -188,6 +188,10 @@ for (const serializer of ['json', 'msgpack']) {
     const failed = await call(theirs.socket, serializer, 'node', 'throws', '{}');
     assert.deepEqual([failed.code, JSON.parse(failed.stdout).error.message], [1, 'boom'], failed.stderr);
 
+    // Their hub says ERROR with the id of the call, which their own client waits out.
+    const nobody = await call(theirs.socket, serializer, 'nobody', 'echo', '{}');
+    assert.deepEqual([nobody.code, JSON.parse(nobody.stdout).error.code], [1, 'SERVICE_NOT_FOUND'], nobody.stderr);
+
     const { data } = await node.call('rust', 'chain', { calls: [{ service: 'node', method: 'context', params: {} }] });
     assert.deepEqual([data[0].root, data[0].depth], ['root-of-peer', 3]);
 

@@ -5,7 +5,9 @@ const readline = require('node:readline');
 
 class Process {
   constructor(command, args) {
-    this.child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+    this.stderr = '';
+    this.child.stderr.on('data', (bytes) => (this.stderr += bytes));
     this.ended = new Promise((resolve) => this.child.on('close', (code, signal) => resolve(code ?? signal)));
     this.lines = readline.createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
   }
@@ -13,7 +15,7 @@ class Process {
   // The next line that it says.
   async line() {
     const { value, done } = await this.lines.next();
-    if (done) throw new Error(`${this.child.spawnargs.join(' ')} has ended`);
+    if (done) throw new Error(`${this.child.spawnargs.join(' ')} has ended: ${this.stderr}`);
     return value;
   }
 

@@ -190,7 +190,8 @@ impl<P> ServiceConfig<P> {
         self
     }
 
-    /// Calls over TLS. The certificate of the service must be for the host of the address that is dialled.
+    /// Calls over TLS. The certificate of the service must be for the host of the address that is dialled, so that Unix
+    /// sockets need [`tls_for`](Self::tls_for).
     #[cfg(feature = "tls")]
     pub fn tls(mut self, config: alloc::sync::Arc<rustls::ClientConfig>) -> Self {
         self.tls = Some(ClientTls::new(config));

@@ -17,7 +17,7 @@ use super::stream::{MaybeTls, Sleep, Tls};
 use crate::drive::{ReadyList, Timer, Transport};
 use crate::error::TlsFault;
 use crate::id::ConnId;
-use crate::machine::Peer;
+use crate::machine::{Peer, unix_path};
 use crate::time::Instant;
 
 /// How a client is to secure what it dials.
@@ -41,6 +41,9 @@ impl ClientTls {
     fn name(&self, target: &str) -> Option<ServerName<'static>> {
         if self.name.is_some() {
             return self.name.clone();
+        }
+        if unix_path(target).is_some() {
+            return None;
         }
         let (host, _) = target.rsplit_once(':')?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);

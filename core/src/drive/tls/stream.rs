@@ -8,7 +8,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll, Waker, ready};
 use std::io::{self, BufRead, ErrorKind, IoSlice, Read, Write};
 
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
 use super::failure::{Failure, error};
@@ -64,11 +64,6 @@ impl<Io: PollIo> Tls<Io> {
     ) -> Self {
         session.set_buffer_limit(Some(BUFFER));
         Tls { io, session, deadline, name, held: false, failed: None, broken: None }
-    }
-
-    /// The certificates of the peer, its own first; `None` without any, and before the handshake is done.
-    pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
-        self.session.peer_certificates()
     }
 
     /// Shakes hands. Ready once that is done and the socket has all of it.
@@ -182,13 +177,6 @@ impl<Io: PollIo> Tls<Io> {
         }
         Poll::Ready(Ok(()))
     }
-
-    /// On the way: whoever reads need not wait for it, and learns of a failure when nothing is left to read.
-    fn flush_along(&mut self, cx: &mut Context<'_>) {
-        if let Poll::Ready(Err(error)) = self.flush(cx) {
-            self.broken = Some(error);
-        }
-    }
 }
 
 impl<Io: PollIo> PollIo for Tls<Io> {
@@ -201,7 +189,6 @@ impl<Io: PollIo> PollIo for Tls<Io> {
             if let Some(error) = self.failed.take() {
                 return Poll::Ready(Err(error));
             }
-            self.flush_along(cx);
             if buf.len() < DIRECT {
                 ready!(self.pull(cx))?;
             } else {
@@ -236,7 +223,10 @@ impl<Io: PollIo> PollIo for Tls<Io> {
         if self.failed.is_some() || !self.session.reader().fill_buf().is_err_and(nothing) {
             return Poll::Ready(Ok(()));
         }
-        self.flush_along(cx);
+        // What the session has to say by itself. Nobody waits for it, and a failure shows in what is read as well.
+        if let Poll::Ready(Err(error)) = self.flush(cx) {
+            self.broken = Some(error);
+        }
         self.io.poll_readable(cx)
     }
 }
