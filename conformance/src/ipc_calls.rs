@@ -49,11 +49,11 @@ pub fn raw_calls_carry_bytes_as_they_are(runtime: impl Runtime) {
             .raw_method("bad", |_, _| async { Ok(b"{".to_vec()) }),
     );
     let params = b"{\"b\": 1, \"a\":\t1.0}".to_vec();
-    let answer = within("an answer", users.prepare("users", "echo").raw(params.clone()));
+    let answer = within("an answer", users.prepare("users", "echo").send(params.clone()));
     assert_eq!(answer, Ok(params));
-    let error = within("a refusal", users.prepare("users", "echo").raw(b"{".to_vec())).unwrap_err();
+    let error = within("a refusal", users.prepare("users", "echo").send(b"{".to_vec())).unwrap_err();
     assert!(matches!(error.cause, Cause::Unserializable(_)));
-    let error = within("an answer", users.prepare("users", "bad").raw(Vec::new())).unwrap_err();
+    let error = within("an answer", users.prepare("users", "bad").send(Vec::new())).unwrap_err();
     assert_eq!(error.code(), "SERIALIZATION_FAILED");
     assert!(users.is_connected(), "what would break the connection was not sent");
 }

@@ -28,7 +28,7 @@ fn a_warm_call_there_and_back_allocates_next_to_nothing() {
             for _ in 0..CALLS {
                 content.clear();
                 content.extend_from_slice(b"[1, 2]");
-                content = orders.prepare("users", "echo").raw(std::mem::take(&mut content)).await.unwrap();
+                content = orders.prepare("users", "echo").send(std::mem::take(&mut content)).await.unwrap();
             }
         });
     };

@@ -74,7 +74,7 @@ impl Callee {
                 service.call(method).send(params).await.map_err(|error| uw_failed(error.cause))
             }
             Callee::Ipc { client, service, method } => {
-                client.prepare(service, method).raw(params).await.map_err(|error| ipc_failed(error.cause))
+                client.prepare(service, method).send(params).await.map_err(|error| ipc_failed(error.cause))
             }
         }
     }

@@ -346,7 +346,7 @@ impl Client {
 
 /// One call that is being prepared.
 #[derive(Clone)]
-#[must_use = "a call is made by `json` or `raw`"]
+#[must_use = "a call is made by `json` or `send`"]
 pub struct Call<'a> {
     inner: client::Call<'a>,
     mio: &'a Mio,
@@ -378,8 +378,8 @@ impl Call<'_> {
     ///
     /// # Errors
     /// [`CallError`].
-    pub fn raw(self, params: Vec<u8>) -> Result<Vec<u8>, CallError> {
-        self.mio.wait(self.inner.raw(params))
+    pub fn send(self, params: Vec<u8>) -> Result<Vec<u8>, CallError> {
+        self.mio.wait(self.inner.send(params))
     }
 }
 

@@ -18,10 +18,10 @@ pub struct Hub {
 }
 
 /// What can be said about a hub before it is there.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct HubBuilder {
-    inner: Builder<Mio>,
-    mio: Mio,
+    inner: Builder<()>,
+    mio: Option<Mio>,
 }
 
 impl HubBuilder {
@@ -66,24 +66,22 @@ impl HubBuilder {
     /// Binds `addr` (`host:port`; port 0 for any) and runs.
     ///
     /// # Errors
-    /// What the operating system says to binding.
+    /// What the operating system says to binding; as [`Mio::start`], unless a loop was given.
     pub fn bind(self, addr: &str) -> io::Result<Hub> {
-        Ok(Hub { inner: self.mio.wait(self.inner.bind(addr))?, mio: self.mio })
+        let mio = self.mio.map_or_else(Mio::start, Ok)?;
+        Ok(Hub { inner: mio.wait(self.inner.on(mio.clone()).bind(addr))?, mio })
     }
 }
 
 impl Hub {
     /// Begins a hub with a loop on a thread of its own.
-    ///
-    /// # Errors
-    /// As [`Mio::start`].
-    pub fn builder() -> io::Result<HubBuilder> {
-        Ok(Hub::on(Mio::start()?))
+    pub fn builder() -> HubBuilder {
+        HubBuilder::default()
     }
 
     /// Begins a hub on a given loop.
     pub fn on(mio: Mio) -> HubBuilder {
-        HubBuilder { inner: Inner::on(mio.clone()), mio }
+        HubBuilder { mio: Some(mio), ..HubBuilder::default() }
     }
 
     /// Where it listens.
@@ -94,12 +92,13 @@ impl Hub {
     /// All that happens from now on, each call included. 1,024 events are kept for a listener that is late; then one says
     /// how many were missed. Routing never waits for a listener, and while there is none, costs nothing for it.
     pub fn events(&self) -> HubEvents {
-        HubEvents { inner: self.inner.events(), mio: self.mio.clone() }
+        HubEvents { inner: self.inner.events(), mio: Some(self.mio.clone()) }
     }
 
-    /// What changes from now on: all events but those that come with every call, so that these cannot wash them away.
+    /// What changes from now on: services that come and go, and the end of the hub. Events that come with each message
+    /// are not among them, so that a flood of those cannot wash them away.
     pub fn changes(&self) -> HubEvents {
-        HubEvents { inner: self.inner.changes(), mio: self.mio.clone() }
+        HubEvents { inner: self.inner.changes(), mio: Some(self.mio.clone()) }
     }
 
     /// How it stands. After the end of its loop, it does not run.
@@ -138,13 +137,17 @@ impl Hub {
 #[derive(Debug)]
 pub struct HubEvents {
     inner: Events,
-    mio: Mio,
+    /// `None`: they began before there was a loop.
+    mio: Option<Mio>,
 }
 
 impl Iterator for HubEvents {
     type Item = HubEvent;
 
     fn next(&mut self) -> Option<HubEvent> {
-        self.mio.wait(self.inner.next())
+        match &self.mio {
+            Some(mio) => mio.wait(self.inner.next()),
+            None => self.inner.wait(),
+        }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // Usually a process of its own, at the default path of the clients: `plimsoll hub`.
-//! let hub = Hub::builder()?.bind("127.0.0.1:0")?;
+//! let hub = Hub::builder().bind("127.0.0.1:0")?;
 //! let path = hub.local_addr().to_string();
 //!
 //! let users = Client::builder("user-service").path(&path).build()?;

@@ -44,10 +44,10 @@ pub(super) struct Handle {
     pub(super) shared: Arc<Shared>,
 }
 
-/// One call that is being prepared. Dropping the future of [`json`](Self::json) or [`raw`](Self::raw) gives the call up and
+/// One call that is being prepared. Dropping the future of [`json`](Self::json) or [`send`](Self::send) gives the call up and
 /// frees its place at once.
 #[derive(Clone)]
-#[must_use = "a call is made by `json` or `raw`"]
+#[must_use = "a call is made by `json` or `send`"]
 pub struct Call<'a> {
     pub(super) handle: Cow<'a, Handle>,
     pub(super) service: &'a str,
@@ -93,7 +93,7 @@ impl<'a> Call<'a> {
 
     /// Sends parameters as they are, which are one value in the client's own format, or nothing; so is the result, which
     /// comes back in the same vector.
-    pub fn raw(self, params: Vec<u8>) -> Sending<'a> {
+    pub fn send(self, params: Vec<u8>) -> Sending<'a> {
         self.begin(params, true)
     }
 

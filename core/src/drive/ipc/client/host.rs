@@ -13,22 +13,17 @@ use super::call::{Handle, Parcel, Shared};
 use super::ctx::Ctx;
 use super::error::{Cause, NotRegistered};
 use super::events::ClientEvent;
+use super::serving::{CONVERTED, Serving};
 use super::{ClientStatus, Dropped};
-use crate::drive::handlers::{HandlerError, Handlers};
 use crate::drive::hub::Wakes;
 use crate::drive::methods::Pool;
 use crate::drive::{Host, Inbox, Key};
 use crate::id::RequestId;
-use crate::ipc::client::{
-    Client, Event, Incoming, MethodError, Metrics, Options, Outcome, StateEvent, Token,
-};
-use crate::ipc::{Context, ContextError};
+use crate::ipc::Context;
+use crate::ipc::client::{Client, Event, MethodError, Metrics, Options, Outcome, StateEvent};
 use crate::machine::Machine;
 use crate::time::Instant;
-use crate::wire::ipc::{ConvertError, Format, Value, code, convert};
-
-/// The largest JSON that content in MessagePack is turned into.
-const CONVERTED: usize = 64 << 20;
+use crate::wire::ipc::{ConvertError, Format, Value, convert};
 
 pub(super) enum Command {
     Call {
@@ -79,28 +74,14 @@ struct InFlight {
     raw: bool,
 }
 
-/// A call by another service whose handler waits.
-struct Served {
-    token: Token,
-    method: Arc<str>,
-    caller: Arc<str>,
-}
-
 pub(super) struct ClientHost {
     inbox: Inbox<Command, Answer>,
     shared: Arc<Shared>,
-    /// For handlers that call on.
-    handle: Handle,
     commands: Vec<Command>,
     answers: Vec<(Key, Answer)>,
     /// By the slots of their keys.
     calls: Vec<Option<InFlight>>,
-    handlers: Handlers<Ctx, Served>,
-    /// Where each call waits that was put off, by the index of its token.
-    parked: Vec<Option<usize>>,
-    kept: Kept,
-    /// Content that was turned into JSON.
-    converted: Vec<u8>,
+    serving: Serving,
     wakes: Wakes,
     connecting: Vec<Key>,
     disconnecting: Vec<Key>,
@@ -122,14 +103,10 @@ impl ClientHost {
         let mut host = ClientHost {
             inbox,
             shared: handle.shared.clone(),
-            handle,
             commands: Vec::new(),
             answers: Vec::new(),
             calls: Vec::new(),
-            handlers: Handlers::new(),
-            parked: Vec::new(),
-            kept: Kept { context: Arc::new(Context::create("", "", 0, Duration::ZERO)), caller: "".into() },
-            converted: Vec::new(),
+            serving: Serving::new(handle),
             wakes: Wakes::default(),
             connecting: Vec::new(),
             disconnecting: Vec::new(),
@@ -139,7 +116,7 @@ impl ClientHost {
             draining: false,
             dropped: Dropped::default(),
         };
-        handlers.into_iter().for_each(|(name, pool)| host.handlers.add(name, pool));
+        handlers.into_iter().for_each(|(name, pool)| host.serving.handlers.add(name, pool));
         host
     }
 
@@ -167,12 +144,12 @@ impl ClientHost {
             Command::Register { key, name, pool } => {
                 let added = machine.register_method(now, &name);
                 if added.is_ok() {
-                    self.handlers.add(name, pool);
+                    self.serving.handlers.add(name, pool);
                 }
                 self.answers.push((key, Answer::Registered(added.map(|_| ()))));
             }
             Command::Unregister { key, name } => {
-                self.handlers.remove(&name);
+                self.serving.handlers.remove(&name);
                 self.answers.push((key, Answer::Unregistered(machine.unregister_method(now, &name))));
             }
             Command::Status(key) => {
@@ -233,7 +210,7 @@ impl ClientHost {
         let result = match outcome {
             Outcome::Success(result) => {
                 parcel.bytes.clear();
-                match write_content(result, raw, &mut parcel.bytes) {
+                match write_result(result, raw, &mut parcel.bytes) {
                     Ok(()) => Ok(parcel.bytes),
                     Err(error) => Err(Box::new(Cause::Unreadable(error.to_string()))),
                 }
@@ -241,77 +218,6 @@ impl ClientHost {
             failure => Err(Box::new(Cause::of(failure))),
         };
         self.answers.push((key, Answer::Call(result)));
-    }
-
-    /// Another service calls.
-    fn serve(&mut self, call: Incoming<'_>) {
-        let Incoming { method, params, from, context, responder } = call;
-        let method = method.get();
-        let Some((name, at)) = self.handlers.find(&method) else {
-            let _ = responder.fail(code::METHOD_NOT_FOUND, "there is no such method here");
-            return;
-        };
-        let name = name.clone();
-        let (context, caller) = match self.kept.read(context.whole, &from.get()) {
-            Ok(both) => both,
-            Err(error) => {
-                let _ = responder.fail(error.code(), &error.to_string());
-                return;
-            }
-        };
-        let raw = self.handlers.is_raw(at);
-        let content = match content(params, raw, &mut self.converted) {
-            Ok(content) => content,
-            Err(error) => {
-                let _ = responder.fail(code::DESERIALIZATION_FAILED, &error.to_string());
-                return;
-            }
-        };
-        let ctx = Ctx { method: name.clone(), caller: caller.clone(), context, handle: self.handle.clone() };
-        match self.handlers.start(at, content, ctx) {
-            // An answer above the limit is answered with an error by the machine itself.
-            Ok(ended) => {
-                let result = result_of(ended, raw, self.shared.format, self.handlers.out());
-                let _ = match &result {
-                    Ok(result) => responder.reply(*result),
-                    Err(error) => responder.fail(&error.code, &error.message),
-                };
-                tell_executed(&self.shared, &mut self.wakes, &name, &caller, &result);
-            }
-            Err(waiting) => {
-                let token = responder.defer();
-                let slot = self.handlers.park(waiting, Served { token, method: name, caller });
-                if self.parked.len() <= token.index() {
-                    self.parked.resize(token.index() + 1, None);
-                }
-                self.parked[token.index()] = Some(slot);
-            }
-        }
-    }
-
-    /// Answers calls whose handlers have ended.
-    fn poll_handlers(&mut self, now: Instant, machine: &mut Client) {
-        let ClientHost { handlers, parked, shared, wakes, .. } = self;
-        handlers.poll_woken(|served, raw, ended, out| {
-            parked[served.token.index()] = None;
-            let result = result_of(ended, raw, shared.format, out);
-            // Each may find nobody who waits any more, or answer that the result is too large.
-            let _ = match &result {
-                Ok(result) => machine.reply(now, served.token, *result),
-                Err(error) => machine.fail(now, served.token, &error.code, &error.message),
-            };
-            tell_executed(shared, wakes, &served.method, &served.caller, &result);
-        });
-    }
-
-    fn abandoned(&mut self, token: Token) {
-        let slot = self.parked.get_mut(token.index()).and_then(Option::take);
-        if let Some(Served { method, caller, .. }) = slot.and_then(|slot| self.handlers.give_up(slot)) {
-            self.shared.feeds.passing(&mut self.wakes, || ClientEvent::CallAbandoned {
-                method: method.clone(),
-                caller: caller.clone(),
-            });
-        }
     }
 
     fn state(&mut self, event: StateEvent) {
@@ -346,86 +252,15 @@ impl ClientHost {
     }
 }
 
-/// The context and the caller of the last call, whose memory is used again: once nobody else holds the one, and if the
-/// other calls once more.
-struct Kept {
-    context: Arc<Context>,
-    caller: Arc<str>,
-}
-
-impl Kept {
-    fn read(&mut self, context: Value<'_>, caller: &str) -> Result<(Arc<Context>, Arc<str>), ContextError> {
-        match Arc::get_mut(&mut self.context) {
-            Some(unshared) => unshared.read_again(context)?,
-            None => self.context = Arc::new(Context::read(context)?),
-        }
-        if *self.caller != *caller {
-            self.caller = caller.into();
-        }
-        Ok((self.context.clone(), self.caller.clone()))
+/// The result of a call, as JSON unless it is to be raw; nothing is `null`, or no bytes at all.
+fn write_result(result: Option<Value<'_>>, raw: bool, out: &mut Vec<u8>) -> Result<(), ConvertError> {
+    match result {
+        Some(result) if raw => out.extend_from_slice(result.bytes()),
+        Some(result) => convert(result, Format::Json, out, CONVERTED)?,
+        None if raw => {}
+        None => out.extend_from_slice(b"null"),
     }
-}
-
-/// The content of a message as JSON, unless it is to be raw; nothing is `null`, or no bytes at all.
-fn content<'a>(
-    value: Option<Value<'a>>,
-    raw: bool,
-    converted: &'a mut Vec<u8>,
-) -> Result<&'a [u8], ConvertError> {
-    match value {
-        None if raw => Ok(&[]),
-        None => Ok(b"null"),
-        Some(value) if raw || value.format() == Format::Json => Ok(value.bytes()),
-        Some(value) => {
-            converted.clear();
-            convert(value, Format::Json, converted, CONVERTED)?;
-            Ok(converted)
-        }
-    }
-}
-
-/// As [`content`], appended to `out`.
-fn write_content(value: Option<Value<'_>>, raw: bool, out: &mut Vec<u8>) -> Result<(), ConvertError> {
-    match value {
-        Some(value) if !raw => convert(value, Format::Json, out, CONVERTED),
-        value => {
-            out.extend_from_slice(content(value, true, &mut Vec::new())?);
-            if !raw {
-                out.extend_from_slice(b"null");
-            }
-            Ok(())
-        }
-    }
-}
-
-/// What a handler has written, checked: the hub closes the connection of who sends something else.
-fn result_of(
-    ended: Result<(), HandlerError>,
-    raw: bool,
-    own: Format,
-    out: &[u8],
-) -> Result<Option<Value<'_>>, HandlerError> {
-    ended?;
-    if raw && out.is_empty() {
-        return Ok(None);
-    }
-    let format = if raw { own } else { Format::Json };
-    let unfit = |error| HandlerError::new(code::SERIALIZATION_FAILED, format_args!("the result: {error}"));
-    Value::parse(format, out).map(Some).map_err(unfit)
-}
-
-fn tell_executed(
-    shared: &Shared,
-    wakes: &mut Wakes,
-    method: &Arc<str>,
-    caller: &Arc<str>,
-    result: &Result<Option<Value<'_>>, HandlerError>,
-) {
-    shared.feeds.passing(wakes, || ClientEvent::MethodExecuted {
-        method: method.clone(),
-        caller: caller.clone(),
-        error: result.as_ref().err().cloned(),
-    });
+    Ok(())
 }
 
 impl Host<Client> for ClientHost {
@@ -440,14 +275,14 @@ impl Host<Client> for ClientHost {
             self.draining = true;
             machine.shutdown(now, now);
         }
-        self.poll_handlers(now, machine);
+        self.serving.poll(now, machine, &mut self.wakes);
     }
 
     fn event(&mut self, _: Instant, event: Event<'_>) {
         match event {
             Event::Outcome { tag, outcome, .. } => self.ended(tag, outcome),
-            Event::Call(call) => self.serve(call),
-            Event::Abandoned(token) => self.abandoned(token),
+            Event::Call(call) => self.serving.serve(call, &mut self.wakes),
+            Event::Abandoned(token) => self.serving.abandoned(token, &mut self.wakes),
             Event::State(event) => self.state(event),
             Event::Refused { call, refused } => {
                 self.shared.feeds.passing(&mut self.wakes, || ClientEvent::CallRefused {
@@ -487,7 +322,7 @@ impl Host<Client> for ClientHost {
     }
 
     fn arm(&mut self, driver: &Waker) -> bool {
-        self.handlers.arm(driver) || self.inbox.arm(driver)
+        self.serving.handlers.arm(driver) || self.inbox.arm(driver)
     }
 }
 

@@ -9,6 +9,7 @@ mod error;
 mod events;
 mod host;
 mod retry;
+mod serving;
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;

@@ -171,7 +171,7 @@ impl Host<Hub> for HubHost {
                 feeds.change(wakes, || HubEvent::Disconnected { service: service.map(String::from), cause });
             }
             Event::Invalid { conn, refused } => {
-                feeds.change(wakes, || HubEvent::Invalid { service: names.get(conn), refused });
+                feeds.passing(wakes, || HubEvent::Invalid { service: names.get(conn), refused });
             }
             Event::Missed(count) => feeds.change(wakes, || HubEvent::Missed(count)),
         }

@@ -37,7 +37,7 @@ pub struct Builder<R> {
     feeds: Arc<Feeds<HubEvent>>,
 }
 
-impl<R: Runtime> Builder<R> {
+impl<R> Builder<R> {
     /// Other limits and times than those of [`Config::default`].
     pub fn limits(mut self, config: Config) -> Self {
         self.config = config;
@@ -82,6 +82,27 @@ impl<R: Runtime> Builder<R> {
         self.feeds.all()
     }
 
+    /// The same on another runtime.
+    pub fn on<Q: Runtime>(self, runtime: Q) -> Builder<Q> {
+        let Builder { config, listening, seed, feeds, .. } = self;
+        Builder { runtime, config, listening, seed, feeds }
+    }
+}
+
+/// On no runtime yet.
+impl Default for Builder<()> {
+    fn default() -> Self {
+        Builder {
+            runtime: (),
+            config: Config::default(),
+            listening: ListenOptions::default(),
+            seed: None,
+            feeds: Arc::default(),
+        }
+    }
+}
+
+impl<R: Runtime> Builder<R> {
     /// Binds `addr` (the [path](crate::machine::unix_path) of a Unix socket; or `host:port`) and runs.
     ///
     /// # Errors
@@ -131,13 +152,7 @@ impl<R: Runtime + Default> Hub<R> {
 impl<R: Runtime> Hub<R> {
     /// Begins a hub on a given runtime.
     pub fn on(runtime: R) -> Builder<R> {
-        Builder {
-            runtime,
-            config: Config::default(),
-            listening: ListenOptions::default(),
-            seed: None,
-            feeds: Arc::default(),
-        }
+        Builder::default().on(runtime)
     }
 
     /// Where it listens.
@@ -151,7 +166,8 @@ impl<R: Runtime> Hub<R> {
         self.feeds.all()
     }
 
-    /// What changes from now on: all events but those that come with every call, so that these cannot wash them away.
+    /// What changes from now on: services that come and go, and the end of the hub. Events that come with each message
+    /// are not among them, so that a flood of those cannot wash them away.
     pub fn changes(&self) -> Events {
         self.feeds.changes()
     }
