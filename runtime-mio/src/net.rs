@@ -42,7 +42,7 @@ impl Dialer for Mio {
             Address::Tcp(address) => address,
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
-                return Ok(Socket::Unix(Watched::new(stream, self.reactor())?));
+                return Ok(Socket::Unix(Watched::reading(stream, self.reactor())?));
             }
         };
         let stream = Watched::new(TcpStream::connect(address)?, self.reactor())?;
@@ -92,7 +92,7 @@ impl Sockets for Mio {
             Listener::Unix(listener) => {
                 let (stream, _) = ready!(listener.poll_read(cx, UnixListener::accept, |_| false))?;
                 let peer = unix_peer(&stream);
-                Watched::new(stream, self.reactor()).map(|stream| (Socket::Unix(stream), peer))
+                Watched::reading(stream, self.reactor()).map(|stream| (Socket::Unix(stream), peer))
             }
         })
     }
@@ -153,7 +153,7 @@ impl PollIo for Socket {
     fn poll_write(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self {
             Socket::Tcp(stream) => stream.poll_write(cx, |mut stream| stream.write_vectored(bufs)),
-            Socket::Unix(stream) => stream.poll_write(cx, |mut stream| stream.write_vectored(bufs)),
+            Socket::Unix(stream) => stream.poll_write_watching(cx, |mut stream| stream.write_vectored(bufs)),
         }
     }
 

@@ -87,13 +87,25 @@ impl Reactor {
 pub struct Watched<S: Source> {
     socket: S,
     token: Token,
+    interest: Interest,
     readiness: Arc<Mutex<Readiness>>,
     reactor: Arc<Reactor>,
 }
 
 impl<S: Source> Watched<S> {
-    pub(crate) fn new(mut socket: S, reactor: &Arc<Reactor>) -> io::Result<Self> {
-        let readiness = Arc::<Mutex<Readiness>>::default();
+    /// For both directions, all the time.
+    pub(crate) fn new(socket: S, reactor: &Arc<Reactor>) -> io::Result<Self> {
+        Watched::with(socket, reactor, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// For what is to be read, and to be written by [`poll_write_watching`](Self::poll_write_watching).
+    pub(crate) fn reading(socket: S, reactor: &Arc<Reactor>) -> io::Result<Self> {
+        Watched::with(socket, reactor, Interest::READABLE)
+    }
+
+    fn with(mut socket: S, reactor: &Arc<Reactor>, interest: Interest) -> io::Result<Self> {
+        let readiness = Readiness { writable: !interest.is_writable(), ..Readiness::default() };
+        let readiness = Arc::new(Mutex::new(readiness));
         let token = {
             let mut sockets = lock(&reactor.sockets);
             let at = sockets.free.pop().unwrap_or(sockets.places.len());
@@ -103,10 +115,9 @@ impl<S: Source> Watched<S> {
             sockets.places[at] = Some(readiness.clone());
             Token(at)
         };
-        let both = Interest::READABLE | Interest::WRITABLE;
-        let registered = reactor.registry.register(&mut socket, token, both);
+        let registered = reactor.registry.register(&mut socket, token, interest);
         // Dropped on failure, which gives the token back.
-        let watched = Watched { socket, token, readiness, reactor: reactor.clone() };
+        let watched = Watched { socket, token, interest, readiness, reactor: reactor.clone() };
         registered.map(|()| watched)
     }
 
@@ -157,6 +168,25 @@ impl<S: Source> Watched<S> {
             }
             done => Poll::Ready(done),
         }
+    }
+
+    /// Writes to a socket that is watched for room only while it has none. Linux tells of room on a Unix socket whenever
+    /// the peer has read something, wanted or not, and each time the loop would wake for nothing.
+    pub(crate) fn poll_write_watching<T>(
+        &mut self,
+        cx: &Context<'_>,
+        write: impl FnOnce(&S) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        let written = self.poll_write(cx, write);
+        if written.is_pending() != self.interest.is_writable() {
+            self.interest = match written {
+                Poll::Pending => Interest::READABLE | Interest::WRITABLE,
+                Poll::Ready(_) => Interest::READABLE,
+            };
+            // What is watched anew is looked at anew: room that has come in the meantime is told, too.
+            self.reactor.registry.reregister(&mut self.socket, self.token, self.interest)?;
+        }
+        written
     }
 
     pub(crate) fn poll_readable(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
