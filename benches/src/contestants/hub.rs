@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use clap::Subcommand;
 use tempfile::TempDir;
 
-use super::Load;
-use super::hub_ipc;
 #[cfg(feature = "peers")]
 use super::hub_nats;
+use super::{Load, hub_ipc, hub_plain};
 use crate::Result;
 use crate::process::{CLIENT_CORE, Process, SERVER_CORE};
 
@@ -25,6 +24,8 @@ const CHECKED: u64 = 1_000;
 pub(crate) enum Hub {
     /// `nats-server`, with request and reply by `async-nats`.
     Nats,
+    /// Bro IPC on tokio without any policy.
+    Plain,
     /// Plimsoll's hub of Bro IPC on tokio, over TCP.
     Plimsoll,
     /// The same over a Unix socket.
@@ -36,6 +37,8 @@ pub(crate) enum Hub {
 pub(crate) enum Role {
     /// The hub of Bro IPC
     Hub { address: String },
+    /// One without policy
+    PlainHub { address: String },
     /// A service of Bro IPC
     Service { address: String },
     /// Those who call it
@@ -60,6 +63,7 @@ pub(crate) enum Role {
 pub(crate) fn run(role: &Role) -> Result<()> {
     match role {
         Role::Hub { address } => hub_ipc::hub(address),
+        Role::PlainHub { address } => hub_plain::hub(address),
         Role::Service { address } => hub_ipc::service(address),
         Role::Callers { address, load } => hub_ipc::callers(address, load),
         #[cfg(feature = "peers")]
@@ -70,11 +74,12 @@ pub(crate) fn run(role: &Role) -> Result<()> {
 }
 
 impl Hub {
-    pub(crate) const ALL: [Hub; 3] = [Hub::Nats, Hub::Plimsoll, Hub::PlimsollUnix];
+    pub(crate) const ALL: [Hub; 4] = [Hub::Nats, Hub::Plain, Hub::Plimsoll, Hub::PlimsollUnix];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Hub::Nats => "nats-server",
+            Hub::Plain => "plain tokio, no policy",
             Hub::Plimsoll => "plimsoll",
             Hub::PlimsollUnix => "plimsoll, Unix",
         }
@@ -114,8 +119,9 @@ impl Trio {
             Hub::Nats => hub_nats::server(dir.path())?,
             #[cfg(not(feature = "peers"))]
             Hub::Nats => return Err("nats-server is not compiled in: add --features peers".into()),
-            Hub::Plimsoll => hub("127.0.0.1:0")?,
-            Hub::PlimsollUnix => hub(dir.path().join("hub.sock").to_str().ok_or("a strange path")?)?,
+            Hub::Plain => hub("plain-hub", "127.0.0.1:0")?,
+            Hub::Plimsoll => hub("hub", "127.0.0.1:0")?,
+            Hub::PlimsollUnix => hub("hub", dir.path().join("hub.sock").to_str().ok_or("a strange path")?)?,
         };
         let [service, callers] = kind.roles();
         let mut service = role(service, CLIENT_CORE, &address, None)?;
@@ -167,9 +173,9 @@ struct Sample {
     waited: Duration,
 }
 
-/// Ours; what it listens at.
-fn hub(address: &str) -> Result<(Process, String)> {
-    let mut process = role("hub", SERVER_CORE, address, None)?;
+/// One of Bro IPC; what it listens at.
+fn hub(name: &str, address: &str) -> Result<(Process, String)> {
+    let mut process = role(name, SERVER_CORE, address, None)?;
     let ready = process.line()?;
     Ok((process, ready.strip_prefix("ready ").ok_or("a hub says where it listens")?.to_owned()))
 }

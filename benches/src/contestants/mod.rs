@@ -13,6 +13,7 @@ pub(crate) mod hub;
 mod hub_ipc;
 #[cfg(feature = "peers")]
 mod hub_nats;
+mod hub_plain;
 #[cfg(feature = "peers")]
 mod hyper_edge;
 mod ours_mio;
