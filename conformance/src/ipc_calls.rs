@@ -145,7 +145,9 @@ pub fn failures_say_what_is_wrong(runtime: impl Runtime) {
     let error = within("a failure", orders.call::<u32>("users", "add", &deep)).unwrap_err();
     assert!(matches!(error.cause, Cause::Unserializable(_)));
     let call = orders.prepare("users", "late").timeout(Duration::from_millis(20)).json::<()>(&());
-    assert_eq!(within("a timeout", call).unwrap_err().cause, Cause::Timeout { sent: true });
+    // The hub keeps the same deadline, and may be the first to say so.
+    let code = within("a timeout", call).unwrap_err().code().to_owned();
+    assert!(["TIMEOUT", "DEADLINE_EXCEEDED"].contains(&&*code), "{code}");
     // Its handler is dropped once nobody waits.
     until("the handler is dropped", || within("the status", users.status()).serving == 0);
     assert!(orders.is_connected() && users.is_connected());
