@@ -111,6 +111,8 @@ fn no_answer_exits_with_3_and_says_what_is_known() {
     let _users = serve(&hub, "users", &[]);
     let late = call(&hub, &["users", "sleep", r#"{"ms":60000}"#, "--timeout", "100"]);
     late.failed(3, "whether it ran is unknown");
+    let error = json!({ "code": "DEADLINE_EXCEEDED", "message": "the hub's clock was first" });
+    call(&hub, &["users", "fail", &error.to_string()]).failed(3, "whether it ran is unknown");
     let nowhere =
         plimsoll(Path::new(".")).args(["call", "ipc:/nowhere/hub.sock", "a", "b", "1"]).output().unwrap();
     assert_eq!(nowhere.status.code(), Some(3));

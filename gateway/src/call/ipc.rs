@@ -1,5 +1,6 @@
 //! A call of a service at a hub.
 
+use plimsoll_core::wire::ipc::code;
 use plimsoll_tokio::ipc::{Cause, Client};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -32,6 +33,10 @@ pub(super) async fn call(
     client.disconnect().await;
     match answer.map_err(|error| error.cause) {
         Ok(content) => Ok(Answer { content: content.get().as_bytes().to_vec(), is_error: false }),
+        // The hub watches the same deadline: whether its clock or ours strikes first must make no difference.
+        Err(Cause::Remote { code, .. }) if code == code::DEADLINE_EXCEEDED => {
+            Err(Failure::NoAnswer(Cause::Timeout { sent: true }.to_string()))
+        }
         Err(Cause::Remote { code, message }) => {
             let content = json!({ "error": { "code": code, "message": message } });
             Ok(Answer { content: content.to_string().into_bytes(), is_error: true })
