@@ -12,8 +12,8 @@ use std::time::Duration;
 use plimsoll_core::time::Instant;
 
 use crate::executor::Executor;
-use crate::host::Host;
 use crate::faults::Faults;
+use crate::host::Host;
 use crate::network::Change;
 use crate::world::World;
 
