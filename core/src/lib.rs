@@ -100,6 +100,7 @@ pub mod map;
 pub mod metrics;
 pub mod policy;
 pub mod rng;
+pub mod save;
 pub mod sched;
 pub mod service;
 #[cfg(any(test, feature = "testing"))]
