@@ -34,6 +34,7 @@
 //! [`Faults`] says what can go wrong, and [`Link`] what a way is like.
 
 mod executor;
+pub mod fleet;
 mod host;
 mod network;
 mod sim;
