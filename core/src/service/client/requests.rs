@@ -234,6 +234,15 @@ impl Requests {
         (awaited && !request.is_copy && request.first == id.generation()).then_some(id.slot())
     }
 
+    pub(super) fn ids(&self) -> Ids {
+        self.ids
+    }
+
+    /// Whether an id is of the form that only this client writes.
+    pub(super) fn is_ours(&self, id: WireId) -> bool {
+        self.ids.id(id.slot(), id.generation()) == id
+    }
+
     pub(super) fn wire_id(&self, slot: u32) -> WireId {
         self.ids.id(slot, self.slots[slot as usize].generation)
     }
