@@ -16,6 +16,7 @@ pub struct SendPool {
     chunks: Vec<Vec<u8>>,
     limit: usize,
 }
+crate::saved!(struct SendPool { limit; rebuilt chunks = Vec::new() });
 
 impl SendPool {
     /// Keeps at most `limit` chunks of at most 128 KiB.
@@ -45,6 +46,7 @@ pub struct SendQueue {
     len: usize,
     sent: u64,
 }
+crate::saved!(struct SendQueue { chunks, head, len, sent });
 
 impl SendQueue {
     /// Bytes that wait.

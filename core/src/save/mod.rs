@@ -4,6 +4,24 @@
 //! yet, timers, breakers, the state of its random generators, and which slot is given away next. It does not hold what nobody
 //! can see: spare buffers, and how much memory stands behind a list.
 //!
+//! ```
+//! use plimsoll_core::machine::Machine;
+//! use plimsoll_core::save::Snapshot;
+//! use plimsoll_core::service::client::{Client, Config};
+//! use plimsoll_core::service::Uw;
+//! use plimsoll_core::time::Instant;
+//!
+//! let mut client = Client::new(Uw::default(), Config::default(), 42);
+//! client.add_endpoint(Instant::ZERO, "users.internal:3001").unwrap();
+//!
+//! let snapshot = client.snapshot();
+//! let mut again = Client::<Uw>::restore(&snapshot).unwrap();
+//! assert_eq!(again.poll(), client.poll());
+//! assert_eq!(again.snapshot(), client.snapshot());
+//!
+//! assert!(Client::<Uw>::restore(&snapshot[..100]).is_err());
+//! ```
+//!
 //! # The format
 //!
 //! A type says what it consists of on one line beside its definition, by [`saved!`](crate::saved). Fields follow one another in

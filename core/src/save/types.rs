@@ -84,6 +84,16 @@ impl Save for u128 {
     }
 }
 
+impl Save for i128 {
+    fn save(&self, out: &mut Writer) {
+        out.raw(&self.to_le_bytes());
+    }
+
+    fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Save::load(from).map(i128::from_le_bytes)
+    }
+}
+
 impl Save for bool {
     fn save(&self, out: &mut Writer) {
         out.byte((*self).into());

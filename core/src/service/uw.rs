@@ -18,6 +18,7 @@ pub struct Uw {
     /// mark of one; public clients take every answer for a success.
     pub read_errors: bool,
 }
+crate::saved!(struct Uw { limits, mode, read_errors });
 
 impl Default for Uw {
     fn default() -> Self {

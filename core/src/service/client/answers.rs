@@ -24,6 +24,7 @@ pub(super) struct Next {
     /// Whether its content says so; otherwise it says what has failed.
     pub(super) success: bool,
 }
+crate::saved!(struct Next { slot, len, content, id, tag, success });
 
 impl<P: Protocol> Client<P> {
     /// Finds and settles the next answer that somebody waits for. No bytes are moved: an answer may be lent.

@@ -22,6 +22,7 @@ pub(super) struct Ended {
     pub(super) tag: u64,
     pub(super) how: How,
 }
+crate::saved!(struct Ended { id, tag, how });
 
 #[derive(Clone, Debug)]
 pub(super) enum How {
@@ -36,6 +37,9 @@ pub(super) enum How {
     Protocol(ProtocolError),
     Cancelled,
 }
+crate::saved!(enum How {
+    0 = Answered(value), 1 = Timeout { sent }, 2 = Lost { sent }, 3 = Protocol(value), 4 = Cancelled
+});
 
 /// What the content of an answer says.
 pub(super) fn outcome_of<'a, P: Protocol>(

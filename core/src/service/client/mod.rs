@@ -79,6 +79,7 @@ use crate::policy::hedge::Hedging;
 use crate::record::{self, Recorder};
 use crate::record::kinds::Kind;
 use crate::rng::Pcg;
+use crate::save::{Save, Snapshot};
 use crate::sched::ReadyList;
 use crate::service::Protocol;
 use crate::time::Instant;
@@ -132,6 +133,16 @@ pub struct Client<P: Protocol> {
     draining: Option<Instant>,
     log: Option<Box<Recorder>>,
 }
+crate::saved!(impl[P: Protocol<Progress: Save> + Save] struct Client<P> {
+    protocol, config, admission, cluster, requests, links, receiver, progress, send_pool, budget, hedging,
+    ready, next, doomed, outcomes, actions, metrics, now, wall, draining;
+    rebuilt frames = spare_frames(), lent = Vec::new(), again = Vec::new()
+});
+
+/// To be restored with the wire that it was saved with.
+impl<P: Protocol<Progress: Save> + Save> Snapshot for Client<P> {
+    const KIND: [u8; 8] = *b"client  ";
+}
 
 /// A connection, as far as its bytes go.
 #[derive(Clone, Debug)]
@@ -152,10 +163,14 @@ struct Link {
     /// The runtime has dropped the socket itself.
     gone: bool,
 }
+crate::saved!(struct Link { conn, send, line, ping, probe, flushing, unwelcomed, reading, full, gone });
 
-fn clear_frame(frame: &mut Vec<u8>) {
-    frame.clear();
-    frame.shrink_to(SPARE_FRAME_BYTES);
+fn spare_frames() -> ObjectPool<Vec<u8>> {
+    let clear = |frame: &mut Vec<u8>| {
+        frame.clear();
+        frame.shrink_to(SPARE_FRAME_BYTES);
+    };
+    ObjectPool::new(|| Vec::with_capacity(FRAME_BYTES), clear, 0, SPARE_FRAMES)
 }
 
 impl<P: Protocol> Client<P> {
@@ -171,7 +186,7 @@ impl<P: Protocol> Client<P> {
             receiver: Receiver::new(config.receive_budget.get() as usize),
             progress: Vec::new(),
             send_pool: SendPool::new(SPARE_CHUNKS),
-            frames: ObjectPool::new(|| Vec::with_capacity(FRAME_BYTES), clear_frame, 0, SPARE_FRAMES),
+            frames: spare_frames(),
             budget: RetryBudget::new(config.retry_budget, Instant::ZERO),
             hedging: config.hedging.map(|hedging| Hedging::new(hedging, Instant::ZERO)),
             config,
