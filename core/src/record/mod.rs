@@ -33,11 +33,13 @@ mod replay;
 mod surrogate;
 mod words;
 
+use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
 pub use format::{Damage, Log, VERSION, What};
 pub use recorder::Piece;
-pub(crate) use recorder::Recorder;
+#[doc(hidden)]
+pub use recorder::Recorder;
 pub use replay::{Difference, Replayed, Unreplayable, replay};
 pub use surrogate::Surrogate;
 
@@ -60,6 +62,32 @@ impl Default for Options {
             NonZeroU32::new(n).expect("a limit is not zero")
         }
         Options { segment: limit(1 << 20), segments: limit(16), content: false }
+    }
+}
+
+/// A machine that can be recorded. It costs nothing while it is off.
+pub trait Record {
+    /// Records from now on. What was recorded before and not taken is dropped.
+    fn record(&mut self, options: Options);
+
+    /// Records no more, and drops what nobody has taken.
+    fn stop_recording(&mut self);
+
+    #[doc(hidden)]
+    fn recorder(&mut self) -> Option<&mut Recorder>;
+
+    /// What was recorded and not [taken](Self::take_recorded), as one log; nothing if it is not recorded.
+    fn recorded(&mut self) -> Vec<u8> {
+        self.recorder().map_or_else(Vec::new, |log| log.log())
+    }
+
+    /// Takes the oldest piece of the log that is finished. `seal`: the one that is being written is finished now.
+    fn take_recorded(&mut self, seal: bool) -> Option<Piece> {
+        let log = self.recorder()?;
+        if seal {
+            log.seal();
+        }
+        log.take()
     }
 }
 

@@ -41,6 +41,13 @@ pub struct Masked<'a> {
     pub(crate) frame: Result<usize, Misuse>,
 }
 
+/// Its ids are to be told.
+impl<const IDS: bool> Default for Surrogate<IDS> {
+    fn default() -> Self {
+        Self::new(Ids::new(0))
+    }
+}
+
 impl<const IDS: bool> Surrogate<IDS> {
     pub(crate) fn new(ids: Ids) -> Self {
         Surrogate { ids, script: RefCell::default() }
@@ -157,6 +164,6 @@ impl<const IDS: bool> Save for Surrogate<IDS> {
 
     /// Its ids are those of the requests beside it.
     fn load(_: &mut Reader<'_>) -> Result<Self, Damaged> {
-        Ok(Surrogate::new(Ids::new(0)))
+        Ok(Surrogate::default())
     }
 }

@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::super::format::{Record, Segment};
 use super::super::kinds::Kind;
 use super::super::surrogate::{Masked, Surrogate};
-use super::super::{Options, Recorder, Told, codes};
+use super::super::{Options, Record as _, Recorder, Told, codes};
 use super::{Came, Player};
 use crate::cluster::EndpointOptions;
 use crate::id::{ConnId, Id};

@@ -136,7 +136,7 @@ pub struct Client<P: Protocol> {
 crate::saved!(impl[P: Protocol<Progress: Save> + Save] struct Client<P> {
     protocol, config, admission, cluster, requests, links, receiver, progress, send_pool, budget, hedging,
     ready, next, doomed, outcomes, actions, metrics, now, wall, draining;
-    rebuilt frames = spare_frames(), lent = Vec::new(), again = Vec::new()
+    rebuilt frames = spare_frames(), lent = Vec::new(), again = Vec::new(), log = None
 });
 
 /// To be restored with the wire that it was saved with.

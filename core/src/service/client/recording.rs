@@ -3,56 +3,46 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::ending::How;
 use super::{Client, Options, Outcome, RequestError, StateEvent};
 use crate::cluster::EndpointOptions;
 use crate::error::{Misuse, ProtocolError};
 use crate::id::{ConnId, EndpointId, RequestId};
 use crate::machine::Input;
 use crate::record::kinds::Kind;
-use crate::record::{self, Piece, Recorder, Subject, Surrogate, Told, pair};
+use crate::record::{self, Record, Recorder, Subject, Surrogate, Told, pair};
+use crate::save::{Damaged, Snapshot};
 use crate::service::{Decoded, Protocol, Verdict};
+use crate::time::Instant;
 use crate::wire::Load;
 
 /// So many bytes of what was no frame are kept.
 const BROKEN: usize = 256;
 
-impl<P: Protocol> Client<P> {
-    /// Records from now on: see [`record`](crate::record). What was recorded before is dropped.
-    pub fn record(&mut self, options: record::Options) {
+impl<P: Protocol> Record for Client<P> {
+    fn record(&mut self, options: record::Options) {
         self.log = Some(Box::new(Recorder::new(Subject::Client, options, P::HAS_IDS)));
         self.begin_segment();
     }
 
-    /// Records no more, and drops what nobody has taken.
-    pub fn stop_recording(&mut self) {
+    fn recorder(&mut self) -> Option<&mut Recorder> {
+        self.log.as_deref_mut()
+    }
+
+    fn stop_recording(&mut self) {
         self.log = None;
     }
+}
 
-    /// What was recorded and not [taken](Self::take_recorded), as one log; nothing if it is not recorded.
-    pub fn recorded(&mut self) -> Vec<u8> {
-        self.log.as_mut().map_or_else(Vec::new, |log| log.log())
-    }
-
-    /// Takes the oldest piece of the log. `seal`: that which is being written is finished, and taken too.
-    pub fn take_recorded(&mut self, seal: bool) -> Option<Piece> {
-        let log = self.log.as_mut()?;
-        if seal {
-            log.seal();
-        }
-        log.take()
-    }
-
+impl<P: Protocol> Client<P> {
     #[cold]
     fn begin_segment(&mut self) {
-        let snapshot = self.masked_snapshot();
+        // Zeros in place of all bytes that came or go: what the wire reads in them is in the log.
+        let masked = if P::HAS_IDS { masked_snapshot::<P, true>(self) } else { masked_snapshot::<P, false>(self) };
         let now = self.now;
         if let Some(log) = &mut self.log {
-            log.begin_segment(now, &snapshot);
+            log.begin_segment(now, &masked);
         }
-    }
-
-    fn masked_snapshot(&self) -> Vec<u8> {
-        Vec::new()
     }
 
     #[inline]
@@ -221,55 +211,63 @@ impl Recorder {
     }
 }
 
+fn masked_snapshot<P: Protocol, const IDS: bool>(client: &Client<P>) -> Vec<u8> {
+    Client::<Surrogate<IDS>>::masked(client).snapshot()
+}
+
 impl<const IDS: bool> Client<Surrogate<IDS>> {
-    /// The wire, which takes findings.
-    pub(crate) fn surrogate(&self) -> &Surrogate<IDS> {
-        &self.protocol
-    }
-
-    /// The client at the head of a segment.
-    pub(crate) fn restore_masked(_: &[u8]) -> Result<Self, crate::save::Damaged> {
-        Err(crate::save::Damaged::Kind)
-    }
-
-    /// A client as [`new`](Self::new) makes it, on the wire of a replay.
-    pub(crate) fn surrogate_of<P: Protocol>(client: &Client<P>) -> Self {
-        let Client { config, admission, cluster, requests, links, receiver, budget, hedging, ready, .. } = client;
-        Client {
-            protocol: Surrogate::new(requests.ids()),
-            config: *config,
-            admission: admission.clone(),
-            cluster: cluster.clone(),
-            requests: requests.clone(),
-            links: links.clone(),
-            receiver: receiver.clone(),
+    /// A client in the same state, on the wire of a replay, and without the bytes of bodies.
+    fn masked<P: Protocol>(client: &Client<P>) -> Self {
+        let mut masked = Client {
+            protocol: Surrogate::default(),
+            config: client.config,
+            admission: client.admission.clone(),
+            cluster: client.cluster.clone(),
+            requests: client.requests.clone(),
+            links: client.links.clone(),
+            receiver: client.receiver.masked(|_| 0),
             progress: client.progress.iter().map(|_| ()).collect(),
             send_pool: client.send_pool.clone(),
-            frames: client.frames.clone(),
-            budget: budget.clone(),
-            hedging: hedging.clone(),
-            ready: ready.clone(),
+            frames: super::spare_frames(),
+            budget: client.budget.clone(),
+            hedging: client.hedging.clone(),
+            ready: client.ready.clone(),
             next: client.next.clone(),
             doomed: client.doomed,
             outcomes: client.outcomes.clone(),
-            lent: client.lent.clone(),
-            again: client.again.clone(),
+            lent: Vec::new(),
+            again: Vec::new(),
             actions: client.actions.clone(),
             metrics: client.metrics.clone(),
             now: client.now,
             wall: client.wall,
             draining: client.draining,
             log: None,
+        };
+        masked.links.iter_mut().for_each(|link| link.send.mask());
+        masked.requests.mask();
+        for ended in &mut masked.outcomes {
+            if let How::Answered(content) = &mut ended.how {
+                content.fill(0);
+            }
         }
+        masked
     }
 
-    /// The log of a replay.
-    pub(crate) fn recorder(&mut self) -> Option<&mut Recorder> {
-        self.log.as_deref_mut()
+    /// The client at the head of a segment.
+    pub(crate) fn restore_masked(snapshot: &[u8]) -> Result<Self, Damaged> {
+        let mut client = Self::restore(snapshot)?;
+        client.protocol = Surrogate::new(client.requests.ids());
+        Ok(client)
+    }
+
+    /// The wire, which takes findings.
+    pub(crate) fn surrogate(&self) -> &Surrogate<IDS> {
+        &self.protocol
     }
 
     /// Notes what it does, to be compared.
-    pub(crate) fn compare(&mut self, options: record::Options, now: crate::time::Instant, hash: u64) {
+    pub(crate) fn compare(&mut self, options: record::Options, now: Instant, hash: u64) {
         let mut log = Recorder::comparing(Subject::Client, options, IDS);
         log.restart(now, hash);
         self.log = Some(Box::new(log));

@@ -244,6 +244,11 @@ impl Requests {
         (awaited && !request.is_copy && request.first == id.generation()).then_some(id.slot())
     }
 
+    /// Zeros in place of the bytes of frames.
+    pub(super) fn mask(&mut self) {
+        self.slots.iter_mut().for_each(|request| request.frame.fill(0));
+    }
+
     pub(super) fn ids(&self) -> Ids {
         self.ids
     }
