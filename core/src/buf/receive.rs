@@ -211,6 +211,17 @@ impl Receiver {
         !self.starved.is_empty() && (!self.emptied.is_empty() || self.is_relaxed())
     }
 
+    /// The same with zeros in place of what waits; of each slot, the first `kept` bytes are left as they came.
+    pub(crate) fn masked(&self, kept: impl Fn(u32) -> usize) -> Self {
+        let mut masked = self.clone();
+        for (slot, inbox) in (0..).zip(&mut masked.inboxes) {
+            let storage = if inbox.in_block { &mut masked.block } else { &mut inbox.own };
+            let from = inbox.start + kept(slot).min(inbox.end - inbox.start);
+            storage[from..inbox.end].fill(0);
+        }
+        masked
+    }
+
     /// Bytes that parts of long frames hold now, in all.
     pub fn held(&self) -> usize {
         self.held
