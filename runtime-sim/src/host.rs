@@ -38,7 +38,7 @@ impl Host {
         self.world.spawner().spawn(self.id, task);
     }
 
-    fn alarm(&self) -> Alarm {
+    pub(crate) fn alarm(&self) -> Alarm {
         Alarm { world: self.world.clone(), id: self.world.lock().alarms.add() }
     }
 }
@@ -190,8 +190,9 @@ impl Drop for Listener {
     }
 }
 
+/// A timer that can be set again and again.
 #[derive(Debug)]
-struct Alarm {
+pub(crate) struct Alarm {
     world: World,
     id: AlarmId,
 }
@@ -203,7 +204,11 @@ impl Alarm {
         state.alarms.set(self.id, at);
     }
 
-    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn set_at(&self, at: Instant) {
+        self.world.lock().alarms.set(self.id, at);
+    }
+
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         match self.world.lock().alarms.has_rung(self.id, cx.waker()) {
             true => Poll::Ready(()),
             false => Poll::Pending,

@@ -36,6 +36,7 @@
 mod doors;
 mod executor;
 mod faults;
+pub mod fleet;
 mod host;
 mod network;
 mod sim;

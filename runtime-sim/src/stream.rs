@@ -96,6 +96,7 @@ struct Traffic {
 /// Kept to be lent again.
 #[derive(Debug, Default)]
 pub(crate) struct Spare {
+    #[expect(clippy::vec_box, reason = "the boxes are what is lent")]
     kept: Vec<Box<Traffic>>,
 }
 
