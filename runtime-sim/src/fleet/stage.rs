@@ -89,12 +89,13 @@ impl Stage {
         let place = &self.servers[at];
         place.orders.start();
         let (host, work) = (place.host.clone(), self.works[place.member.kind].clone());
+        let options = ListenOptions { backlog: work.backlog, ..ListenOptions::default() };
         let rng = Pcg::new(self.rng.next_u64(), 2);
         let bell = Bell::of(&host);
         let station = Station::new(work, place.orders.clone(), self.arrivals.clone(), is_cold, bell, rng);
         let machine = Server::new(self.server);
         place.host.run(async move {
-            let listening = host.listen(&format!("0.0.0.0:{PORT}"), &ListenOptions::default(), 1).await;
+            let listening = host.listen(&format!("0.0.0.0:{PORT}"), &options, 1).await;
             let transport = listening.ok().and_then(|(mut transports, _)| transports.pop());
             Driver::new(machine, station, transport.expect("nobody else listens on the host")).await;
         });
@@ -130,7 +131,8 @@ impl Stage {
         match deed {
             Deed::Ail(servers, ailment) => self.each(servers, |server| server.orders.ail(*ailment)),
             Deed::Cure(servers, ailment) => self.each(servers, |server| server.orders.cure(*ailment)),
-            Deed::Kill(servers) => self.each(servers, |server| self.faults.crash(&server.host)),
+            Deed::Crash(servers) => self.each(servers, |server| self.faults.crash(&server.host)),
+            Deed::Kill(servers) => self.each(servers, |server| self.faults.kill(&server.host)),
             Deed::Stop(servers, within) => {
                 // What is not done by then is cut off a little earlier than the next process begins.
                 let by = self.sim.now() + *within * 9 / 10;
@@ -214,6 +216,7 @@ fn works(scenario: &Scenario) -> Vec<Arc<Work>> {
         workers: *group.workers.get_ref(),
         queue: group.queue,
         cold: group.cold,
+        backlog: group.backlog,
         answer: answer.clone(),
     };
     scenario.groups.iter().map(|group| Arc::new(work(group))).collect()

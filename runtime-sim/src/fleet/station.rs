@@ -27,6 +27,8 @@ pub(super) struct Work {
     pub(super) queue: u32,
     pub(super) cold: Option<Cold>,
     pub(super) answer: Arc<[u8]>,
+    /// Connections that wait to be accepted.
+    pub(super) backlog: u32,
 }
 
 /// What reaches a server from outside, other than requests; it outlives the server's process.

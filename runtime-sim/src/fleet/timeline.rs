@@ -35,11 +35,13 @@ pub(super) enum Ailment {
 pub(super) enum Deed {
     Ail(Vec<u32>, Ailment),
     Cure(Vec<u32>, Ailment),
-    /// Gone at once.
+    /// Gone at once, without a word.
+    Crash(Vec<u32>),
+    /// The process is gone at once, and the host says so.
     Kill(Vec<u32>),
     /// Finishes its work within this time.
     Stop(Vec<u32>, Duration),
-    /// Begins anew, after a stop or a kill.
+    /// Begins anew, after any of these.
     Start(Vec<u32>),
     Pause(Vec<Node>, Duration),
     /// Nothing gets from the ones to the others.
@@ -177,8 +179,13 @@ impl Timeline {
     fn add_restarts(&mut self, faults: &Faults, crew: &Crew) -> Result<(), Problem> {
         for crash in &faults.crash {
             let servers = crew.find_servers(&crash.hosts)?;
-            self.span(crash.at, crash.r#for, Deed::Kill(servers.clone()), Deed::Start(servers));
+            self.span(crash.at, crash.r#for, Deed::Crash(servers.clone()), Deed::Start(servers));
             self.mark(crash.at, crash.r#for, format!("crash: {}", crash.hosts.get_ref()));
+        }
+        for kill in &faults.kill {
+            let servers = crew.find_servers(&kill.hosts)?;
+            self.span(kill.at, kill.r#for, Deed::Kill(servers.clone()), Deed::Start(servers));
+            self.mark(kill.at, kill.r#for, format!("kill: {}", kill.hosts.get_ref()));
         }
         for restart in &faults.restart {
             let servers = crew.find_servers(&restart.hosts)?;

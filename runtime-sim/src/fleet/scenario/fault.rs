@@ -19,6 +19,7 @@ pub(crate) struct Faults {
     pub(crate) leak: Vec<Leak>,
     pub(crate) flap: Vec<Flap>,
     pub(crate) crash: Vec<Plain>,
+    pub(crate) kill: Vec<Plain>,
     pub(crate) restart: Vec<Restart>,
     pub(crate) deploy: Vec<Deploy>,
     pub(crate) pause: Vec<Plain>,

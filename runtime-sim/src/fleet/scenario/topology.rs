@@ -32,6 +32,9 @@ pub(crate) struct Group {
     /// Requests that wait for a worker; the next is answered OVERLOADED.
     #[serde(default = "queue")]
     pub(crate) queue: u32,
+    /// Connections that wait to be accepted; the next is refused.
+    #[serde(default = "backlog")]
+    pub(crate) backlog: u32,
     pub(crate) cold: Option<Cold>,
     pub(crate) spells: Option<Spells>,
 }
@@ -119,6 +122,10 @@ fn plain_one() -> u32 {
 
 fn factor_one() -> Factor {
     Factor(Ratio::ONE)
+}
+
+fn backlog() -> u32 {
+    1_024
 }
 
 fn queue() -> u32 {
