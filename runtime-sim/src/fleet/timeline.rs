@@ -54,6 +54,8 @@ pub(super) enum Deed {
     /// The names of servers mean others.
     Resolve(Vec<(u32, u32)>),
     Skew(Vec<Node>, i64),
+    /// Each turn takes so long.
+    Busy(Vec<Node>, Duration),
 }
 
 /// All of it, in order.
@@ -77,6 +79,13 @@ impl Timeline {
             let Some(length) = pause.r#for else { return at(&pause.hosts, "a pause has to end: say `for`") };
             timeline.do_at(pause.at, Deed::Pause(nodes, length.0));
             timeline.mark(pause.at, pause.r#for, format!("pause: {}", pause.hosts.get_ref()));
+        }
+        for busy in &faults.busy {
+            let nodes = crew.find(&busy.hosts)?;
+            let back = Deed::Busy(nodes.clone(), Duration::ZERO);
+            timeline.span(busy.at, busy.r#for, Deed::Busy(nodes, busy.turn.0), back);
+            let label = format!("busy, a turn takes {}: {}", show(busy.turn.0), busy.hosts.get_ref());
+            timeline.mark(busy.at, busy.r#for, label);
         }
         for skew in &faults.skew {
             let nodes = crew.find(&skew.hosts)?;

@@ -1,6 +1,6 @@
 //! Who is there, and where: servers, clients, and the ways between their zones.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::time::Duration;
 
 use plimsoll_core::policy::Ratio;
@@ -34,7 +34,7 @@ pub(crate) struct Group {
     pub(crate) queue: u32,
     /// Connections that wait to be accepted; the next is refused.
     #[serde(default = "backlog")]
-    pub(crate) backlog: u32,
+    pub(crate) backlog: NonZeroU16,
     pub(crate) cold: Option<Cold>,
     pub(crate) spells: Option<Spells>,
 }
@@ -124,8 +124,8 @@ fn factor_one() -> Factor {
     Factor(Ratio::ONE)
 }
 
-fn backlog() -> u32 {
-    1_024
+fn backlog() -> NonZeroU16 {
+    const { NonZeroU16::new(4_096).unwrap() }
 }
 
 fn queue() -> u32 {
