@@ -222,12 +222,21 @@ impl Drop for Alarm {
     }
 }
 
-/// One end of a connection.
+/// One end of a connection. Dropped, it is closed.
 #[derive(Debug)]
 pub struct Socket {
     world: World,
     stream: StreamId,
     side: usize,
+}
+
+impl Socket {
+    /// Writes no more, and reads on: half of the connection is closed.
+    pub fn finish(&mut self) {
+        let mut state = self.world.lock();
+        let (network, mut scene) = state.network();
+        network.finish(self.stream, self.side, &mut scene);
+    }
 }
 
 impl PollIo for Socket {

@@ -96,6 +96,7 @@ struct Traffic {
 /// Kept to be lent again.
 #[derive(Debug, Default)]
 pub(crate) struct Spare {
+    #[expect(clippy::vec_box, reason = "the boxes are what is lent")]
     kept: Vec<Box<Traffic>>,
 }
 
@@ -157,12 +158,14 @@ pub(crate) struct Stream {
     pub(crate) knocks_at: Knocks,
     /// Nothing on the way knows of it any more: whatever is sent is lost.
     is_forgotten: bool,
+    /// Which ends have said that they write no more.
+    finished: [bool; 2],
 }
 
 impl Stream {
     pub(crate) fn new(from: u32, to: u32, window: u32, knocks_at: Knocks) -> Self {
         let ends = [End::new(from, Standing::Dialling), End::new(to, Standing::Open)];
-        Stream { ends, window, knocks_at, is_forgotten: false }
+        Stream { ends, window, knocks_at, is_forgotten: false, finished: [false; 2] }
     }
 
     pub(crate) fn host(&self, side: usize) -> u32 {
@@ -328,7 +331,7 @@ impl Network {
         scene: &mut Scene<'_>,
     ) -> Option<io::Result<usize>> {
         let Some(stream) = self.streams.get_mut(id) else { return Some(Err(ErrorKind::NotConnected.into())) };
-        if stream.ends[side].ended.is_some_and(|ended| ended != Ended::Orderly) {
+        if stream.finished[side] || stream.ends[side].ended.is_some_and(|ended| ended != Ended::Orderly) {
             return Some(Err(ErrorKind::BrokenPipe.into()));
         }
         let hosts = (stream.host(side), stream.host(1 - side));
@@ -356,6 +359,16 @@ impl Network {
             unsent -= part;
         }
         Some(Ok(n as usize))
+    }
+
+    /// The process at one end writes no more, and reads on.
+    pub(crate) fn finish(&mut self, id: StreamId, side: usize, scene: &mut Scene<'_>) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        if !std::mem::replace(&mut stream.finished[side], true)
+            && stream.ends[side].ended != Some(Ended::Reset)
+        {
+            self.send(id, 1 - side, Cargo::End, scene);
+        }
     }
 
     /// The process at one end has closed it.
