@@ -36,18 +36,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             totals.dials,
             totals.errors
         );
-        if env::var("SERIES").is_ok() {
-            for b in report.series.chunks(5) {
-                println!(
-                    "{:?} {} good {} att {} p99 {:?}",
-                    b[0].at,
-                    b.iter().map(|b| b.offered).sum::<u64>(),
-                    b.iter().map(|b| b.good).sum::<u64>(),
-                    b.iter().map(|b| b.attempts).sum::<u64>(),
-                    b.iter().map(|b| b.p99).max()
-                );
-            }
-        }
         for check in &report.checks {
             let mark = if check.is_as_stated() { " " } else { "!" };
             let held = if check.held { "held" } else { "missed" };
