@@ -150,7 +150,8 @@ impl Services {
     fn hear(&mut self, service: usize, conn: ConnId, message: &Json) -> Result<(), String> {
         let number = || message["id"].as_str().and_then(|id| id.parse::<usize>().ok());
         match message["type"].as_str() {
-            Some("REGISTER_ACK") => Ok(()),
+            // Of no use to a caller, who looks for the answer to its call.
+            Some("REGISTER_ACK" | "ERROR") => Ok(()),
             Some("CALL") => {
                 let call = number().ok_or("a call without its id")?;
                 agree("who is called", service, CALLS[call].1)?;

@@ -6,12 +6,15 @@
 #[path = "../ipc_support/mod.rs"]
 mod ipc_support;
 
+mod ages;
 mod breaker;
 mod client;
 
 mod coalesce;
 
+mod fast_failures;
 mod hub;
+mod ipc_client;
 mod outliers;
 mod pool;
 
