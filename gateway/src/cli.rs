@@ -9,6 +9,7 @@ use crate::call;
 use crate::config::Flags;
 use crate::hub;
 use crate::serve;
+use crate::sim;
 
 /// Flags name theirs themselves. A test sees to it that none is missing.
 const ENVIRONMENT: &str = "\
@@ -91,6 +92,15 @@ pub(crate) enum Command {
     /// with 2 if it was asked for in a wrong way; with 3 if nothing answered, or a connection was lost: what was
     /// measured until then is printed.
     Bench(bench::Args),
+    /// Simulate a fleet: a scenario of servers, clients and faults, in virtual time
+    ///
+    /// The code that ships runs on hosts and a network that exist only in memory, once for each policy. Prints goodput,
+    /// errors, latencies and what it took, side by side, and whether all came out as the scenario states. The same
+    /// scenario, seed and version print the same.
+    ///
+    /// Exits with 0 if all is as the scenario states; with 1 if something is not; with 2 if it was asked for in a wrong way,
+    /// or the scenario is wrong; with 3 if a file cannot be written.
+    Sim(sim::Args),
     /// Serve methods to try clients with: echo, sleep, fail, size, ping; at a hub also chain
     ///
     /// `echo` answers its params, `sleep {"ms"}` after so many milliseconds, `fail {"code","message"}` that error,

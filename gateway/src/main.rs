@@ -25,6 +25,7 @@ mod routes;
 mod run;
 mod serve;
 mod services;
+mod sim;
 mod target;
 mod tls;
 
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         // Its exit codes say more than that something went wrong.
         Some(Command::Call(args)) => return call::run(&args),
         Some(Command::Bench(args)) => return bench::run(&args),
+        Some(Command::Sim(args)) => return sim::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
