@@ -14,6 +14,7 @@ pub use self::ipc::ipc;
 pub use self::ipc_hub::ipc_hub;
 use crate::error::{Misuse, ProtocolError};
 use crate::machine::{Action, Input, Machine, Peer};
+use crate::save::Snapshot;
 use crate::service::Uw;
 use crate::service::server::{self, Request, Server};
 use crate::testing::laws::{self, Subject};
@@ -98,22 +99,23 @@ pub fn server_laws(data: &[u8]) {
     let ops = server_laws::with_connections(&lawful(ops));
     if law % 2 == 0 {
         // Which of its limits a small server reaches first depends on the cuts.
-        hold::<server_laws::Small>(law / 2 % 6 + 1, seed.into(), &ops, &[]);
+        hold::<server_laws::Small>(law / 2 % 7 + 1, seed.into(), &ops, &[]);
     } else {
         hold::<server_laws::Large>(law / 2, seed.into(), &ops, &ops);
     }
 }
 
 /// One of the laws; the one about cuts with operations of its own.
-fn hold<S: Subject>(law: u8, seed: u64, ops: &[laws::Op], cut: &[laws::Op]) {
-    match law % 7 {
-        0 => laws::cutting::<S>(seed, cut, &[law / 7 % 8]),
+fn hold<S: Subject<Machine: Snapshot>>(law: u8, seed: u64, ops: &[laws::Op], cut: &[laws::Op]) {
+    match law % 8 {
+        0 => laws::cutting::<S>(seed, cut, &[law / 8 % 8]),
         1 => laws::early_and_repeated_ticks::<S>(seed, ops),
         2 => laws::tick_at_deadline_makes_progress::<S>(seed, ops),
         3 => laws::undrained_action_is_due::<S>(seed, ops),
         4 => laws::clock_going_back::<S>(seed, ops),
         5 => laws::same_seed_same_trace::<S>(seed, ops),
-        _ => laws::recycled_slots_ignore_late_completions::<S>(seed, ops),
+        6 => laws::recycled_slots_ignore_late_completions::<S>(seed, ops),
+        _ => laws::saved_and_loaded::<S>(seed, ops),
     }
     .expect("the law");
 }

@@ -35,6 +35,14 @@ quickcheck! {
         laws::recycled_slots_ignore_late_completions::<Surroundings<Uw>>(seed, &ops)
     }
 
+    fn what_is_saved_and_loaded_behaves_as_before(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::saved_and_loaded::<Surroundings<Uw>>(seed, &ops)
+    }
+
+    fn what_is_saved_in_the_middle_of_a_line_behaves_as_before(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::saved_and_loaded::<Surroundings<Toy>>(seed, &ops)
+    }
+
     fn cutting_a_wire_without_ids_changes_nothing(seed: u64, ops: Vec<Op>, cuts: Vec<u8>) -> Result<(), String> {
         laws::cutting::<Surroundings<Toy>>(seed, &without_garbage(&ops), &cuts)
     }

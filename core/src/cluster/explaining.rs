@@ -23,6 +23,7 @@ pub(super) struct Explainer {
     kept: NonZeroU32,
     latest: VecDeque<Explanation>,
 }
+crate::saved!(struct Explainer { kept; rebuilt latest = VecDeque::new() });
 
 impl Explainer {
     fn push(&mut self, at: Instant, decision: Decision) {

@@ -62,6 +62,7 @@ use crate::buf::Receiver;
 use crate::error::ProtocolError;
 use crate::id::ConnId;
 use crate::machine::{Action, Input, Machine, Peer};
+use crate::save::Snapshot;
 use crate::time::Instant;
 use conn::Intake;
 use state::State;
@@ -74,6 +75,11 @@ pub struct Hub {
     state: State,
     /// The name of the service whose end was told last.
     lent: Option<Box<str>>,
+}
+crate::saved!(struct Hub { receiver, state; rebuilt lent = None });
+
+impl Snapshot for Hub {
+    const KIND: [u8; 8] = *b"ipc hub ";
 }
 
 impl Hub {
