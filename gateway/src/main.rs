@@ -8,7 +8,9 @@ mod call;
 mod certs;
 mod cli;
 mod config;
+mod diff;
 mod edge;
+mod explain;
 mod exposition;
 mod figures;
 mod flood;
@@ -20,6 +22,8 @@ mod hub;
 mod metrics;
 mod preface;
 mod projects;
+mod recorded;
+mod replay;
 mod reply;
 mod routes;
 mod run;
@@ -63,6 +67,9 @@ fn main() -> ExitCode {
         Some(Command::Call(args)) => return call::run(&args),
         Some(Command::Bench(args)) => return bench::run(&args),
         Some(Command::Sim(args)) => return sim::run(&args),
+        Some(Command::Replay(args)) => return replay::run(&args),
+        Some(Command::Explain(args)) => return explain::run(&args),
+        Some(Command::Diff(args)) => return diff::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use plimsoll_sim::fleet::{Check, Latency, Report, Totals};
 
 use super::Outcome;
+use crate::recorded::plain;
 use crate::figures::{figure, micros, thousands, time};
 
 /// How far the figures may be off.
@@ -130,9 +131,4 @@ impl Display for Outcome<'_> {
 
 fn len(text: &str) -> usize {
     text.chars().count()
-}
-
-/// What comes from a file must not speak to the terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
