@@ -13,7 +13,7 @@ use plimsoll_core::machine::{Peer, unix_path};
 use plimsoll_core::policy::dial::MemoryConfig;
 use plimsoll_core::time::Instant;
 
-use crate::network::ListenerId;
+use crate::doors::ListenerId;
 use crate::stream::StreamId;
 use crate::world::{AlarmId, World};
 
@@ -158,9 +158,8 @@ impl Transport for Net {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Peer)>> {
         let Some(listener) = &self.listener else { return Poll::Pending };
         let accepted = self.host.world.lock().network.accept(listener.id, cx.waker());
-        let Some((stream, address)) = accepted else { return Poll::Pending };
-        let socket = Socket { world: self.host.world.clone(), stream, side: 1 };
-        Poll::Ready(Ok((socket, Peer { address: Some(address), ..Peer::UNKNOWN })))
+        let Some((stream, peer)) = accepted else { return Poll::Pending };
+        Poll::Ready(Ok((Socket { world: self.host.world.clone(), stream, side: 1 }, peer)))
     }
 
     fn stop_listening(&mut self) {
@@ -223,12 +222,21 @@ impl Drop for Alarm {
     }
 }
 
-/// One end of a connection.
+/// One end of a connection. Dropped, it is closed.
 #[derive(Debug)]
 pub struct Socket {
     world: World,
     stream: StreamId,
     side: usize,
+}
+
+impl Socket {
+    /// Writes no more, and reads on: half of the connection is closed.
+    pub fn finish(&mut self) {
+        let mut state = self.world.lock();
+        let (network, mut scene) = state.network();
+        network.finish(self.stream, self.side, &mut scene);
+    }
 }
 
 impl PollIo for Socket {
