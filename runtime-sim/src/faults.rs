@@ -69,6 +69,11 @@ impl Faults {
         self.world.lock().network.crash(host.id);
     }
 
+    /// All that runs on the host is gone at once; its kernel stays, closes its connections, and refuses those that come.
+    pub fn kill(&self, host: &Host) {
+        self.world.lock().network.kill(host.id);
+    }
+
     /// A crashed host comes back, with nothing running; whoever still speaks to what was there is told by a reset.
     pub fn restart(&self, host: &Host) {
         let mut state = self.world.lock();

@@ -248,6 +248,11 @@ impl Network {
         }
     }
 
+    /// All that runs on the host is gone; its kernel stays, and says so.
+    pub(crate) fn kill(&mut self, host: u32) {
+        self.changes.push(Change::Crashed(host));
+    }
+
     /// The host comes back, once all that ran on it is gone.
     pub(crate) fn restart(&mut self, host: u32, scene: &mut Scene<'_>) {
         scene.agenda.add(scene.now, Due::Restart(host));

@@ -26,6 +26,8 @@
 //! some kinds bytes behind their number. That is a handful of bytes per record.
 
 mod codes;
+mod diff;
+mod explain;
 mod format;
 pub(crate) mod kinds;
 mod recorder;
@@ -36,6 +38,8 @@ mod words;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
+pub use diff::{CAVEAT, Diff, FirstChoice, Share, diff};
+pub use explain::{Happening, Line, Query, Story, explain};
 pub use format::{Damage, Log, VERSION, What};
 pub use recorder::Piece;
 #[doc(hidden)]

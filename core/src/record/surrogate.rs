@@ -91,6 +91,18 @@ impl<const IDS: bool> Surrogate<IDS> {
         }
     }
 
+    /// The next bytes are an answer without a content of its own.
+    pub(crate) fn answer(&self, id: WireId, len: usize, failed: Option<(bool, bool)>) {
+        let script = &mut *self.script.borrow_mut();
+        script.decoded.push_back(Ok(Decoded::Response { id: Some(id), content: len..len, len }));
+        let at = script.verdicts + 1;
+        script.failures.extend(failed.map(|(unhealthy, overloaded)| (at, unhealthy, overloaded)));
+        if failed.is_some() {
+            // Once more, when its outcome is told.
+            script.failures.extend(failed.map(|(unhealthy, overloaded)| (1, unhealthy, overloaded)));
+        }
+    }
+
     fn ask(&self, out: &mut Vec<u8>) -> bool {
         let len = self.script.borrow_mut().questions.pop_front().flatten();
         zeros(out, len.unwrap_or(0));

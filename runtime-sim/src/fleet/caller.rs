@@ -80,6 +80,8 @@ pub(super) struct Caller {
     findings: Option<Findings>,
     budget: Option<RetryBudget>,
     rng: Pcg,
+    /// Draws when calls come, and nothing else: they come at the same times whatever the policy.
+    arrivals: Pcg,
     bell: Bell,
     /// When the next call comes, of an open loop.
     next: Option<Instant>,
@@ -100,24 +102,32 @@ struct Call {
 }
 
 impl Caller {
-    pub(super) fn new(demand: Arc<Demand>, findings: Option<Findings>, bell: Bell, mut rng: Pcg) -> Caller {
+    /// The first call comes after `start`.
+    pub(super) fn new(
+        demand: Arc<Demand>,
+        findings: Option<Findings>,
+        bell: Bell,
+        start: Instant,
+        mut rng: Pcg,
+    ) -> Caller {
         let budget = demand.retries.and_then(|retries| retries.budget());
         let mut caller = Caller {
             findings,
-            budget: budget.map(|config| RetryBudget::new(config, Instant::ZERO)),
+            budget: budget.map(|config| RetryBudget::new(config, start)),
             next: None,
             due: BinaryHeap::new(),
             calls: Vec::new(),
             free: Vec::new(),
             told: [0; 3],
             bell,
-            rng: Pcg::new(rng.next_u64(), 0),
+            arrivals: Pcg::new(rng.next_u64(), 1),
+            rng,
             demand: demand.clone(),
         };
         match &demand.source {
-            Source::Open { .. } => caller.next = caller.after(Instant::ZERO),
+            Source::Open { .. } => caller.next = caller.after(start),
             Source::Closed { callers, .. } => {
-                (0..callers.count.get()).for_each(|_| caller.think(Instant::ZERO));
+                (0..callers.count.get()).for_each(|_| caller.think(start));
             }
         }
         caller
@@ -126,7 +136,7 @@ impl Caller {
     /// When the next call comes after one, of an open loop.
     fn after(&mut self, now: Instant) -> Option<Instant> {
         match &self.demand.source {
-            Source::Open { profile, share, of } => profile.next(now, *share, *of, &mut self.rng),
+            Source::Open { profile, share, of } => profile.next(now, *share, *of, &mut self.arrivals),
             Source::Closed { .. } => None,
         }
     }

@@ -37,7 +37,7 @@
 //!     strategy = "p2c_ewma"
 //!
 //!     [[expect.latency]]
-//!     p99 = "200ms"
+//!     p999 = "200ms"
 //!     missed_by = ["in_turn"]
 //! "#)?;
 //!

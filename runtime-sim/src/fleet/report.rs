@@ -58,6 +58,8 @@ pub struct Totals {
     pub breaker_trips: u64,
     /// Dials that were begun.
     pub dials: u64,
+    /// The most bytes of answers that one server held because their clients did not take them, as looked at ten times a second.
+    pub unsent_bytes: u64,
 }
 
 impl Totals {

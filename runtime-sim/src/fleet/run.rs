@@ -97,7 +97,8 @@ fn totals(stage: &Stage, cut: Cut) -> Totals {
         totals.dials += tally.dials;
     }
     (totals.offered, totals.good) = (all.offered, all.good);
-    totals.attempts = (0..cut.slots).map(|slot| stage.arrivals.in_slot(slot)).sum();
+    totals.attempts = (0..cut.slots).map(|slot| stage.traffic.in_slot(slot)).sum();
+    totals.unsent_bytes = stage.traffic.most_unsent();
     totals.latency = Latency {
         p50: all.times.quantile(500),
         p90: all.times.quantile(900),
@@ -117,7 +118,7 @@ fn series(stage: &Stage, cut: Cut) -> Vec<Bucket> {
             offered: sum.offered,
             good: sum.good,
             failed: sum.failed,
-            attempts: stage.arrivals.in_slot(at),
+            attempts: stage.traffic.in_slot(at),
             p50: sum.times.quantile(500),
             p99: sum.times.quantile(990),
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use plimsoll_core::cluster::EndpointOptions;
-use plimsoll_core::drive::{Driver, ListenOptions, Runtime};
+use plimsoll_core::drive::{Driver, ListenOptions, Runtime, Timer};
 use plimsoll_core::policy::Ratio;
 use plimsoll_core::rng::Pcg;
 use plimsoll_core::service::Uw;
@@ -19,11 +19,13 @@ use super::checker::check;
 use super::crew::{Crew, Member, Node};
 use super::scenario::{Policy, Scenario};
 use super::station::{Orders, Station, Work};
-use super::tally::{Arrivals, Cut, Tally};
+use super::tally::{Cut, Tally, Traffic};
 use super::timeline::Deed;
 use crate::{Faults, Host, Link, Sim};
 
 const PORT: u16 = 3001;
+/// Clients start within the first second, in nanoseconds.
+const STARTS: u64 = 1_000_000_000;
 
 /// The world, and what it takes to change it.
 pub(super) struct Stage {
@@ -37,7 +39,7 @@ pub(super) struct Stage {
     server: server::Config,
     /// By kind of clients.
     pub(super) demands: Vec<Arc<Demand>>,
-    pub(super) arrivals: Arc<Arrivals>,
+    pub(super) traffic: Arc<Traffic>,
     rng: Pcg,
 }
 
@@ -69,7 +71,7 @@ impl Stage {
             works: works(scenario),
             server: policy.server(),
             demands: demands(scenario, policy, cut),
-            arrivals: Arc::new(Arrivals::new(cut)),
+            traffic: Arc::new(Traffic::new(cut)),
             rng,
         };
         for (between, link) in stage.ways.clone() {
@@ -89,12 +91,13 @@ impl Stage {
         let place = &self.servers[at];
         place.orders.start();
         let (host, work) = (place.host.clone(), self.works[place.member.kind].clone());
+        let options = ListenOptions { backlog: work.backlog, ..ListenOptions::default() };
         let rng = Pcg::new(self.rng.next_u64(), 2);
         let bell = Bell::of(&host);
-        let station = Station::new(work, place.orders.clone(), self.arrivals.clone(), is_cold, bell, rng);
+        let station = Station::new(work, place.orders.clone(), self.traffic.clone(), is_cold, bell, rng);
         let machine = Server::new(self.server);
         place.host.run(async move {
-            let listening = host.listen(&format!("0.0.0.0:{PORT}"), &ListenOptions::default(), 1).await;
+            let listening = host.listen(&format!("0.0.0.0:{PORT}"), &options, 1).await;
             let transport = listening.ok().and_then(|(mut transports, _)| transports.pop());
             Driver::new(machine, station, transport.expect("nobody else listens on the host")).await;
         });
@@ -102,6 +105,8 @@ impl Stage {
 
     fn start_client(&mut self, at: usize, scenario: &Scenario, policy: &Policy) {
         let place = &self.clients[at];
+        // Not all in the same instant: that would be a herd of its own.
+        let start = Instant::from_nanos(self.rng.up_to(STARTS));
         let mut machine = Client::new(Uw::default(), policy.client(), self.rng.next_u64());
         let checks = policy.health_checks();
         let findings = checks.map(|_| Findings::default());
@@ -111,8 +116,7 @@ impl Stage {
             let is_far = policy.prefers_own_zone() && group.zone != place.member.zone;
             let priority = group.priority() + u8::from(is_far);
             let options = EndpointOptions { weight: group.weight, priority };
-            let endpoint =
-                machine.add_endpoint_with(Instant::ZERO, &target, options).expect("a server has a name");
+            let endpoint = machine.add_endpoint_with(start, &target, options).expect("a server has a name");
             if let (Some(config), Some(findings)) = (checks, &findings) {
                 let rng = Pcg::new(self.rng.next_u64(), 3);
                 let (host, orders) = (place.host.clone(), server.orders.clone());
@@ -121,8 +125,12 @@ impl Stage {
         }
         let demand = self.demands[place.member.kind].clone();
         let rng = Pcg::new(self.rng.next_u64(), 4);
-        let caller = Caller::new(demand, findings, Bell::of(&place.host), rng);
-        place.host.run(Driver::new(machine, caller, place.host.connector()));
+        let caller = Caller::new(demand, findings, Bell::of(&place.host), start, rng);
+        let host = place.host.clone();
+        place.host.run(async move {
+            host.sleep(start.since(Instant::ZERO)).await;
+            Driver::new(machine, caller, host.connector()).await;
+        });
     }
 
     /// Does it now.
@@ -130,7 +138,8 @@ impl Stage {
         match deed {
             Deed::Ail(servers, ailment) => self.each(servers, |server| server.orders.ail(*ailment)),
             Deed::Cure(servers, ailment) => self.each(servers, |server| server.orders.cure(*ailment)),
-            Deed::Kill(servers) => self.each(servers, |server| self.faults.crash(&server.host)),
+            Deed::Crash(servers) => self.each(servers, |server| self.faults.crash(&server.host)),
+            Deed::Kill(servers) => self.each(servers, |server| self.faults.kill(&server.host)),
             Deed::Stop(servers, within) => {
                 // What is not done by then is cut off a little earlier than the next process begins.
                 let by = self.sim.now() + *within * 9 / 10;
@@ -157,6 +166,9 @@ impl Stage {
                     let (name, to) = (&self.servers[name as usize], &self.servers[to as usize]);
                     self.faults.resolve_to(&name.member.name(), &[&to.host]);
                 }
+            }
+            Deed::Busy(nodes, turn) => {
+                nodes.iter().for_each(|&node| self.faults.slow(self.host(node), *turn))
             }
             Deed::Skew(nodes, by) => nodes.iter().for_each(|&node| self.faults.skew(self.host(node), *by)),
         }
@@ -214,6 +226,7 @@ fn works(scenario: &Scenario) -> Vec<Arc<Work>> {
         workers: *group.workers.get_ref(),
         queue: group.queue,
         cold: group.cold,
+        backlog: group.backlog.get().into(),
         answer: answer.clone(),
     };
     scenario.groups.iter().map(|group| Arc::new(work(group))).collect()

@@ -16,7 +16,7 @@ use plimsoll_core::wire::uw::code;
 use super::bell::Bell;
 use super::distribution::Distribution;
 use super::scenario::Cold;
-use super::tally::Arrivals;
+use super::tally::Traffic;
 use super::timeline::Ailment;
 
 /// What all servers of a group have in common.
@@ -27,6 +27,8 @@ pub(super) struct Work {
     pub(super) queue: u32,
     pub(super) cold: Option<Cold>,
     pub(super) answer: Arc<[u8]>,
+    /// Connections that wait to be accepted.
+    pub(super) backlog: i32,
 }
 
 /// What reaches a server from outside, other than requests; it outlives the server's process.
@@ -108,11 +110,16 @@ impl Condition {
     }
 }
 
+/// How often a server looks at what it holds.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// One process of a server.
 pub(super) struct Station {
     work: Arc<Work>,
     orders: Orders,
-    arrivals: Arc<Arrivals>,
+    traffic: Arc<Traffic>,
+    /// When it last looked at what it holds.
+    looked: Instant,
     rng: Pcg,
     condition: Condition,
     stops: bool,
@@ -137,7 +144,7 @@ impl Station {
     pub(super) fn new(
         work: Arc<Work>,
         orders: Orders,
-        arrivals: Arc<Arrivals>,
+        traffic: Arc<Traffic>,
         is_cold: bool,
         bell: Bell,
         rng: Pcg,
@@ -145,7 +152,8 @@ impl Station {
         Station {
             work,
             orders,
-            arrivals,
+            traffic,
+            looked: Instant::ZERO,
             rng,
             condition: Condition::of(&[]),
             stops: false,
@@ -220,7 +228,7 @@ impl Application<Server> for Station {
     }
 
     fn event(&mut self, now: Instant, request: Request<'_>) {
-        self.arrivals.count(now);
+        self.traffic.arrived(now);
         let responder = request.responder;
         match self.admission() {
             Admission::Refuse(code) => _ = responder.fail(code, ""),
@@ -229,7 +237,13 @@ impl Application<Server> for Station {
         }
     }
 
-    fn publish(&mut self, _: Instant, _: &mut Server) {}
+    fn publish(&mut self, now: Instant, machine: &mut Server) {
+        // Walking over all connections takes its time.
+        if now.since(self.looked) >= LOOK {
+            self.looked = now;
+            self.traffic.note_unsent(machine.status().unsent);
+        }
+    }
 
     fn arm(&mut self, driver: &Waker) -> bool {
         let mut state = self.orders.lock();

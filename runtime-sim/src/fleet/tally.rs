@@ -112,19 +112,32 @@ impl Tally {
     }
 }
 
-/// What servers have seen: requests, by when they arrived.
+/// What servers have seen.
 #[derive(Debug)]
-pub(super) struct Arrivals {
+pub(super) struct Traffic {
     cut: Cut,
+    /// Requests, by when they arrived.
     slots: Vec<AtomicU64>,
+    unsent: AtomicU64,
 }
 
-impl Arrivals {
-    pub(super) fn new(cut: Cut) -> Arrivals {
-        Arrivals { cut, slots: (0..cut.slots).map(|_| AtomicU64::new(0)).collect() }
+impl Traffic {
+    pub(super) fn new(cut: Cut) -> Traffic {
+        let slots = (0..cut.slots).map(|_| AtomicU64::new(0)).collect();
+        Traffic { cut, slots, unsent: AtomicU64::new(0) }
     }
 
-    pub(super) fn count(&self, now: Instant) {
+    /// A server holds so many bytes of answers.
+    pub(super) fn note_unsent(&self, bytes: u64) {
+        self.unsent.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// The most that any server has held.
+    pub(super) fn most_unsent(&self) -> u64 {
+        self.unsent.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn arrived(&self, now: Instant) {
         self.slots[self.cut.slot(now)].fetch_add(1, Ordering::Relaxed);
     }
 

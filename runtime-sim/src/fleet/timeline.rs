@@ -35,11 +35,13 @@ pub(super) enum Ailment {
 pub(super) enum Deed {
     Ail(Vec<u32>, Ailment),
     Cure(Vec<u32>, Ailment),
-    /// Gone at once.
+    /// Gone at once, without a word.
+    Crash(Vec<u32>),
+    /// The process is gone at once, and the host says so.
     Kill(Vec<u32>),
     /// Finishes its work within this time.
     Stop(Vec<u32>, Duration),
-    /// Begins anew, after a stop or a kill.
+    /// Begins anew, after any of these.
     Start(Vec<u32>),
     Pause(Vec<Node>, Duration),
     /// Nothing gets from the ones to the others.
@@ -52,6 +54,8 @@ pub(super) enum Deed {
     /// The names of servers mean others.
     Resolve(Vec<(u32, u32)>),
     Skew(Vec<Node>, i64),
+    /// Each turn takes so long.
+    Busy(Vec<Node>, Duration),
 }
 
 /// All of it, in order.
@@ -75,6 +79,13 @@ impl Timeline {
             let Some(length) = pause.r#for else { return at(&pause.hosts, "a pause has to end: say `for`") };
             timeline.do_at(pause.at, Deed::Pause(nodes, length.0));
             timeline.mark(pause.at, pause.r#for, format!("pause: {}", pause.hosts.get_ref()));
+        }
+        for busy in &faults.busy {
+            let nodes = crew.find(&busy.hosts)?;
+            let back = Deed::Busy(nodes.clone(), Duration::ZERO);
+            timeline.span(busy.at, busy.r#for, Deed::Busy(nodes, busy.turn.0), back);
+            let label = format!("busy, a turn takes {}: {}", show(busy.turn.0), busy.hosts.get_ref());
+            timeline.mark(busy.at, busy.r#for, label);
         }
         for skew in &faults.skew {
             let nodes = crew.find(&skew.hosts)?;
@@ -177,8 +188,13 @@ impl Timeline {
     fn add_restarts(&mut self, faults: &Faults, crew: &Crew) -> Result<(), Problem> {
         for crash in &faults.crash {
             let servers = crew.find_servers(&crash.hosts)?;
-            self.span(crash.at, crash.r#for, Deed::Kill(servers.clone()), Deed::Start(servers));
+            self.span(crash.at, crash.r#for, Deed::Crash(servers.clone()), Deed::Start(servers));
             self.mark(crash.at, crash.r#for, format!("crash: {}", crash.hosts.get_ref()));
+        }
+        for kill in &faults.kill {
+            let servers = crew.find_servers(&kill.hosts)?;
+            self.span(kill.at, kill.r#for, Deed::Kill(servers.clone()), Deed::Start(servers));
+            self.mark(kill.at, kill.r#for, format!("kill: {}", kill.hosts.get_ref()));
         }
         for restart in &faults.restart {
             let servers = crew.find_servers(&restart.hosts)?;

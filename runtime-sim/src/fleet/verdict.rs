@@ -35,7 +35,7 @@ impl<'a> Evidence<'a> {
     }
 
     fn attempts(&self, from: Duration, until: Option<Duration>) -> u64 {
-        self.cut.slots(from, until).map(|slot| self.stage.arrivals.in_slot(slot)).sum()
+        self.cut.slots(from, until).map(|slot| self.stage.traffic.in_slot(slot)).sum()
     }
 }
 
@@ -144,6 +144,7 @@ fn counted(of: Counted, totals: &Totals) -> (&'static str, u64) {
         Counted::Ejections => ("ejections", totals.ejections),
         Counted::BreakerTrips => ("breaker trips", totals.breaker_trips),
         Counted::Dials => ("dials", totals.dials),
+        Counted::UnsentBytes => ("bytes of answers that one server held", totals.unsent_bytes),
     }
 }
 

@@ -1,5 +1,6 @@
 //! A client of a service plays a log.
 
+use alloc::string::String;
 use core::time::Duration;
 
 use super::super::format::{Record, Segment};
@@ -17,15 +18,22 @@ use crate::time::Instant;
 
 pub(crate) struct ClientPlayer<const IDS: bool> {
     pub(crate) client: Client<Surrogate<IDS>>,
+    /// The code of the last failure that the wire has read, and whether the service was to blame, and overloaded.
+    pub(crate) code: Option<String>,
+    pub(crate) blame: (bool, bool),
 }
 
 impl<const IDS: bool> Player for ClientPlayer<IDS> {
     fn load(segment: &Segment<'_>) -> Result<Self, Damaged> {
         let client = Client::restore_masked(segment.snapshot)?;
-        Ok(ClientPlayer { client })
+        Ok(ClientPlayer { client, code: None, blame: (false, false) })
     }
 
     fn expect(&mut self, finding: &Record<'_>) {
+        if finding.kind == Kind::Failure {
+            self.code = Some(String::from_utf8_lossy(finding.bytes).into());
+            self.blame = (finding.fields[1] & 1 != 0, finding.fields[1] & 2 != 0);
+        }
         self.client.surrogate().expect(finding);
     }
 
@@ -94,6 +102,15 @@ impl<const IDS: bool> Player for ClientPlayer<IDS> {
 
 impl<const IDS: bool> ClientPlayer<IDS> {
     fn request(&mut self, now: Instant, call: &Record<'_>, name: &str) -> Came {
+        let (request, options) = self.masked(call, name);
+        match self.client.request(now, &request, options) {
+            Ok(id) => Came::Taken(id),
+            Err(_) => Came::Refused,
+        }
+    }
+
+    /// A request as the log has it.
+    pub(crate) fn masked<'a>(&self, call: &Record<'a>, name: &'a str) -> (Masked<'a>, client::Options) {
         let [flags, _, len, more, low, high, timeout, key, refused] = call.fields;
         let options = client::Options {
             timeout: (flags & 2 != 0).then_some(Duration::from_nanos(timeout)),
@@ -104,10 +121,7 @@ impl<const IDS: bool> ClientPlayer<IDS> {
         let frame = len.saturating_add(more).saturating_add(name.len() as u64);
         let frame = codes::to_misuse(refused).map_or(Ok(usize::try_from(frame).unwrap_or(0)), Err);
         let described = Described { name, len: len as usize, content: call.bytes };
-        match self.client.request(now, &Masked { described, frame }, options) {
-            Ok(id) => Came::Taken(id),
-            Err(_) => Came::Refused,
-        }
+        (Masked { described, frame }, options)
     }
 }
 

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::ending::How;
 use super::{Client, Options, Outcome, RequestError, StateEvent};
 use crate::cluster::EndpointOptions;
+use crate::cluster::explain::Explanation;
 use crate::error::{Misuse, ProtocolError};
 use crate::id::{ConnId, EndpointId, RequestId};
 use crate::machine::Input;
@@ -247,6 +248,7 @@ impl<const IDS: bool> Client<Surrogate<IDS>> {
             draining: client.draining,
             log: None,
         };
+        masked.cluster.set_explain(None);
         masked.links.iter_mut().for_each(|link| link.send.mask());
         masked.requests.mask();
         for ended in &mut masked.outcomes {
@@ -262,6 +264,43 @@ impl<const IDS: bool> Client<Surrogate<IDS>> {
         let mut client = Self::restore(snapshot)?;
         client.protocol = Surrogate::new(client.requests.ids());
         Ok(client)
+    }
+
+    /// A client under another policy, beside one that plays a log.
+    pub(crate) fn shadow(config: super::Config) -> Self {
+        let mut client = Self::new(Surrogate::default(), config, 1);
+        client.protocol = Surrogate::new(client.requests.ids());
+        client
+    }
+
+    /// The bytes that come next are an answer to this request, which has failed by whose fault and overload it was;
+    /// `false` if it can get none now.
+    pub(crate) fn answer_masked(&self, id: RequestId, len: usize, failed: Option<(bool, bool)>) -> bool {
+        let answerable = self.requests.find(id).is_some();
+        if answerable {
+            self.protocol.answer(self.requests.wire_id(id.slot()), len, failed);
+        }
+        answerable
+    }
+
+    /// Where a request stands that has not ended: its connection, if it does not wait, and the number of its attempts.
+    pub(crate) fn whereabouts(&self, id: RequestId) -> Option<(Option<ConnId>, u8)> {
+        let slot = self.requests.find(id)?;
+        let request = self.requests.get(slot);
+        let conn = match request.state {
+            super::requests::State::Placed(place) => Some(place.conn),
+            _ => None,
+        };
+        Some((conn, request.attempts))
+    }
+
+    pub(crate) fn config(&self) -> super::Config {
+        self.config
+    }
+
+    /// The decisions since they were last taken.
+    pub(crate) fn take_explanations(&mut self) -> Vec<Explanation> {
+        self.cluster.take_explanations()
     }
 
     /// The wire, which takes findings.

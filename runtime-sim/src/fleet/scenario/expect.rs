@@ -104,4 +104,5 @@ pub(crate) enum Counted {
     Ejections,
     BreakerTrips,
     Dials,
+    UnsentBytes,
 }

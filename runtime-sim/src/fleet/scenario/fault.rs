@@ -18,7 +18,9 @@ pub(crate) struct Faults {
     pub(crate) grey: Vec<Grey>,
     pub(crate) leak: Vec<Leak>,
     pub(crate) flap: Vec<Flap>,
+    pub(crate) busy: Vec<Busy>,
     pub(crate) crash: Vec<Plain>,
+    pub(crate) kill: Vec<Plain>,
     pub(crate) restart: Vec<Restart>,
     pub(crate) deploy: Vec<Deploy>,
     pub(crate) pause: Vec<Plain>,
@@ -47,6 +49,16 @@ pub(crate) struct Slow {
     pub(crate) r#for: Option<Length>,
     pub(crate) hosts: Spanned<String>,
     pub(crate) factor: Factor,
+}
+
+/// Processors have so much else to do that each turn of a driver takes so long.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Busy {
+    pub(crate) at: Length,
+    pub(crate) r#for: Option<Length>,
+    pub(crate) hosts: Spanned<String>,
+    pub(crate) turn: Length,
 }
 
 /// Such a share of the answers is INTERNAL_ERROR, after the usual work.

@@ -1,6 +1,6 @@
 //! Who is there, and where: servers, clients, and the ways between their zones.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::time::Duration;
 
 use plimsoll_core::policy::Ratio;
@@ -32,6 +32,9 @@ pub(crate) struct Group {
     /// Requests that wait for a worker; the next is answered OVERLOADED.
     #[serde(default = "queue")]
     pub(crate) queue: u32,
+    /// Connections that wait to be accepted; the next is refused.
+    #[serde(default = "backlog")]
+    pub(crate) backlog: NonZeroU16,
     pub(crate) cold: Option<Cold>,
     pub(crate) spells: Option<Spells>,
 }
@@ -119,6 +122,10 @@ fn plain_one() -> u32 {
 
 fn factor_one() -> Factor {
     Factor(Ratio::ONE)
+}
+
+fn backlog() -> NonZeroU16 {
+    const { NonZeroU16::new(4_096).unwrap() }
 }
 
 fn queue() -> u32 {
