@@ -228,7 +228,8 @@ fn find_segments(bytes: &[u8]) -> Result<Vec<Segment<'_>>, Damage> {
                         open_end = true;
                     }
                     (Part::Records, Some(last))
-                        if head.segment == last.head.segment && head.index as usize == last.blocks.len() + 1 =>
+                        if head.segment == last.head.segment
+                            && head.index as usize == last.blocks.len() + 1 =>
                     {
                         last.blocks.push((at + HEAD, payload));
                     }

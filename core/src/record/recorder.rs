@@ -274,7 +274,13 @@ impl Recorder {
     }
 
     #[inline]
-    fn write<const N: usize>(&mut self, kind: Kind, now: Option<Instant>, fields: [u64; N], len: Option<u64>) {
+    fn write<const N: usize>(
+        &mut self,
+        kind: Kind,
+        now: Option<Instant>,
+        fields: [u64; N],
+        len: Option<u64>,
+    ) {
         if self.block.len() - self.at < WINDOW {
             self.make_room();
         }
@@ -368,7 +374,9 @@ impl Recorder {
             Input::Sent(conn, n) => self.put(Kind::Sent, now, with(conn, n as u64)),
             Input::Connected(conn) => self.put(Kind::Connected, now, both(conn)),
             Input::ReadClosed(conn) => self.put(Kind::ReadClosed, now, both(conn)),
-            Input::Closed(conn, fault) => self.put(Kind::Closed, now, with(conn, super::codes::of_fault(fault))),
+            Input::Closed(conn, fault) => {
+                self.put(Kind::Closed, now, with(conn, super::codes::of_fault(fault)))
+            }
             Input::Tick => self.put(Kind::Tick, now, []),
             Input::Wall(unix_ms) => self.put(Kind::Wall, now, [unix_ms]),
         }

@@ -137,7 +137,9 @@ impl<const IDS: bool> Protocol for Surrogate<IDS> {
     /// Where the log has nothing more, it is said that more bytes are needed: the replay sees the difference.
     fn decode(&self, (): &mut (), bytes: &[u8]) -> Result<Decoded, ProtocolError> {
         match self.script.borrow_mut().decoded.pop_front() {
-            Some(Ok(Decoded::Response { len, .. } | Decoded::Control(len) | Decoded::Skip(len))) if len > bytes.len() => {
+            Some(Ok(Decoded::Response { len, .. } | Decoded::Control(len) | Decoded::Skip(len)))
+                if len > bytes.len() =>
+            {
                 Ok(Decoded::Need(bytes.len() + 1))
             }
             Some(decoded) => decoded,

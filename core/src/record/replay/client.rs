@@ -74,7 +74,8 @@ impl<const IDS: bool> Player for ClientPlayer<IDS> {
             Kind::Cancel => drop(client.cancel(now, Id::new(a as u32, b as u32))),
             Kind::AddEndpoint => {
                 let options = EndpointOptions { weight: a as u32, priority: b as u8 };
-                let _ = client.add_endpoint_with(now, core::str::from_utf8(call.bytes).unwrap_or(""), options);
+                let _ =
+                    client.add_endpoint_with(now, core::str::from_utf8(call.bytes).unwrap_or(""), options);
             }
             Kind::SetWeight => drop(client.set_weight(now, Id::new(a as u32, b as u32), c as u32)),
             Kind::RemoveEndpoint => drop(client.remove_endpoint(now, Id::new(a as u32, b as u32))),

@@ -68,8 +68,11 @@ impl<P: Protocol> Machine for Client<P> {
         }
         if let Some((next, lent)) = self.take_next() {
             let content = self.receiver.lent(&lent, next.content);
-            let outcome =
-                if next.success { Outcome::Answer(content) } else { outcome_of(&self.protocol, content, &mut self.log) };
+            let outcome = if next.success {
+                Outcome::Answer(content)
+            } else {
+                outcome_of(&self.protocol, content, &mut self.log)
+            };
             if let Some(log) = &mut self.log {
                 log.outcome(next.id, outcome);
             }

@@ -38,7 +38,8 @@ impl<P: Protocol> Client<P> {
     #[cold]
     fn begin_segment(&mut self) {
         // Zeros in place of all bytes that came or go: what the wire reads in them is in the log.
-        let masked = if P::HAS_IDS { masked_snapshot::<P, true>(self) } else { masked_snapshot::<P, false>(self) };
+        let masked =
+            if P::HAS_IDS { masked_snapshot::<P, true>(self) } else { masked_snapshot::<P, false>(self) };
         let now = self.now;
         if let Some(log) = &mut self.log {
             log.begin_segment(now, &masked);
@@ -123,7 +124,9 @@ impl<P: Protocol> Client<P> {
         let known = described.len + described.name.len();
         // A frame that is shorter than what it says has no name and no content here.
         let (more, refused) = match frame {
-            Ok(frame) => (frame.saturating_sub(known) as u64, record::of_refusal(taken.as_ref().err().copied())),
+            Ok(frame) => {
+                (frame.saturating_sub(known) as u64, record::of_refusal(taken.as_ref().err().copied()))
+            }
             Err(misuse) => (0, record::of_misuse(misuse)),
         };
         match taken {
