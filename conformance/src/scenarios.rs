@@ -25,6 +25,7 @@ pub use crate::moving::*;
 pub use crate::pressing::*;
 pub use crate::protecting::*;
 pub use crate::racing::*;
+pub use crate::recording::*;
 pub use crate::tls::*;
 pub use crate::unix::*;
 

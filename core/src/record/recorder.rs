@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::format::{self, BlockHead, HEAD, Part};
@@ -66,8 +67,7 @@ pub struct Recorder {
 impl Recorder {
     /// A log without records; a segment is to be begun first.
     pub(crate) fn new(subject: Subject, options: Options, has_ids: bool) -> Self {
-        let mut block = Vec::new();
-        block.resize(BLOCK + WINDOW, 0);
+        let block = vec![0; BLOCK + WINDOW];
         Recorder {
             subject,
             options,

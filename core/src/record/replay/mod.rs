@@ -201,11 +201,13 @@ pub(crate) fn play<P: Player>(
         },
         names: Vec::new(),
         before: VecDeque::new(),
+        carried: Vec::new(),
     };
     for segment in &log.segments {
         tape.now = segment.now;
         tape.names.clear();
         tape.before.clear();
+        tape.carried.clear();
         player.restart(segment.now, segment.hash);
         tape.replayed.segments += 1;
         for &(at, block) in &segment.blocks {
@@ -221,6 +223,8 @@ struct Tape {
     replayed: Replayed,
     names: Vec<String>,
     before: VecDeque<String>,
+    /// What is not compared yet.
+    carried: Vec<u8>,
 }
 
 impl Tape {
@@ -260,7 +264,8 @@ impl Tape {
             }
             // That room was given in vain is noted only with the next call.
             if record.kind != Kind::Room {
-                let expected = &block[compared..from.at()];
+                self.carried.extend_from_slice(&block[compared..from.at()]);
+                let expected = &*self.carried;
                 let got = player.recorder().map_or(&[][..], |log| log.written());
                 if got != expected
                     && let Some((expected, got)) = differ(expected, got)
@@ -268,12 +273,15 @@ impl Tape {
                     return Err(self.difference(segment, at + compared, expected, got).into());
                 }
                 compared = from.at();
+                self.carried.clear();
             }
             if self.before.len() == SURROUNDINGS {
                 self.before.pop_front();
             }
             self.before.push_back(alloc::format!("{:?} {}", self.now, Words(&record, name)));
         }
+        // The call that these findings belong to is in the next block.
+        self.carried.extend_from_slice(&block[compared..]);
         Ok(())
     }
 
