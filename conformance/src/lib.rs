@@ -144,7 +144,7 @@ macro_rules! suite {
             a_command_about_an_endpoint_that_nobody_knows_is_refused,
             a_call_that_is_slow_at_one_endpoint_is_answered_by_another,
             more_calls_than_are_allowed_are_refused_with_a_reason,
-            a_client_that_is_recorded_does_the_same_in_a_replay,
+            a_client_and_a_server_that_are_recorded_do_the_same_in_a_replay,
         }
     };
 }
