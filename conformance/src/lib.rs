@@ -45,7 +45,7 @@ mod plain;
 mod pressing;
 mod protecting;
 mod racing;
-pub mod recording;
+mod recording;
 mod scenarios;
 mod support;
 mod tls;
@@ -146,7 +146,7 @@ macro_rules! suite {
             a_command_about_an_endpoint_that_nobody_knows_is_refused,
             a_call_that_is_slow_at_one_endpoint_is_answered_by_another,
             more_calls_than_are_allowed_are_refused_with_a_reason,
-            a_client_that_is_recorded_does_the_same_in_a_replay,
+            a_client_and_a_server_that_are_recorded_do_the_same_in_a_replay,
         }
     };
     (@tls $on:path) => {
