@@ -38,6 +38,7 @@ mod host;
 mod network;
 mod sim;
 mod stream;
+pub mod swarm;
 mod world;
 
 pub use host::{Host, Net, Socket};
