@@ -41,6 +41,10 @@ pub enum ProtocolError {
     #[error("the peer broke the rules of its wire (code {0})")]
     Other(u16),
 }
+crate::saved!(enum ProtocolError {
+    0 = BadMagic, 1 = BadVersion(value), 2 = TooLarge { len, limit }, 3 = BadMethod, 4 = Stalled,
+    5 = Unexpected, 6 = Unwelcome, 7 = Other(value)
+});
 
 /// Bytes that are no JSON text, or no MessagePack value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
@@ -62,6 +66,7 @@ pub enum Malformed {
     #[error("objects and arrays stand in each other more than {} deep", crate::wire::MAX_DEPTH)]
     TooDeep,
 }
+crate::saved!(enum Malformed { 0 = Truncated, 1 = Syntax { at }, 2 = NotUtf8, 3 = TooDeep });
 
 /// Our own policy refused a request before it was taken. Nothing was sent, so trying later or elsewhere is
 /// always safe.
@@ -172,6 +177,10 @@ pub enum Fault {
     #[error("an input/output error")]
     Other,
 }
+crate::saved!(enum Fault {
+    0 = Closed, 1 = Refused, 2 = Reset, 3 = TimedOut, 4 = Unreachable, 5 = Unresolved, 6 = Exhausted,
+    7 = Tls(value), 8 = Other
+});
 
 /// What went wrong with TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
@@ -217,6 +226,11 @@ pub enum TlsFault {
     #[error("the peer broke the rules of TLS")]
     Broken,
 }
+crate::saved!(enum TlsFault {
+    0 = UnknownIssuer, 1 = Expired, 2 = NotYetValid, 3 = WrongName, 4 = Revoked, 5 = BadCertificate,
+    6 = NoCertificate, 7 = NoName, 8 = Refused(value), 9 = Incompatible, 10 = NotTls, 11 = Unfinished,
+    12 = Broken
+});
 
 /// What an alert says of who receives it.
 fn alert(code: u8) -> &'static str {

@@ -14,10 +14,12 @@ pub use self::ipc::ipc;
 pub use self::ipc_hub::ipc_hub;
 use crate::error::{Misuse, ProtocolError};
 use crate::machine::{Action, Input, Machine, Peer};
+use crate::save::Snapshot;
 use crate::service::Uw;
 use crate::service::server::{self, Request, Server};
 use crate::testing::laws::{self, Subject};
 use crate::testing::play::client_laws::{Surroundings, without_garbage};
+use crate::testing::play::fleet_laws::{self, Fleet};
 use crate::testing::play::rig::{Polite, Toy};
 use crate::testing::play::{self, Op, server_laws};
 use crate::time::Instant;
@@ -74,15 +76,16 @@ pub fn client(data: &[u8]) {
     }
 }
 
-/// A service client under one of the laws: 1 byte that picks it and the wire, 1 that configures the client, then
+/// A service client under one of the laws: 1 byte that picks it and the wire or the fleet, 1 that configures the client, then
 /// operations.
 pub fn client_laws(data: &[u8]) {
     let Some((&[law, seed], ops)) = data.split_first_chunk() else { return };
     let ops = lawful(ops);
-    if law % 2 == 0 {
-        hold::<Surroundings<Uw>>(law / 2, seed.into(), &ops, &without_garbage(&ops));
-    } else {
-        hold::<Surroundings<Toy>>(law / 2, seed.into(), &ops, &without_garbage(&ops));
+    match law % 3 {
+        0 => hold::<Surroundings<Uw>>(law / 3, seed.into(), &ops, &without_garbage(&ops)),
+        1 => hold::<Surroundings<Toy>>(law / 3, seed.into(), &ops, &without_garbage(&ops)),
+        // Whom a fleet asks depends on when it hears of whom, and so on the cuts.
+        _ => hold::<Fleet>(law / 3 % 7 + 1, seed.into(), &fleet_laws::with_connections(&ops), &[]),
     }
 }
 
@@ -98,22 +101,23 @@ pub fn server_laws(data: &[u8]) {
     let ops = server_laws::with_connections(&lawful(ops));
     if law % 2 == 0 {
         // Which of its limits a small server reaches first depends on the cuts.
-        hold::<server_laws::Small>(law / 2 % 6 + 1, seed.into(), &ops, &[]);
+        hold::<server_laws::Small>(law / 2 % 7 + 1, seed.into(), &ops, &[]);
     } else {
         hold::<server_laws::Large>(law / 2, seed.into(), &ops, &ops);
     }
 }
 
 /// One of the laws; the one about cuts with operations of its own.
-fn hold<S: Subject>(law: u8, seed: u64, ops: &[laws::Op], cut: &[laws::Op]) {
-    match law % 7 {
-        0 => laws::cutting::<S>(seed, cut, &[law / 7 % 8]),
+fn hold<S: Subject<Machine: Snapshot>>(law: u8, seed: u64, ops: &[laws::Op], cut: &[laws::Op]) {
+    match law % 8 {
+        0 => laws::cutting::<S>(seed, cut, &[law / 8 % 8]),
         1 => laws::early_and_repeated_ticks::<S>(seed, ops),
         2 => laws::tick_at_deadline_makes_progress::<S>(seed, ops),
         3 => laws::undrained_action_is_due::<S>(seed, ops),
         4 => laws::clock_going_back::<S>(seed, ops),
         5 => laws::same_seed_same_trace::<S>(seed, ops),
-        _ => laws::recycled_slots_ignore_late_completions::<S>(seed, ops),
+        6 => laws::recycled_slots_ignore_late_completions::<S>(seed, ops),
+        _ => laws::saved_and_loaded::<S>(seed, ops),
     }
     .expect("the law");
 }

@@ -12,6 +12,7 @@ pub struct Id<T> {
     generation: u32,
     kind: PhantomData<fn() -> T>,
 }
+crate::saved!(impl[T] struct Id<T> { slot, generation, kind });
 
 /// Kinds of things that ids name; never built.
 pub mod kind {
@@ -101,6 +102,7 @@ pub struct Table<K, V> {
     free: Vec<u32>,
     kind: PhantomData<fn() -> K>,
 }
+crate::saved!(impl[K, V: crate::save::Save] struct Table<K, V> { slots, free, kind });
 
 impl<K, V: Clone> Clone for Table<K, V> {
     fn clone(&self) -> Self {

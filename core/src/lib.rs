@@ -99,7 +99,9 @@ pub mod machine;
 pub mod map;
 pub mod metrics;
 pub mod policy;
+pub mod record;
 pub mod rng;
+pub mod save;
 pub mod sched;
 pub mod service;
 #[cfg(any(test, feature = "testing"))]

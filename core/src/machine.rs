@@ -13,8 +13,8 @@
 //!
 //! # The laws
 //!
-//! Every machine keeps these. The first seven are a test kit (`testing::laws`, feature `testing`); the others have tests of
-//! their own:
+//! Every machine keeps these. The first seven and the last are a test kit (`testing::laws`, feature `testing`); the others
+//! have tests of their own:
 //!
 //! 1. A tick at `deadline()` makes progress, and the deadline then moves or clears.
 //! 2. An early or repeated tick changes nothing.
@@ -26,8 +26,7 @@
 //! 7. A late completion for a recycled slot is ignored, never misrouted.
 //! 8. Every queue, table and buffer has a limit, and what happens at it is said in the type that is returned.
 //! 9. Once warm, the steady state allocates nothing.
-//! 10. A machine that is saved and loaded behaves as the one that was saved. (Machines are plain data for
-//!     this; saving itself is not built yet.)
+//! 10. A machine that is saved and loaded ([`save`](crate::save)) behaves as the one that was saved.
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -71,6 +70,9 @@ pub enum Action {
     /// more. Best done once at the end of a turn, for all connections together.
     Flush(ConnId),
 }
+crate::saved!(enum Action {
+    0 = Connect(value), 1 = Close(value), 2 = Read(first, second), 3 = Flush(value)
+});
 
 impl Action {
     /// The connection that it is about.
@@ -89,6 +91,7 @@ pub struct Peer {
     /// Of a Unix socket: what the operating system says of the process at the other end.
     pub credentials: Option<Credentials>,
 }
+crate::saved!(struct Peer { address, credentials });
 
 impl Peer {
     /// Somebody.
@@ -106,6 +109,7 @@ pub struct Credentials {
     /// namespace).
     pub pid: Option<u32>,
 }
+crate::saved!(struct Credentials { uid, gid, pid });
 
 /// `process 7 of user 1000`
 impl fmt::Display for Credentials {

@@ -23,6 +23,7 @@ use core::hash::{Hash, Hasher};
 use thiserror::Error;
 
 use crate::rng::Pcg;
+use crate::save::{Damaged, Reader, Save, Writer};
 
 /// The one place where a bare table may stand.
 #[allow(clippy::disallowed_types)]
@@ -186,6 +187,41 @@ impl<K: Hash + Eq, V> Map<K, V> {
     }
 }
 
+/// The slots are saved, and which of them is given away next. Hashes are taken anew: they differ between platforms, and
+/// nothing depends on them.
+impl<K: Save + Hash + Eq, V: Save> Save for Map<K, V> {
+    fn save(&self, out: &mut Writer) {
+        let Map { slots, free, table: _, limit, seed } = self;
+        limit.save(out);
+        seed.save(out);
+        out.length(slots.len());
+        for entry in slots {
+            entry.is_some().save(out);
+            if let Some(Entry { hash: _, key, value }) = entry {
+                key.save(out);
+                value.save(out);
+            }
+        }
+        free.save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let limit = Save::load(from)?;
+        let seed: Seed = Save::load(from)?;
+        let mut slots = Vec::new();
+        for _ in 0..from.length()? {
+            let entry = Option::<(K, V)>::load(from)?;
+            slots.push(entry.map(|(key, value)| Entry { hash: seed.hash(&key), key, value }));
+        }
+        let mut table = Table::with_capacity(slots.len() * 2 + 1);
+        let hash = |slot: u32| slots[slot as usize].as_ref().map_or(0, |entry| entry.hash);
+        for slot in (0..slots.len() as u32).filter(|&slot| slots[slot as usize].is_some()) {
+            table.insert_unique(hash(slot), slot, |&slot| hash(slot));
+        }
+        Ok(Map { slots, free: Save::load(from)?, table, limit, seed })
+    }
+}
+
 impl<K, V> fmt::Debug for Map<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map")
@@ -198,6 +234,7 @@ impl<K, V> fmt::Debug for Map<K, V> {
 /// What hashes depend on: 128 bits that peers do not know, so that they cannot choose keys that collide.
 #[derive(Clone, Copy, Debug)]
 pub struct Seed([u64; 2]);
+crate::saved!(struct Seed { 0 });
 
 impl Seed {
     /// Draws one.

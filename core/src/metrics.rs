@@ -23,6 +23,7 @@ pub struct Histogram {
     min: u64,
     max: u64,
 }
+crate::saved!(struct Histogram { buckets, count, sum_nanos, min, max });
 
 impl Default for Histogram {
     fn default() -> Self {
@@ -133,6 +134,7 @@ pub struct Rate {
     counts: [u32; SLOTS as usize],
     slot: u64,
 }
+crate::saved!(struct Rate { counts, slot });
 
 impl Rate {
     /// Counts one event.

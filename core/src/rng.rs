@@ -7,6 +7,7 @@ pub struct Pcg {
     state: u64,
     increment: u64,
 }
+crate::saved!(struct Pcg { state, increment });
 
 impl Pcg {
     const MULTIPLIER: u64 = 6_364_136_223_846_793_005;

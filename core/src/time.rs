@@ -10,6 +10,7 @@ use core::time::Duration;
 /// saturates at both ends, because a deadline "never" must not wrap into the past.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(u64);
+crate::saved!(struct Instant { 0 });
 
 impl Instant {
     /// The driver's epoch.
@@ -56,6 +57,7 @@ pub struct WallClock {
     unix_ms: u64,
     at: Instant,
 }
+crate::saved!(struct WallClock { unix_ms, at });
 
 impl WallClock {
     /// A clock that shows `unix_ms` milliseconds since 1970 at `now`. The default shows 0 at the driver's epoch.

@@ -32,4 +32,8 @@ quickcheck! {
     fn late_completions_change_nothing(seed: u64, ops: Vec<Op>) -> Result<(), String> {
         laws::recycled_slots_ignore_late_completions::<Small>(seed, &with_connections(&ops))
     }
+
+    fn what_is_saved_and_loaded_behaves_as_before(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::saved_and_loaded::<Small>(seed, &with_connections(&ops))
+    }
 }

@@ -10,8 +10,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use crate::save::{Damaged, Reader, Save, Writer};
+
 /// The shared block, in bytes.
 pub const BLOCK: usize = 256 * 1024;
+/// What it begins with, and by how much it grows when a read fills it: a machine to which little is said at a time (one of
+/// ten thousand in a simulation) never takes more. It is larger than what is carried back into it.
+const FIRST_BLOCK: usize = 2 * CARRY;
+const BLOCK_GROWTH: usize = 8;
 
 /// Up to so many bytes are carried back into the block to read on. Above, a connection reads on into its own
 /// buffer until its frame is whole: otherwise a peer that dribbles a long frame makes us copy it over and over.
@@ -124,6 +130,9 @@ impl Receiver {
         let inbox = &mut self.inboxes[slot as usize];
         let room = if inbox.in_block { self.block.len() } else { inbox.own.len() };
         inbox.end = (inbox.end + n).min(room);
+        if inbox.in_block && inbox.end == room && room < BLOCK {
+            self.block.resize((room * BLOCK_GROWTH).min(BLOCK), 0);
+        }
     }
 
     /// What `slot` has received and not consumed.
@@ -209,6 +218,17 @@ impl Receiver {
         !self.starved.is_empty() && (!self.emptied.is_empty() || self.is_relaxed())
     }
 
+    /// The same with zeros in place of what waits; of each slot, the first `kept` bytes are left as they came.
+    pub(crate) fn masked(&self, kept: impl Fn(u32) -> usize) -> Self {
+        let mut masked = self.clone();
+        for (slot, inbox) in (0..).zip(&mut masked.inboxes) {
+            let storage = if inbox.in_block { &mut masked.block } else { &mut inbox.own };
+            let from = inbox.start + kept(slot).min(inbox.end - inbox.start);
+            storage[from..inbox.end].fill(0);
+        }
+        masked
+    }
+
     /// Bytes that parts of long frames hold now, in all.
     pub fn held(&self) -> usize {
         self.held
@@ -232,14 +252,15 @@ impl Receiver {
     fn block_tail(&mut self, slot: u32) -> &mut [u8] {
         let spent = self.is_spent();
         let inbox = &mut self.inboxes[slot as usize];
-        let room = BLOCK - inbox.end;
-        if inbox.start > 0 && (room == 0 || (room < BLOCK / 4 && inbox.len() < inbox.start)) {
+        let block = self.block.len();
+        let room = block - inbox.end;
+        if inbox.start > 0 && (room == 0 || (room < block / 4 && inbox.len() < inbox.start)) {
             self.block.copy_within(inbox.start..inbox.end, 0);
             inbox.end -= inbox.start;
             inbox.start = 0;
         }
         // With the budget spent, an owner may have no more than it can always carry away: the block belongs to all.
-        let end = if spent { BLOCK.min(inbox.start + CARRY).max(inbox.end) } else { BLOCK };
+        let end = if spent { block.min(inbox.start + CARRY).max(inbox.end) } else { block };
         if end == inbox.end && inbox.want > inbox.len() {
             self.starve(slot);
             return &mut [];
@@ -253,7 +274,7 @@ impl Receiver {
             self.move_out(owner);
         }
         if self.block.is_empty() {
-            self.block = vec![0; BLOCK];
+            self.block = vec![0; FIRST_BLOCK];
         }
         let inbox = &mut self.inboxes[slot as usize];
         let len = inbox.len();
@@ -338,6 +359,61 @@ impl Receiver {
 /// What an own buffer of so many bytes counts in the budget.
 fn weight(size: usize) -> usize {
     if size > CARRY { size } else { 0 }
+}
+
+/// Of the buffers, what nobody has consumed; what else is in them is never read.
+impl Save for Receiver {
+    fn save(&self, out: &mut Writer) {
+        // What is held follows from the sizes of the buffers.
+        let Receiver { block, owner, inboxes, held: _, budget, starved, emptied } = self;
+        budget.save(out);
+        out.length(inboxes.len());
+        for Inbox { in_block, own, start, end, want, open_ended, starved } in inboxes {
+            in_block.save(out);
+            own.len().save(out);
+            start.save(out);
+            out.bytes(&if *in_block { block } else { own }[*start..*end]);
+            want.save(out);
+            open_ended.save(out);
+            starved.save(out);
+        }
+        owner.save(out);
+        starved.save(out);
+        emptied.save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let mut receiver = Receiver::new(Save::load(from)?);
+        for _ in 0..from.length()? {
+            let inbox = receiver.load_inbox(from)?;
+            receiver.inboxes.push(inbox);
+        }
+        receiver.owner = Save::load(from)?;
+        receiver.starved = Save::load(from)?;
+        receiver.emptied = Save::load(from)?;
+        Ok(receiver)
+    }
+}
+
+impl Receiver {
+    fn load_inbox(&mut self, from: &mut Reader<'_>) -> Result<Inbox, Damaged> {
+        let (in_block, size): (bool, usize) = Save::load(from)?;
+        let start: usize = Save::load(from)?;
+        let bytes = from.bytes()?;
+        let end = start.saturating_add(bytes.len());
+        self.held = self.held.saturating_add(weight(size));
+        if self.held > self.budget || end > if in_block { BLOCK } else { size } {
+            return Err(from.invalid(bytes.len()));
+        }
+        let mut own = vec![0; size];
+        if in_block {
+            self.block.resize(BLOCK, 0);
+        }
+        let storage = if in_block { &mut self.block } else { &mut own };
+        storage[start..end].copy_from_slice(bytes);
+        let (want, open_ended, starved) = Save::load(from)?;
+        Ok(Inbox { in_block, own, start, end, want, open_ended, starved })
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub struct SendPool {
     chunks: Vec<Vec<u8>>,
     limit: usize,
 }
+crate::saved!(struct SendPool { limit; rebuilt chunks = Vec::new() });
 
 impl SendPool {
     /// Keeps at most `limit` chunks of at most 128 KiB.
@@ -45,6 +46,7 @@ pub struct SendQueue {
     len: usize,
     sent: u64,
 }
+crate::saved!(struct SendQueue { chunks, head, len, sent });
 
 impl SendQueue {
     /// Bytes that wait.
@@ -122,6 +124,11 @@ impl SendQueue {
             }
         }
         self.head = left;
+    }
+
+    /// Zeros in place of all bytes.
+    pub(crate) fn mask(&mut self) {
+        self.chunks.iter_mut().for_each(|chunk| chunk.fill(0));
     }
 
     /// Copies the waiting bytes from stream position `from` to `to` into `out`. Positions that are already sent

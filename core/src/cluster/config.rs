@@ -62,6 +62,11 @@ pub struct Config {
     /// Bytes of the requests that wait, at most.
     pub waiting_bytes: NonZeroU64,
 }
+crate::saved!(struct Config {
+    max_endpoints, max_connections, min_connections, in_flight, grow_at, burst, dial_stagger, connect_timeout,
+    idle_close, heartbeat, backoff, breaker, ewma, strategy, max_age, subset, outliers, panic, priorities,
+    slow_start, waiters, waiting_bytes
+});
 
 const fn non_zero(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).expect("a limit above zero")

@@ -68,6 +68,11 @@ pub(super) struct Endpoint {
     /// Where it stands in its level's list of endpoints that can take a request.
     pub(super) listed: Option<usize>,
 }
+crate::saved!(struct Endpoint {
+    address, name, priority, duty, drained, conns, open, aged, retiring, retiring_in_flight, dialing, dial_at,
+    backing_off, in_flight, burst, breaker, out, ejected, health, reachable, counted, ramp, ramping, ramp_at,
+    seasoned, ewma, score, weight, backoff, listed
+});
 
 /// What an endpoint is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +86,7 @@ pub enum Duty {
     /// It gets no more requests, and ends with its last connection.
     Removed,
 }
+crate::saved!(enum Duty { 0 = Serving, 1 = Spare, 2 = Draining, 3 = Removed });
 
 /// What an endpoint adds to the counts of its level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +99,7 @@ pub(super) struct Counted {
     /// Nothing speaks against it.
     pub(super) available: bool,
 }
+crate::saved!(struct Counted { serving, out, barred, available });
 
 /// A connection, or the attempt at one.
 #[derive(Clone, Debug)]
@@ -107,12 +114,14 @@ pub(super) struct Conn {
     pub(super) expires: Option<Instant>,
     pub(super) age: Age,
 }
+crate::saved!(struct Conn { endpoint, state, in_flight, last_used, unread, expires, age });
 
 #[derive(Clone, Debug)]
 pub(super) enum ConnState {
     Dialing { until: Instant },
     Open { heartbeat: Heartbeat, proven: bool },
 }
+crate::saved!(enum ConnState { 0 = Dialing { until }, 1 = Open { heartbeat, proven } });
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Age {
@@ -122,6 +131,7 @@ pub(super) enum Age {
     /// It takes no more requests.
     Retiring,
 }
+crate::saved!(enum Age { 0 = Young, 1 = Aged, 2 = Retiring });
 
 impl Conn {
     pub(super) fn is_open(&self) -> bool {

@@ -23,6 +23,7 @@ pub(super) struct Explainer {
     kept: NonZeroU32,
     latest: VecDeque<Explanation>,
 }
+crate::saved!(struct Explainer { kept; rebuilt latest = VecDeque::new() });
 
 impl Explainer {
     fn push(&mut self, at: Instant, decision: Decision) {
@@ -62,6 +63,11 @@ impl Cluster {
     /// The latest decisions that were explained, the oldest first.
     pub fn explanations(&self) -> impl DoubleEndedIterator<Item = &Explanation> {
         self.explainer.iter().flat_map(|explainer| &explainer.latest)
+    }
+
+    /// Takes the decisions that were explained and not taken yet.
+    pub(crate) fn take_explanations(&mut self) -> Vec<Explanation> {
+        self.explainer.as_mut().map_or_else(Vec::new, |explainer| explainer.latest.drain(..).collect())
     }
 
     pub(super) fn explain_pick(

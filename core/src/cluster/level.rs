@@ -27,6 +27,9 @@ pub(super) struct Level {
     pub(super) in_flight: u64,
     pub(super) spread: Spread,
 }
+crate::saved!(struct Level {
+    listed, version, serving, out, barred, available, seasoned, ramping, in_flight, spread
+});
 
 impl Level {
     pub(super) fn new() -> Self {

@@ -89,6 +89,9 @@ pub enum Action {
         place: Place,
     },
 }
+crate::saved!(enum Action {
+    0 = Dial(value), 1 = Close(first, second), 2 = Ping(value), 3 = Probe(value), 4 = Assign { waiter, place }
+});
 
 /// Endpoints, their connections, and the requests that wait for one.
 #[derive(Clone, Debug)]
@@ -124,6 +127,12 @@ pub struct Cluster {
     explainer: Option<Box<Explainer>>,
     draining: bool,
 }
+crate::saved!(struct Cluster {
+    config, rng, endpoints, conns, levels, balancers, priorities, taking, outliers, open_beside_ejected,
+    subset, dialing, dialable, waiters, endpoint_timers, conn_timers, actions, states, missed, explainer,
+    draining;
+    rebuilt changes = Vec::new()
+});
 
 impl Cluster {
     /// A cluster without endpoints; all its chance comes from `seed`.

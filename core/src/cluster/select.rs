@@ -27,6 +27,7 @@ pub struct Place {
     pub since: Instant,
     pub(super) permit: Permit,
 }
+crate::saved!(struct Place { conn, endpoint, since, permit });
 
 /// What a request wants of its place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +37,7 @@ pub struct Want {
     /// Another endpoint than this, if any can take it: for what has just failed there, or is under way there.
     pub avoid: Option<EndpointId>,
 }
+crate::saved!(struct Want { key, avoid });
 
 /// Why a request has no place now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -82,6 +82,11 @@ pub enum StateEvent {
     /// So many changes went by while nobody looked.
     Missed(u64),
 }
+crate::saved!(enum StateEvent {
+    0 = Connected { endpoint, conn }, 1 = Closed { endpoint, conn, cause }, 2 = Breaker { endpoint, to },
+    3 = Ejected { endpoint, cause, until }, 4 = Returned { endpoint }, 5 = Health { endpoint, to },
+    6 = Drained { endpoint }, 7 = Panic { priority, spread }, 8 = Failover { shares }, 9 = Missed(value)
+});
 
 impl StateEvent {
     /// The endpoint that it is about, if it is about one.
@@ -134,6 +139,10 @@ pub enum CloseCause {
     #[error("shut down")]
     Shutdown,
 }
+crate::saved!(enum CloseCause {
+    0 = Dial(value), 1 = DialTimeout, 2 = Fault(value), 3 = Protocol(value), 4 = Silent, 5 = Idle,
+    6 = Removed, 7 = Aged, 8 = Surplus, 9 = Shutdown
+});
 
 impl CloseCause {
     /// Whether something went wrong, as against an orderly end.

@@ -14,12 +14,14 @@ pub(super) struct Waiters {
     max_items: u32,
     max_bytes: u64,
 }
+crate::saved!(struct Waiters { queue, waiters, bytes, max_items, max_bytes });
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Waiter {
     size: u32,
     want: Want,
 }
+crate::saved!(struct Waiter { size, want });
 
 impl Waiters {
     pub(super) fn new(max_items: u32, max_bytes: u64) -> Self {

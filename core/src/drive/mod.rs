@@ -20,6 +20,7 @@ mod driver;
 mod handlers;
 mod host;
 mod hub;
+mod in_flight;
 mod io;
 pub mod ipc;
 #[cfg(unix)]

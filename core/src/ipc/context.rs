@@ -60,6 +60,7 @@ pub enum ContextError {
     #[error("the deadline of the context has passed")]
     DeadlineExceeded,
 }
+crate::saved!(enum ContextError { 0 = Invalid(value), 1 = TooDeep { depth }, 2 = DeadlineExceeded });
 
 impl ContextError {
     /// The word of the wire for it.

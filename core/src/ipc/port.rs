@@ -20,6 +20,7 @@ pub(super) struct Port {
     /// When the first byte of the message was seen that is not yet whole.
     pub(super) began: Option<Instant>,
 }
+crate::saved!(struct Port { head, send, load, signals, began });
 
 impl Port {
     pub(super) fn new(unsent: Band) -> Self {

@@ -33,6 +33,7 @@ pub enum Jitter {
     #[default]
     Full,
 }
+crate::saved!(enum Jitter { 0 = None, 1 = Full });
 
 /// What a [`Backoff`] is made of. The default is that of reconnecting: 1 s × 1.5ⁿ, at most 30 s, full jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,7 @@ pub struct Config {
     /// Where below the ceiling a delay lies.
     pub jitter: Jitter,
 }
+crate::saved!(struct Config { base, multiplier, cap, jitter });
 
 impl Default for Config {
     fn default() -> Self {
@@ -66,6 +68,7 @@ pub struct Backoff {
     /// In nanoseconds.
     ceiling: u64,
 }
+crate::saved!(struct Backoff { config, attempts, ceiling });
 
 impl Backoff {
     /// Nothing was attempted yet.

@@ -17,6 +17,7 @@ pub(crate) struct Buckets<T> {
     /// In nanoseconds.
     width: u64,
 }
+crate::saved!(impl[T: crate::save::Save] struct Buckets<T> { slots, current, end, width });
 
 impl<T: Copy + Default> Buckets<T> {
     /// An empty window of `span`, at least 10 ns.

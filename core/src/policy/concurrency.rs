@@ -52,6 +52,7 @@ pub struct Config {
     /// longest call. Default 60 s.
     pub lease: Duration,
 }
+crate::saved!(struct Config { minimum, maximum, samples, window, remeasure, tolerance, lease });
 
 impl Default for Config {
     fn default() -> Self {
@@ -96,6 +97,7 @@ pub struct Permit {
     /// The bucket of leases that it is counted in.
     lease: Instant,
 }
+crate::saved!(struct Permit { started, epoch, lease });
 
 impl Permit {
     /// The call begins only now: the time that it has waited for a connection says nothing about the service.
@@ -120,6 +122,7 @@ pub struct Concurrency {
     floor: u64,
     window: Window,
 }
+crate::saved!(struct Concurrency { config, rng, limit, in_flight, leases, epoch, phase, floor, window });
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
@@ -128,6 +131,7 @@ enum Phase {
     /// Until the next measurement.
     Adapting { until: Instant },
 }
+crate::saved!(enum Phase { 0 = Measuring { then }, 1 = Adapting { until } });
 
 #[derive(Clone, Copy, Debug)]
 struct Window {
@@ -138,6 +142,7 @@ struct Window {
     /// Whether the limit was reached: only then does it mean anything to raise it.
     is_limiting: bool,
 }
+crate::saved!(struct Window { since, samples, sum, drops, is_limiting });
 
 impl Window {
     const fn new(since: Instant) -> Self {

@@ -47,6 +47,7 @@ pub struct Config {
     /// `decay` × ln(`penalty` / usual round trip). Default 1 s.
     pub penalty: Duration,
 }
+crate::saved!(struct Config { decay, initial, penalty });
 
 impl Default for Config {
     fn default() -> Self {
@@ -70,6 +71,7 @@ pub struct PeakEwma {
     peak: u64,
     observed: Instant,
 }
+crate::saved!(struct PeakEwma { decay, penalty, steady, peak, observed });
 
 impl PeakEwma {
     /// An endpoint that has not answered yet.

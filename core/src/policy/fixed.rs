@@ -25,6 +25,7 @@ pub const ONE: u64 = 1 << 32;
 /// A factor in thousandths: 1.5 is `Ratio::per_mille(1_500)`. From 0 to 4,294,967.295.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ratio(u32);
+crate::saved!(struct Ratio { 0 });
 
 impl Ratio {
     /// The factor 1.
@@ -133,6 +134,7 @@ pub struct Decay {
     /// After this nothing is left, in nanoseconds: e⁻³² is below half of the last bit.
     end: u64,
 }
+crate::saved!(struct Decay { rate, shift, end });
 
 impl Decay {
     /// log₂(e) in Q96.

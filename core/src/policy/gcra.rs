@@ -43,6 +43,7 @@ pub struct Quota {
     interval: u64,
     burst: NonZeroU32,
 }
+crate::saved!(struct Quota { interval, burst });
 
 impl Quota {
     /// `count` requests in each `period`, and as many at once. The interval between two is rounded down to whole
@@ -91,6 +92,7 @@ pub struct Gcra {
     /// The theoretical arrival time; the default, long ago, owes nothing.
     arrival: Instant,
 }
+crate::saved!(struct Gcra { arrival });
 
 impl Gcra {
     /// A request: counted if it may come now.

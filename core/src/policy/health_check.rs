@@ -40,6 +40,7 @@ pub enum Level {
     /// Serves.
     Healthy,
 }
+crate::saved!(enum Level { 0 = Unhealthy, 1 = Degraded, 2 = Healthy });
 
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -33,6 +33,7 @@ const CROWDED: u32 = 100;
 /// From 0 (worst) to 1 (best), in steps of 2⁻³².
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Score(u64);
+crate::saved!(struct Score { 0 });
 
 impl Score {
     /// 0.5, of an endpoint that has not answered yet.
@@ -65,6 +66,7 @@ pub struct HealthScore {
     errors: u64,
     answered: bool,
 }
+crate::saved!(struct HealthScore { round_trip, errors, answered });
 
 impl HealthScore {
     /// A call has ended after `round_trip`, well or not. Above 584 years the time counts as that.

@@ -42,6 +42,7 @@ pub struct Config {
     /// How long a ping may stay unanswered. Default 2 s.
     pub timeout: Duration,
 }
+crate::saved!(struct Config { interval, timeout });
 
 impl Default for Config {
     fn default() -> Self {
@@ -64,6 +65,7 @@ enum State {
     Awaiting { until: Instant },
     Dead,
 }
+crate::saved!(enum State { 0 = Watching, 1 = Awaiting { until }, 2 = Dead });
 
 /// Watches one connection.
 #[derive(Clone, Debug)]
@@ -75,6 +77,7 @@ pub struct Heartbeat {
     idle: Duration,
     timeout: Duration,
 }
+crate::saved!(struct Heartbeat { state, received, check, period, idle, timeout });
 
 impl Heartbeat {
     /// A connection that has opened now.

@@ -48,6 +48,7 @@ pub struct Config {
     /// How long a latency counts: at least this, at most twice. Default 60 s.
     pub period: Duration,
 }
+crate::saved!(struct Config { percentile, volume, least, hedges, period });
 
 impl Default for Config {
     fn default() -> Self {
@@ -124,6 +125,7 @@ pub struct Hedging {
     delay: Option<Duration>,
     until_reading: u32,
 }
+crate::saved!(struct Hedging { config, current, previous, period_end, delay, until_reading });
 
 impl Hedging {
     /// Nothing is known yet.

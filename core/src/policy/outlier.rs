@@ -59,6 +59,10 @@ pub struct Config {
     /// How many of all may be out. Default 10 %.
     pub most: Ratio,
 }
+crate::saved!(struct Config {
+    consecutive, sweep, deviations, success_hosts, success_volume, failures, failure_volume, base, longest,
+    most
+});
 
 impl Default for Config {
     fn default() -> Self {
@@ -90,6 +94,7 @@ pub enum Cause {
     /// Its share of failures, in thousandths, is too large.
     FailureShare(u32),
 }
+crate::saved!(enum Cause { 0 = Consecutive(value), 1 = SuccessRate(value), 2 = FailureShare(value) });
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -135,6 +140,10 @@ pub struct Outliers {
     /// Used within a sweep only; kept for its memory.
     candidates: Vec<Candidate>,
 }
+crate::saved!(struct Outliers {
+    config, hosts, count, ejected, next_sweep, has_news;
+    rebuilt candidates = Vec::new()
+});
 
 #[derive(Clone, Copy, Debug)]
 struct Host {
@@ -146,6 +155,7 @@ struct Host {
     times: u32,
     out_until: Option<Instant>,
 }
+crate::saved!(struct Host { generation, consecutive, successes, failures, times, out_until });
 
 #[derive(Clone, Copy, Debug)]
 struct Candidate {

@@ -23,6 +23,7 @@ pub struct Config {
     /// What panic is. Default [`Mode::All`].
     pub mode: Mode,
 }
+crate::saved!(struct Config { threshold, mode });
 
 impl Default for Config {
     fn default() -> Self {
@@ -39,6 +40,7 @@ pub enum Mode {
     /// Calls go nowhere.
     None,
 }
+crate::saved!(enum Mode { 0 = All, 1 = None });
 
 /// Which endpoints are the candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,7 @@ pub enum Spread {
     /// None of them, in panic.
     None,
 }
+crate::saved!(enum Spread { 0 = Available, 1 = All, 2 = None });
 
 /// Which endpoints of a level take calls while `available` of `total` are neither ejected, unhealthy, nor behind
 /// an open breaker. A level without endpoints does not panic.

@@ -47,6 +47,7 @@ pub struct Config {
     /// How long a level must be better before it takes more. Default 10 s.
     pub hold: Duration,
 }
+crate::saved!(struct Config { overprovision, hold });
 
 impl Default for Config {
     fn default() -> Self {
@@ -64,6 +65,7 @@ struct Level {
     /// Whether it has had endpoints before: a level that is seen for the first time counts at once.
     known: bool,
 }
+crate::saved!(struct Level { counted, capacity, recovering, known });
 
 /// A level that is better than it counts for.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +75,7 @@ struct Recovery {
     /// The least it could carry since.
     least: u32,
 }
+crate::saved!(struct Recovery { until, least });
 
 /// The levels of one service.
 #[derive(Clone, Debug)]
@@ -81,6 +84,7 @@ pub struct Priorities {
     levels: [Level; LEVELS],
     shares: [u32; LEVELS],
 }
+crate::saved!(struct Priorities { config, levels, shares });
 
 impl Priorities {
     /// Levels without endpoints. Level 0 takes everything, until one has any.

@@ -35,6 +35,7 @@ pub struct Config {
     /// dropped a tenth of this at a time. What the seconds give is full at the start. Default 10 s.
     pub ttl: Duration,
 }
+crate::saved!(struct Config { ratio, per_second, ttl });
 
 impl Default for Config {
     fn default() -> Self {
@@ -59,6 +60,7 @@ pub struct RetryBudget {
     reserve_cap: u64,
     refilled: Instant,
 }
+crate::saved!(struct RetryBudget { per_call, per_second, calls, from_calls, reserve, reserve_cap, refilled });
 
 impl RetryBudget {
     /// A budget before any call, with a full reserve of `per_second` × `ttl` retries.

@@ -37,6 +37,7 @@ pub struct Config {
     /// The least share of its weight, up to 1. Default 10 %.
     pub floor: Ratio,
 }
+crate::saved!(struct Config { window, aggression, floor });
 
 impl Default for Config {
     fn default() -> Self {
@@ -50,6 +51,7 @@ pub struct Ramp {
     joined: Instant,
     ramps: bool,
 }
+crate::saved!(struct Ramp { joined, ramps });
 
 impl Ramp {
     /// An endpoint joins now; `seasoned` of all `total` endpoints, itself counted in `total`, joined at least a

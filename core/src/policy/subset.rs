@@ -38,6 +38,7 @@ pub struct Subset {
     ranked: Vec<(u64, u32)>,
     chosen: Vec<u32>,
 }
+crate::saved!(struct Subset { salt, size; rebuilt ranked = Vec::new(), chosen = Vec::new() });
 
 impl Subset {
     /// Subsets of `size` endpoints, from 1 (0 counts as that). The `salt` is random per client, and the same for

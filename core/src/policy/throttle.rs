@@ -48,6 +48,7 @@ pub struct Config {
     /// How long a call counts; it is dropped a tenth of this at a time. Default 2 minutes.
     pub window: Duration,
 }
+crate::saved!(struct Config { factor, most, window });
 
 impl Default for Config {
     fn default() -> Self {
@@ -68,6 +69,7 @@ struct Counts {
     requests: u64,
     accepts: u64,
 }
+crate::saved!(struct Counts { requests, accepts });
 
 /// Throttles the calls to one service.
 #[derive(Clone, Debug)]
@@ -79,6 +81,7 @@ pub struct Throttle {
     /// The sum of the window.
     sum: Counts,
 }
+crate::saved!(struct Throttle { factor, most, window, sum });
 
 impl Throttle {
     /// A throttle that has seen nothing, and refuses nothing.

@@ -20,6 +20,7 @@ pub struct Band {
     low: u64,
     high: u64,
 }
+crate::saved!(struct Band { low, high });
 
 impl Band {
     /// A band from `low` to `high`; `None` unless low < high, for marks that meet would be on and off at once.
@@ -56,6 +57,7 @@ pub struct Watermark {
     bytes: u64,
     above: bool,
 }
+crate::saved!(struct Watermark { items_band, bytes_band, items, bytes, above });
 
 impl Watermark {
     /// An empty queue.

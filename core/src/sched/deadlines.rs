@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::heap::{Due, Heap};
-use super::{MAX_KEYS, NONE};
+use super::{MAX_KEYS, NONE, load_key, save_key};
+use crate::save::{Damaged, Reader, Save, Writer};
 use crate::time::Instant;
 
 /// How many distinct timeouts have a queue of their own.
@@ -43,6 +44,7 @@ pub struct Deadlines {
     /// The latest `now` seen. FIFOs are sorted only because time does not run backwards here.
     now: Instant,
 }
+crate::saved!(struct Deadlines { entries, classes, rest, len, sequence, now });
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -61,10 +63,34 @@ struct Class {
     /// When the head is due, so that finding the next deadline stays within this table.
     due: Due,
 }
+crate::saved!(struct Class { timeout, head, tail, due });
 
 impl Entry {
     const VACANT: Entry =
         Entry { due: Due { at: Instant::MAX, sequence: 0 }, previous: NONE, next: NONE, class: ABSENT };
+}
+
+/// Of a key without a deadline, what it was before is of no matter.
+impl Save for Entry {
+    fn save(&self, out: &mut Writer) {
+        let Entry { due, previous, next, class } = *self;
+        out.byte(class);
+        if class != ABSENT {
+            due.save(out);
+            save_key(previous, out);
+            save_key(next, out);
+        }
+    }
+
+    fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(match from.byte()? {
+            ABSENT => Entry::VACANT,
+            class => {
+                let due = Due::load(from)?;
+                Entry { due, previous: load_key(from)?, next: load_key(from)?, class }
+            }
+        })
+    }
 }
 
 impl Deadlines {

@@ -5,7 +5,8 @@
 
 use alloc::vec::Vec;
 
-use super::{MAX_KEYS, NONE};
+use super::{MAX_KEYS, NONE, load_key, save_key};
+use crate::save::{Damaged, Reader, Save, Writer};
 use crate::time::Instant;
 
 const ARITY: usize = 4;
@@ -16,12 +17,28 @@ pub(super) struct Due {
     pub(super) at: Instant,
     pub(super) sequence: u64,
 }
+crate::saved!(struct Due { at, sequence });
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heap {
     nodes: Vec<(Due, u32)>,
     /// Where each key stands in `nodes`; [`NONE`] if nowhere.
     positions: Vec<u32>,
+}
+
+impl Save for Heap {
+    fn save(&self, out: &mut Writer) {
+        let Heap { nodes, positions } = self;
+        nodes.save(out);
+        out.length(positions.len());
+        positions.iter().for_each(|&position| save_key(position, out));
+    }
+
+    fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let nodes = Save::load(from)?;
+        let positions = (0..from.length()?).map(|_| load_key(from)).collect::<Result<_, _>>()?;
+        Ok(Heap { nodes, positions })
+    }
 }
 
 impl Heap {

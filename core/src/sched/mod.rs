@@ -5,6 +5,8 @@
 //! highest key ever used, no hashing, no allocation once warm. They hold each key at most once, so they are
 //! bounded by the table that gives out the slots. Keys stay below [`MAX_KEYS`].
 
+use crate::save::{Damaged, Reader, Save, Writer};
+
 mod deadlines;
 mod heap;
 mod ready;
@@ -23,3 +25,12 @@ pub const MAX_KEYS: u32 = u32::MAX - 1;
 
 /// The end of a list, and the position of what is in no heap.
 const NONE: u32 = u32::MAX;
+
+/// A key, or one of the two marks above all keys, which are so many that they are worth being short.
+fn save_key(key: u32, out: &mut Writer) {
+    key.wrapping_sub(MAX_KEYS).save(out);
+}
+
+fn load_key(from: &mut Reader<'_>) -> Result<u32, Damaged> {
+    u32::load(from).map(|key| key.wrapping_add(MAX_KEYS))
+}

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::{MAX_KEYS, NONE};
+use super::{MAX_KEYS, NONE, load_key, save_key};
+use crate::save::{Damaged, Reader, Save, Writer};
 
 /// Marks a key that is not in the list.
 const ABSENT: u32 = MAX_KEYS;
@@ -25,11 +26,30 @@ pub struct ReadyList {
     tail: u32,
     len: usize,
 }
+crate::saved!(struct ReadyList { links, head, tail, len });
 
 #[derive(Clone, Copy, Debug)]
 struct Link {
     previous: u32,
     next: u32,
+}
+
+/// Of a key that is not in the list, what was before it is of no matter.
+impl Save for Link {
+    fn save(&self, out: &mut Writer) {
+        let Link { previous, next } = *self;
+        save_key(next, out);
+        if next != ABSENT {
+            save_key(previous, out);
+        }
+    }
+
+    fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(match load_key(from)? {
+            ABSENT => Link { previous: NONE, next: ABSENT },
+            next => Link { previous: load_key(from)?, next },
+        })
+    }
 }
 
 impl Default for ReadyList {

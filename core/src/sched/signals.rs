@@ -10,6 +10,7 @@ enum Flush {
     Due,
     Told,
 }
+crate::saved!(enum Flush { 0 = None, 1 = Due, 2 = Told });
 
 /// What the runtime was told of a connection, so that it is told only what is new. A connection begins as one that is
 /// read and has nothing to send.
@@ -18,6 +19,7 @@ pub(crate) struct Signals {
     flush: Flush,
     reads: bool,
 }
+crate::saved!(struct Signals { flush, reads });
 
 impl Signals {
     pub(crate) const fn new() -> Self {

@@ -23,6 +23,7 @@ pub struct Timers {
     heap: Heap,
     sequence: u64,
 }
+crate::saved!(struct Timers { heap, sequence });
 
 impl Timers {
     /// No timer.

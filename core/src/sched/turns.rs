@@ -25,6 +25,7 @@ pub struct Turns {
     /// How many the one at the front has had.
     burst: u32,
 }
+crate::saved!(struct Turns { ready, longest, burst });
 
 impl Turns {
     /// Nobody is ready; a burst will be at most `longest`.

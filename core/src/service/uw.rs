@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Decoded, Protocol, Verdict};
+use super::{Decoded, Described, Protocol, Verdict};
 use crate::error::{Misuse, ProtocolError};
 use crate::wire::uw::{self, Limits, Mode, Step, code};
 use crate::wire::{Load, WireId};
@@ -18,6 +18,7 @@ pub struct Uw {
     /// mark of one; public clients take every answer for a success.
     pub read_errors: bool,
 }
+crate::saved!(struct Uw { limits, mode, read_errors });
 
 impl Default for Uw {
     fn default() -> Self {
@@ -41,6 +42,10 @@ impl Protocol for Uw {
 
     fn encode(&self, out: &mut Vec<u8>, id: WireId, request: &UwRequest<'_>) -> Result<(), Misuse> {
         uw::encode_request(out, id, request.method, request.content, &self.limits)
+    }
+
+    fn describe<'a>(&self, request: &'a UwRequest<'_>) -> Described<'a> {
+        Described { name: request.method, len: request.content.len(), content: request.content }
     }
 
     fn set_id(&self, frame: &mut [u8], id: WireId) {

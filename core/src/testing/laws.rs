@@ -22,6 +22,8 @@ use alloc::vec::Vec;
 
 use super::world::{Completions, Pace, World, is_jump};
 use crate::machine::Machine;
+use crate::record::{self, Record};
+use crate::save::Snapshot;
 use crate::time::Instant;
 
 /// What to do next, and with which number; every value means something. Time passes, somebody connects, a peer
@@ -137,6 +139,59 @@ pub fn recycled_slots_ignore_late_completions<S: Subject>(seed: u64, ops: &[Op])
         world.run(ops)
     };
     same("trace", &with(Completions::Strange)?, &with(Completions::Late)?)
+}
+
+/// Law 10: a machine that is saved and loaded behaves as the one that was saved, and is saved as the same bytes. After every
+/// operation, event and action, the machine makes way for the one that is loaded from it; at the end, it is what it would
+/// have been, down to what nobody sees. In runs that drain at once, and in runs that drain late and little.
+///
+/// # Errors
+/// What differed.
+pub fn saved_and_loaded<S: Subject<Machine: Snapshot>>(seed: u64, ops: &[Op]) -> Result<(), String> {
+    [Pace::Prompt, Pace::Late].into_iter().try_for_each(|pace| {
+        let (plain, kept) = World::<S>::new(seed, pace).run_to_end(ops)?;
+        let mut world = World::<S>::new(seed, pace);
+        world.again = Some(save_and_load);
+        let (trace, loaded) = world.run_to_end(ops)?;
+        same("trace", &plain, &trace)?;
+        same("snapshots at the end", &kept.snapshot(), &loaded.snapshot())
+    })
+}
+
+fn save_and_load<M: Snapshot>(machine: &M) -> Result<M, String> {
+    let snapshot = machine.snapshot();
+    let loaded = M::restore(&snapshot).map_err(|damaged| format!("it does not load: {damaged}"))?;
+    same("snapshots of the saved and the loaded machine", &snapshot, &loaded.snapshot())?;
+    Ok(loaded)
+}
+
+/// A machine that is recorded does the same when its log is replayed.
+///
+/// # Errors
+/// Where it did not.
+pub fn recorded_and_replayed<S: Subject<Machine: Record>>(
+    seed: u64,
+    ops: &[Op],
+    options: record::Options,
+) -> Result<(), String> {
+    let log = recorded::<S>(seed, ops, options)?;
+    let replayed = record::replay(&log).map_err(|error| format!("{error}"))?;
+    same("damage", &replayed.damage, &None)
+}
+
+/// The log of a run.
+///
+/// # Errors
+/// A law that was broken meanwhile.
+pub fn recorded<S: Subject<Machine: Record>>(
+    seed: u64,
+    ops: &[Op],
+    options: record::Options,
+) -> Result<Vec<u8>, String> {
+    let mut world = World::<S>::new(seed, Pace::Late);
+    world.machine().record(options);
+    let (_, mut machine) = world.run_to_end(ops)?;
+    Ok(machine.recorded())
 }
 
 fn lines(events: &[(u64, String)]) -> BTreeMap<u64, Vec<&str>> {

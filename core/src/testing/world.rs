@@ -79,7 +79,11 @@ pub(super) struct World<S: Subject> {
     pub(super) extra_ticks: bool,
     pub(super) clock_goes_back: bool,
     pub(super) completions: Completions,
+    /// The same machine again, which takes its place after every call.
+    pub(super) again: Option<Again<S::Machine>>,
 }
+
+pub(super) type Again<M> = fn(&M) -> Result<M, String>;
 
 /// What else is said to the machine after every operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,17 +115,34 @@ impl<S: Subject> World<S> {
             extra_ticks: false,
             clock_goes_back: false,
             completions: Completions::None,
+            again: None,
         }
     }
 
-    pub(super) fn run(mut self, ops: &[Op]) -> Result<Trace, String> {
+    pub(super) fn run(self, ops: &[Op]) -> Result<Trace, String> {
+        self.run_to_end(ops).map(|(trace, _)| trace)
+    }
+
+    /// With the machine as it is then.
+    pub(super) fn run_to_end(mut self, ops: &[Op]) -> Result<(Trace, S::Machine), String> {
         self.handle(Input::Tick);
         self.handle(Input::Wall(1_700_000_000_000));
         for &op in ops {
             self.step(op)?;
         }
         self.rest()?;
-        Ok(self.trace)
+        Ok((self.trace, self.machine))
+    }
+
+    fn replace(&mut self) -> Result<(), String> {
+        if let Some(again) = self.again {
+            self.machine = again(&self.machine)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn machine(&mut self) -> &mut S::Machine {
+        &mut self.machine
     }
 
     pub(super) fn step(&mut self, (what, number): Op) -> Result<(), String> {
@@ -144,6 +165,7 @@ impl<S: Subject> World<S> {
             self.rest()?;
         }
         self.disturb()?;
+        self.replace()?;
         self.trace.deadlines.push(self.machine.deadline());
         Ok(())
     }
@@ -293,6 +315,7 @@ impl<S: Subject> World<S> {
             return Err(format!("has_event() says {promised}, event() lends {event:?}"));
         }
         self.trace.events.extend(event);
+        self.replace()?;
         Ok(promised)
     }
 
@@ -303,6 +326,7 @@ impl<S: Subject> World<S> {
             return Err(format!("{action:?} waited, and was not due"));
         }
         self.trace.actions.push(action);
+        self.replace()?;
         match action {
             Action::Connect(conn) => self.open(conn, true),
             Action::Close(conn) => self.forget(conn),

@@ -36,6 +36,7 @@ pub struct Load {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WireId(pub [u8; 16]);
+crate::saved!(struct WireId { 0 });
 
 impl WireId {
     /// Version 8 in its place, of the high half.
@@ -72,6 +73,7 @@ pub(crate) struct Ids {
     high: u64,
     low: u64,
 }
+crate::saved!(struct Ids { high, low });
 
 impl Ids {
     pub(crate) const fn new(salt: u64) -> Self {

@@ -65,6 +65,10 @@ macro_rules! laws {
             fn late_completions_change_nothing(seed: u64, ops: Vec<Op>) -> Result<(), String> {
                 laws::recycled_slots_ignore_late_completions::<$small>(seed, &$prepared(ops))
             }
+
+            fn what_is_saved_and_loaded_behaves_as_before(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+                laws::saved_and_loaded::<$small>(seed, &$prepared(ops))
+            }
         }
     };
 }

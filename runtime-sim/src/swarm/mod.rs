@@ -21,12 +21,14 @@ mod journal;
 mod law;
 mod panics;
 mod plan;
+mod seeking;
 mod services;
 mod shrinking;
 
 pub use hub::{Act as HubAct, Call, Feature as HubFeature, Lie, Method};
 pub use law::{Law, Stats, Violation};
 pub use plan::{Cast, Event, Fault, Feature, Plan, What};
+pub use seeking::{Finding, Quest, seek};
 pub use services::{Act as ServiceAct, Ask, Feature as ServiceFeature, Manner, News};
 pub use shrinking::{Effort, shrink};
 

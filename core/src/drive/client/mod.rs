@@ -28,6 +28,7 @@ pub use call::{Call, Sending};
 pub use callable::Callable;
 pub use config::ServiceConfig;
 pub use endpoints::{EndpointCause, EndpointError};
+pub(super) use error::fate;
 pub use error::{CallError, Cause};
 pub use events::{Events, ServiceEvent};
 pub use host::{Dropped, Snapshot};

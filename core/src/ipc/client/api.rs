@@ -54,6 +54,10 @@ pub struct Config {
     /// Bytes that parts of messages may hold. 64 MiB.
     pub receive_budget: NonZeroU32,
 }
+crate::saved!(struct Config {
+    service_name, version, path, format, limits, pool_size, auto_reconnect, reconnect, connect_timeout,
+    register_timeout, timeout, heartbeat_interval, pending, serving, methods, unsent, receive_budget
+});
 
 impl Config {
     /// The defaults, for a service of this name.
@@ -217,6 +221,9 @@ pub enum StateEvent {
     /// So many events of this kind were not told, because nobody took them.
     Missed(u64),
 }
+crate::saved!(enum StateEvent {
+    0 = Connected { index }, 1 = Registered { index }, 2 = Disconnected { index, cause }, 3 = Missed(value)
+});
 
 /// Why a connection to the hub has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -244,6 +251,10 @@ pub enum Cause {
     #[error("the application has disconnected")]
     Disconnect,
 }
+crate::saved!(enum Cause {
+    0 = Fault(value), 1 = ConnectTimeout, 2 = RegisterTimeout, 3 = Protocol(value), 4 = Message(value),
+    5 = SlowReader, 6 = Disconnect
+});
 
 /// Why a call by another service was answered without asking the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -279,6 +290,7 @@ impl Refused {
 /// over, or after its connection has gone, is [`ReplyError::Gone`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub(super) RequestId);
+crate::saved!(struct Token { 0 });
 
 impl Token {
     /// The place in a table; below the limit of [`Config::serving`], and of one call at a time.
@@ -344,6 +356,10 @@ pub struct Metrics {
     /// From a call to its answer.
     pub latency: Histogram,
 }
+crate::saved!(struct Metrics {
+    calls, succeeded, failed, remote, timed_out, lost, rejected, late, served, executed, execution_failed,
+    refused, dials, registered, heartbeats, gateway_errors, bytes_in, bytes_out, latency
+});
 
 impl Metrics {
     /// Counts from nothing again.

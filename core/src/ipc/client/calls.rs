@@ -26,6 +26,7 @@ struct Pending {
     /// Whether the deadline of its context comes before the timeout.
     by_deadline: bool,
 }
+crate::saved!(struct Pending { tag, conn, taken, start, by_deadline });
 
 /// How a call ended without an answer.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,9 @@ pub(super) enum How {
     Disconnected,
     Cancelled,
 }
+crate::saved!(enum How {
+    0 = Timeout { sent }, 1 = DeadlineExceeded { sent }, 2 = Lost { sent }, 3 = Disconnected, 4 = Cancelled
+});
 
 impl From<How> for Outcome<'_> {
     fn from(how: How) -> Self {
@@ -56,6 +60,7 @@ pub(super) struct Ended {
     pub(super) tag: u64,
     pub(super) how: How,
 }
+crate::saved!(struct Ended { id, tag, how });
 
 #[derive(Clone, Debug)]
 pub(super) struct Calls {
@@ -68,6 +73,14 @@ pub(super) struct Calls {
     id: String,
     context: Context,
 }
+crate::saved!(struct Calls {
+    table, deadlines, ended, salt;
+    rebuilt id = String::new(), context = no_context()
+});
+
+fn no_context() -> Context {
+    Context::create("", "", 0, Duration::ZERO)
+}
 
 impl Calls {
     pub(super) fn new(salt: u64) -> Self {
@@ -77,7 +90,7 @@ impl Calls {
             ended: VecDeque::new(),
             salt,
             id: String::new(),
-            context: Context::create("", "", 0, Duration::ZERO),
+            context: no_context(),
         }
     }
 

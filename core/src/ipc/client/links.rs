@@ -33,6 +33,10 @@ pub(super) enum Stage {
     /// It closes once its last bytes are sent, for this cause.
     Closing(ConnId, Instant, Cause),
 }
+crate::saved!(enum Stage {
+    0 = Idle(value), 1 = Dialing(first, second), 2 = Registering(first, second),
+    3 = Registered(first, second), 4 = Closing(first, second, third)
+});
 
 impl Stage {
     pub(super) fn conn(self) -> Option<ConnId> {
@@ -55,6 +59,7 @@ pub(super) struct Link {
     pub(super) starved: bool,
     backoff: Backoff,
 }
+crate::saved!(struct Link { stage, port, starved, backoff });
 
 #[derive(Clone, Debug)]
 pub(super) struct Links {
@@ -75,6 +80,9 @@ pub(super) struct Links {
     /// Where the search for the next connection begins.
     next: usize,
 }
+crate::saved!(struct Links {
+    pool, conns, actions, events, missed, chunks, rng, wanted, ended, released, next
+});
 
 impl Links {
     pub(super) fn new(config: &Config, rng: Pcg) -> Self {

@@ -70,6 +70,7 @@ use crate::buf::Receiver;
 use crate::error::Fault;
 use crate::id::{ConnId, RequestId};
 use crate::machine::{Action, Input, Machine};
+use crate::save::Snapshot;
 use crate::time::Instant;
 use crate::wire::ipc::{Envelope, HEADER, Kind, MessageError, Text, Value};
 use links::Stage;
@@ -81,6 +82,11 @@ pub struct Client {
     /// Apart from the rest, because messages are lent out of it.
     receiver: Receiver,
     state: State,
+}
+crate::saved!(struct Client { receiver, state });
+
+impl Snapshot for Client {
+    const KIND: [u8; 8] = *b"ipc clnt";
 }
 
 /// What a client has to tell. Every message that arrives is one event.

@@ -99,6 +99,7 @@ struct Deferred {
     id_end: usize,
     from_end: usize,
 }
+crate::saved!(struct Deferred { conn, kept, id_end, from_end });
 
 #[derive(Clone, Debug)]
 pub(super) struct Serving {
@@ -108,19 +109,23 @@ pub(super) struct Serving {
     pub(super) abandoned: VecDeque<Token>,
     spare: ObjectPool<Vec<u8>>,
 }
+crate::saved!(struct Serving { table, deadlines, abandoned; rebuilt spare = spare_buffers() });
+
+fn spare_buffers() -> ObjectPool<Vec<u8>> {
+    let reset = |buffer: &mut Vec<u8>| {
+        buffer.clear();
+        buffer.shrink_to(SPARE_BYTES);
+    };
+    ObjectPool::new(|| Vec::with_capacity(SPARE_BYTES / 2), reset, 0, SPARE)
+}
 
 impl Serving {
     pub(super) fn new() -> Self {
-        let reset = |buffer: &mut Vec<u8>| {
-            buffer.clear();
-            buffer.shrink_to(SPARE_BYTES);
-        };
-        let create = || Vec::with_capacity(SPARE_BYTES / 2);
         Serving {
             table: Table::new(),
             deadlines: Deadlines::new(),
             abandoned: VecDeque::new(),
-            spare: ObjectPool::new(create, reset, 0, SPARE),
+            spare: spare_buffers(),
         }
     }
 

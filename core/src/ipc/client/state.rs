@@ -39,6 +39,9 @@ pub(super) struct State {
     pub(super) rng: Pcg,
     wall: WallClock,
 }
+crate::saved!(struct State {
+    config, links, calls, serving, methods, metrics, now, draining, ready, doomed, rng, wall
+});
 
 impl State {
     pub(super) fn new(config: Config, seed: u64) -> Self {

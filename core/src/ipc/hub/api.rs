@@ -52,6 +52,10 @@ pub struct Config {
     /// 64 MiB.
     pub receive_budget: NonZeroU32,
 }
+crate::saved!(struct Config {
+    socket_path, require_uid, limits, heartbeat_interval, timeout, register_timeout, frame_timeout,
+    connections, methods, pending, pending_total, unsent, unsent_total, receive_budget
+});
 
 impl Default for Config {
     fn default() -> Self {
@@ -202,6 +206,12 @@ pub enum Refused {
     #[error("the answer is larger than a message may be")]
     AnswerTooLarge,
 }
+crate::saved!(enum Refused {
+    0 = Message(value), 1 = NotRegistered, 2 = Impersonation, 3 = NotForHubs, 4 = NameTaken, 5 = BadName,
+    6 = OtherName, 7 = TooMuch, 8 = Context(value), 9 = IdTaken, 10 = ServiceNotFound, 11 = MethodNotFound,
+    12 = CalleeOverloaded, 13 = CallerOverloaded, 14 = TooManyCalls, 15 = Unconvertible(value),
+    16 = AnswerTooLarge
+});
 
 impl Refused {
     /// The word of the wire for it.
@@ -283,6 +293,10 @@ pub enum Cause {
     #[error("the hub has shut down")]
     Shutdown,
 }
+crate::saved!(enum Cause {
+    0 = Peer, 1 = Fault(value), 2 = Protocol(value), 3 = Refused(value), 4 = Unregistered, 5 = Silent,
+    6 = SlowReader, 7 = Shutdown
+});
 
 /// What a hub has counted since it was built, or since [`reset`](Metrics::reset).
 ///
@@ -336,6 +350,11 @@ pub struct Metrics {
     /// Calls that were passed on, by time.
     pub rate: Rate,
 }
+crate::saved!(struct Metrics {
+    accepted, turned_away, strangers, closed, expelled, registered, heartbeats, routed, refused, overloaded,
+    queries, answered, timed_out, lost, abandoned, late, foreign, invalid, converted, bytes_in, bytes_out,
+    latency, rate
+});
 
 impl Metrics {
     /// Counts from nothing again.

@@ -25,6 +25,7 @@ pub(super) enum Intake {
     /// They are not looked at, and the connection closes for this cause once its last words are sent.
     Stopped(Cause, Instant),
 }
+crate::saved!(enum Intake { 0 = Open, 1 = Ended, 2 = Stopped(first, second) });
 
 #[derive(Clone, Debug)]
 pub(super) struct Conn {
@@ -44,6 +45,9 @@ pub(super) struct Conn {
     pub(super) peer: Peer,
     opened: Instant,
 }
+crate::saved!(struct Conn {
+    intake, port, format, registration, name, called, starved, closed, peer, opened
+});
 
 impl Conn {
     pub(super) fn new(now: Instant, peer: Peer, unsent: Band) -> Self {

@@ -24,6 +24,7 @@ pub(super) struct Lines {
     /// Bytes that wait to be sent, in all.
     pub(super) unsent: u64,
 }
+crate::saved!(struct Lines { table, actions, doomed, pool, unsent });
 
 impl Lines {
     pub(super) fn new() -> Self {

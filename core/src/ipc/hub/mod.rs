@@ -62,6 +62,7 @@ use crate::buf::Receiver;
 use crate::error::ProtocolError;
 use crate::id::ConnId;
 use crate::machine::{Action, Input, Machine, Peer};
+use crate::save::Snapshot;
 use crate::time::Instant;
 use conn::Intake;
 use state::State;
@@ -74,6 +75,11 @@ pub struct Hub {
     state: State,
     /// The name of the service whose end was told last.
     lent: Option<Box<str>>,
+}
+crate::saved!(struct Hub { receiver, state; rebuilt lent = None });
+
+impl Snapshot for Hub {
+    const KIND: [u8; 8] = *b"ipc hub ";
 }
 
 impl Hub {
@@ -302,5 +308,24 @@ impl Machine for Hub {
 
     fn is_finished(&self) -> bool {
         self.state.drain_until.is_some() && self.state.lines.table.is_empty()
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Hub {
+    /// Tells a search what makes this state another than others: everything but what was counted and what is kept for
+    /// reuse.
+    pub fn digest(&self, digest: &mut crate::testing::search::Digest) {
+        let State { lines, services, pending, timers, drain_until, ready, notices, .. } = &self.state;
+        digest.add(&(lines, &pending.deadlines, timers, drain_until, ready, notices));
+        for (conn, _) in lines.table.iter().filter(|(_, conn)| !conn.closed) {
+            digest.add(&self.receiver.bytes(conn.slot()));
+        }
+        for service in services.iter() {
+            digest.add(&service);
+        }
+        for slot in 0..self.state.config.pending_total.get() {
+            digest.add(&pending.get_with_id(slot));
+        }
     }
 }

@@ -31,6 +31,7 @@ pub(super) struct Calls {
     first: u32,
     pub(super) len: u32,
 }
+crate::saved!(struct Calls { first, len });
 
 impl Default for Calls {
     fn default() -> Self {
@@ -49,6 +50,7 @@ struct Link {
     previous: u32,
     next: u32,
 }
+crate::saved!(struct Link { previous, next });
 
 /// A call that was passed on.
 #[derive(Clone, Debug)]
@@ -68,6 +70,9 @@ pub(super) struct Call {
     context: Vec<u8>,
     links: [Link; 2],
 }
+crate::saved!(struct Call {
+    caller, callee, caller_service, callee_service, taken, by_deadline, format, context, links
+});
 
 impl Call {
     pub(super) fn context(&self) -> Value<'_> {
@@ -100,17 +105,25 @@ pub(super) struct Pending {
     vacant: Option<Vacant>,
     bytes: usize,
 }
+crate::saved!(struct Pending {
+    calls, deadlines, bytes;
+    rebuilt spare = spare_buffers(), key = Vec::new(), vacant = None
+});
+
+fn spare_buffers() -> ObjectPool<Vec<u8>> {
+    let reset = |buffer: &mut Vec<u8>| {
+        buffer.clear();
+        buffer.shrink_to(SPARE_BYTES);
+    };
+    ObjectPool::new(|| Vec::with_capacity(SPARE_BYTES / 4), reset, 0, SPARE)
+}
 
 impl Pending {
     pub(super) fn new(limit: u32, seed: Seed) -> Self {
-        let reset = |buffer: &mut Vec<u8>| {
-            buffer.clear();
-            buffer.shrink_to(SPARE_BYTES);
-        };
         Pending {
             calls: Map::growing(limit, seed),
             deadlines: Deadlines::new(),
-            spare: ObjectPool::new(|| Vec::with_capacity(SPARE_BYTES / 4), reset, 0, SPARE),
+            spare: spare_buffers(),
             key: Vec::new(),
             vacant: None,
             bytes: 0,

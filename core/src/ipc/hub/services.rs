@@ -36,6 +36,7 @@ pub(super) struct Service {
     /// Calls that were passed to it, by time.
     pub(super) rate: Rate,
 }
+crate::saved!(struct Service { members, pool, next, calling, heard, connected_at, last_heartbeat, rate });
 
 /// What a connection has registered.
 #[derive(Clone, Debug)]
@@ -50,6 +51,7 @@ pub(super) struct Registration {
     format: Format,
     metadata: Option<Box<[u8]>>,
 }
+crate::saved!(struct Registration { service, index, methods, version, format, metadata });
 
 impl Registration {
     pub(super) fn has(&self, method: &str) -> bool {
@@ -106,6 +108,7 @@ impl Registration {
 pub(super) struct Services {
     names: Map<Box<str>, Service>,
 }
+crate::saved!(struct Services { names });
 
 impl Services {
     pub(super) fn new(limit: u32, seed: Seed) -> Self {

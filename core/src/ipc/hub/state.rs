@@ -35,6 +35,7 @@ pub(super) struct Notice {
     pub(super) name: Option<Box<str>>,
     pub(super) cause: Cause,
 }
+crate::saved!(struct Notice { conn, name, cause });
 
 #[derive(Clone, Debug)]
 pub(super) struct State {
@@ -58,6 +59,11 @@ pub(super) struct State {
     /// What is said about an error.
     words: String,
 }
+crate::saved!(struct State {
+    config, lines, services, pending, metrics, now, timers, drain_until, ready, notices, missed, released,
+    wall;
+    rebuilt words = String::new()
+});
 
 impl State {
     pub(super) fn new(config: Config, seed: u64) -> Self {

@@ -39,6 +39,7 @@ pub struct Config {
     /// more keys from home. Default 1.25.
     pub factor: Ratio,
 }
+crate::saved!(struct Config { points, factor });
 
 impl Default for Config {
     fn default() -> Self {
@@ -69,6 +70,7 @@ pub struct ConsistentHash {
     /// Where, and whose; ascending.
     points: Vec<(u64, u32)>,
 }
+crate::saved!(struct ConsistentHash { config, points });
 
 impl ConsistentHash {
     /// A ring without members; it picks none.

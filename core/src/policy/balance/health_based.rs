@@ -22,6 +22,7 @@ use super::bounded;
 pub struct HealthBased {
     next: u32,
 }
+crate::saved!(struct HealthBased { next });
 
 impl HealthBased {
     /// Looks first at the position `start`, modulo the number of candidates.

@@ -6,6 +6,7 @@ use super::bounded;
 pub struct LeastConnections {
     next: u32,
 }
+crate::saved!(struct LeastConnections { next });
 
 impl LeastConnections {
     /// Looks first at the position `start`, modulo the number of candidates.

@@ -142,6 +142,7 @@ pub const PREQUAL_FLEET: usize = 16;
 pub struct Balancer {
     state: State,
 }
+crate::saved!(struct Balancer { state });
 
 #[derive(Clone, Debug)]
 enum State {
@@ -155,6 +156,11 @@ enum State {
     ConsistentHash(Box<Ring>),
     Prequal(Box<Probed>),
 }
+crate::saved!(enum State {
+    0 = RoundRobin(value), 1 = LeastConnections(value), 2 = WeightedRoundRobin(value), 3 = Random,
+    4 = WeightedRandom(value), 5 = HealthBased(value), 6 = P2cEwma, 7 = ConsistentHash(value),
+    8 = Prequal(value)
+});
 
 impl Balancer {
     /// A balancer that starts anywhere, so that clients which start together do not all begin with the first

@@ -56,6 +56,7 @@ pub struct Config {
     /// How much more is put into the pool by reuse than is taken out: δ. Default 1.
     pub surplus: Ratio,
 }
+crate::saved!(struct Config { quantile, probes, remove, age, surplus });
 
 impl Default for Config {
     fn default() -> Self {
@@ -81,6 +82,7 @@ struct Probe {
     /// Picks made by it.
     uses: u32,
 }
+crate::saved!(struct Probe { slot, in_flight, latency, at, uses });
 
 /// Picks by probes, and says whom to probe. Allocates nothing.
 #[derive(Clone, Debug)]
@@ -93,6 +95,7 @@ pub struct Prequal {
     /// Whether the next removal takes the worst, and not the oldest.
     worst_next: bool,
 }
+crate::saved!(struct Prequal { config, pool, len, recent, worst_next });
 
 impl Prequal {
     /// A balancer that has no answers yet.
@@ -249,6 +252,7 @@ struct Recent {
     len: usize,
     next: usize,
 }
+crate::saved!(struct Recent { came, sorted, len, next });
 
 impl Recent {
     const fn new() -> Self {

@@ -13,6 +13,7 @@ use crate::rng::Pcg;
 /// Which version was seen last.
 #[derive(Clone, Debug, Default)]
 struct Seen(Option<u64>);
+crate::saved!(struct Seen { 0 });
 
 impl Seen {
     /// Whether there may be anything new.
@@ -31,6 +32,7 @@ struct Positions {
     /// By slot; [`NOWHERE`](Positions::NOWHERE) for those that are no candidates.
     at: Vec<u32>,
 }
+crate::saved!(struct Positions { seen, at });
 
 impl Positions {
     const NOWHERE: u32 = u32::MAX;
@@ -61,6 +63,7 @@ pub(super) struct Rotation {
     turns: WeightedRoundRobin,
     positions: Positions,
 }
+crate::saved!(struct Rotation { turns, positions });
 
 impl Rotation {
     pub(super) fn new(rng: &mut Pcg) -> Self {
@@ -84,6 +87,7 @@ pub(super) struct Chances {
     table: WeightedRandom,
     seen: Seen,
 }
+crate::saved!(struct Chances { table, seen });
 
 impl Chances {
     #[inline(never)]
@@ -103,6 +107,7 @@ pub(super) struct Ring {
     names: Vec<Option<u64>>,
     members: usize,
 }
+crate::saved!(struct Ring { ring, positions, names, members });
 
 impl Ring {
     pub(super) fn new() -> Self {
@@ -147,6 +152,7 @@ pub(super) struct Probed {
     pub(super) prequal: Prequal,
     positions: Positions,
 }
+crate::saved!(struct Probed { prequal, positions });
 
 impl Probed {
     pub(super) fn new() -> Self {

@@ -5,6 +5,7 @@ use super::bounded;
 pub struct RoundRobin {
     next: u32,
 }
+crate::saved!(struct RoundRobin { next });
 
 impl RoundRobin {
     /// Starts at the position `start`, modulo the number of candidates.

@@ -28,6 +28,10 @@ pub enum Strategy {
     /// The fastest of those that say, when probed, that they are not busy.
     Prequal,
 }
+crate::saved!(enum Strategy {
+    0 = RoundRobin, 1 = LeastConnections, 2 = WeightedRoundRobin, 3 = Random, 4 = WeightedRandom,
+    5 = HealthBased, 6 = P2cEwma, 7 = ConsistentHash, 8 = Prequal
+});
 
 impl Strategy {
     /// All of them.

@@ -33,6 +33,7 @@ pub struct WeightedRandom {
     /// Columns still too high, while the table is built.
     rich: Vec<u32>,
 }
+crate::saved!(struct WeightedRandom { columns, total; rebuilt rich = Vec::new() });
 
 #[derive(Clone, Copy, Debug)]
 struct Column {
@@ -41,6 +42,7 @@ struct Column {
     cut: u64,
     alias: u32,
 }
+crate::saved!(struct Column { cut, alias });
 
 impl WeightedRandom {
     /// A table without members; it picks none.

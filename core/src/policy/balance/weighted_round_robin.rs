@@ -46,6 +46,7 @@ pub struct WeightedRoundRobin {
     /// Where members begin, if not all at the same place.
     scatter: Option<Pcg>,
 }
+crate::saved!(struct WeightedRoundRobin { members, queues, total, stale, scatter });
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Member {
@@ -55,6 +56,7 @@ struct Member {
     /// Whether it was in a queue before the change, and will be after it.
     stays: bool,
 }
+crate::saved!(struct Member { weight, lag, stays });
 
 /// The members of one weight.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +67,7 @@ struct Queue {
     /// Credit without `gained`, and slot; the most credit first, then the lowest slot.
     waiting: VecDeque<(i128, u32)>,
 }
+crate::saved!(struct Queue { weight, gained, waiting });
 
 impl WeightedRoundRobin {
     /// Without members it picks none.

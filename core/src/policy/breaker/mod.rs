@@ -70,6 +70,7 @@ pub enum Mode {
         failures: NonZeroU32,
     },
 }
+crate::saved!(enum Mode { 0 = Rate { consecutive, success, volume }, 1 = Count { failures } });
 
 /// What a [`Breaker`] is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,7 @@ pub struct Config {
     /// Default 30 s.
     pub lease: Duration,
 }
+crate::saved!(struct Config { mode, period, recovery, multiplier, recovery_cap, success_threshold, lease });
 
 impl Default for Config {
     fn default() -> Self {
@@ -121,6 +123,7 @@ pub enum State {
     /// A few probes do.
     HalfOpen = 2,
 }
+crate::saved!(enum State { 0 = Closed, 1 = Open, 2 = HalfOpen });
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -167,6 +170,7 @@ pub struct Permit {
     generation: u32,
     probe: Option<NonZeroU32>,
 }
+crate::saved!(struct Permit { generation, probe });
 
 impl Permit {
     /// Whether this call decides if the breaker closes.
@@ -183,6 +187,7 @@ pub struct Counts {
     /// So many failed.
     pub failures: u64,
 }
+crate::saved!(struct Counts { successes, failures });
 
 /// What has happened so far; everything but `window` and `consecutive_failures` only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -206,6 +211,9 @@ pub struct Stats {
     /// When the last of those calls failed.
     pub last_failure: Option<Instant>,
 }
+crate::saved!(struct Stats {
+    succeeded, failed, ignored, rejected, stale, opened, window, consecutive_failures, last_failure
+});
 
 /// Guards one endpoint, or one operation.
 #[derive(Clone, Debug)]
@@ -219,6 +227,7 @@ pub struct Breaker {
     /// The totals; `window` in it stays empty.
     stats: Stats,
 }
+crate::saved!(struct Breaker { config, rng, phase, generation, growth, window, stats });
 
 #[derive(Clone, Debug)]
 enum Phase {
@@ -226,6 +235,7 @@ enum Phase {
     Open { until: Instant },
     HalfOpen(Probation),
 }
+crate::saved!(enum Phase { 0 = Closed, 1 = Open { until }, 2 = HalfOpen(value) });
 
 impl Breaker {
     /// A closed breaker. `rng` is kept, for the times it stays open.

@@ -15,12 +15,14 @@ pub(super) struct Probation {
     next: NonZeroU32,
     out: [Option<Probe>; MAX_PROBES],
 }
+crate::saved!(struct Probation { untold, successes, next, out });
 
 #[derive(Clone, Copy, Debug)]
 struct Probe {
     number: NonZeroU32,
     lease_end: Instant,
 }
+crate::saved!(struct Probe { number, lease_end });
 
 impl Probation {
     pub(super) fn new(since: Instant) -> Self {

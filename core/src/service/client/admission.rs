@@ -21,12 +21,14 @@ pub struct Admission {
     rng: Pcg,
     is_on: bool,
 }
+crate::saved!(struct Admission { rate, concurrency, throttle, rng, is_on });
 
 /// What a request that was taken owes to the guards: settled exactly once, when it ends.
 #[derive(Clone, Debug)]
 pub(super) struct Leave {
     permit: Option<Permit>,
 }
+crate::saved!(struct Leave { permit });
 
 impl Leave {
     /// Its request is on a connection only now.

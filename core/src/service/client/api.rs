@@ -123,6 +123,10 @@ pub struct Metrics {
     /// Connections closed because the peer broke the rules of the wire.
     pub protocol_errors: u64,
 }
+crate::saved!(struct Metrics {
+    requests, succeeded, failed, failures, rejected, rejections, retries, hedges, hedges_won, latency, rate,
+    bytes_in, bytes_out, dials, reconnects, pings, probes, skipped_bytes, late_responses, protocol_errors
+});
 
 /// Failed requests by how they failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,6 +138,7 @@ pub struct Failures {
     pub protocol: u64,
     pub cancelled: u64,
 }
+crate::saved!(struct Failures { remote, timeout, lost, protocol, cancelled });
 
 /// Requests that were not taken, by why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,6 +154,10 @@ pub struct Rejections {
     pub rate_limited: u64,
     pub shutting_down: u64,
 }
+crate::saved!(struct Rejections {
+    overloaded, circuit_open, no_endpoint, panicked, unhealthy, throttled, limited, rate_limited,
+    shutting_down
+});
 
 impl Rejections {
     pub(super) fn count(&mut self, rejected: Rejected) {

@@ -35,6 +35,10 @@ pub struct Config {
     /// Ended requests that wait to be told; above it, no more are taken.
     pub outcomes: NonZeroU32,
 }
+crate::saved!(struct Config {
+    cluster, timeout, attempts, throttle, concurrency, rate_limit, hedging, retry_budget, receive_budget,
+    outcomes
+});
 
 impl Default for Config {
     fn default() -> Self {

@@ -1,5 +1,6 @@
 //! The ways in which requests and connections end.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::admission::Fate;
@@ -10,6 +11,7 @@ use crate::error::ProtocolError;
 use crate::id::{ConnId, RequestId};
 use crate::machine::Action;
 use crate::policy::breaker;
+use crate::record::Recorder;
 use crate::service::{Protocol, Verdict};
 use crate::time::Instant;
 
@@ -20,6 +22,7 @@ pub(super) struct Ended {
     pub(super) tag: u64,
     pub(super) how: How,
 }
+crate::saved!(struct Ended { id, tag, how });
 
 #[derive(Clone, Debug)]
 pub(super) enum How {
@@ -34,10 +37,21 @@ pub(super) enum How {
     Protocol(ProtocolError),
     Cancelled,
 }
+crate::saved!(enum How {
+    0 = Answered(value), 1 = Timeout { sent }, 2 = Lost { sent }, 3 = Protocol(value), 4 = Cancelled
+});
 
 /// What the content of an answer says.
-pub(super) fn outcome_of<'a, P: Protocol>(protocol: &P, content: &'a [u8]) -> Outcome<'a> {
-    match protocol.verdict(content) {
+pub(super) fn outcome_of<'a, P: Protocol>(
+    protocol: &P,
+    content: &'a [u8],
+    log: &mut Option<Box<Recorder>>,
+) -> Outcome<'a> {
+    let verdict = protocol.verdict(content);
+    if let Some(log) = log {
+        log.verdict(&verdict);
+    }
+    match verdict {
         Verdict::Success => Outcome::Answer(content),
         Verdict::Failure { code, message, .. } => Outcome::Remote { code, message },
     }

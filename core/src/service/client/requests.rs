@@ -33,6 +33,9 @@ pub(super) enum State {
         holds_place: bool,
     },
 }
+crate::saved!(enum State {
+    0 = Free, 1 = Waiting, 2 = Placed(value), 3 = Carried, 4 = Ghost { conn, holds_place }
+});
 
 #[derive(Clone, Debug)]
 pub(super) struct Request {
@@ -62,6 +65,10 @@ pub(super) struct Request {
     /// The encoded frame: while it waits, and until the end if it is idempotent.
     pub(super) frame: Vec<u8>,
 }
+crate::saved!(struct Request {
+    first, generation, state, prev, next, start, len, tag, taken, attempts, idempotent, hedges, partner,
+    is_copy, sent, has_extra, frame
+});
 
 /// What few requests have: apart, so that the others stay small enough for two lines of a cache.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +77,7 @@ struct Extra {
     /// What it owes to the guards that let it in.
     leave: Option<Leave>,
 }
+crate::saved!(struct Extra { want, leave });
 
 /// The requests on one connection, in the order of their frames.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +85,7 @@ pub(super) struct Line {
     head: u32,
     tail: u32,
 }
+crate::saved!(struct Line { head, tail });
 
 impl Default for Line {
     fn default() -> Self {
@@ -102,6 +111,7 @@ pub(super) struct Requests {
     pub(super) slow_at: Deadlines,
     ids: Ids,
 }
+crate::saved!(struct Requests { slots, extras, free, deadlines, slow_at, ids });
 
 impl Requests {
     pub(super) fn new(salt: u64) -> Self {
@@ -232,6 +242,20 @@ impl Requests {
         let request = self.slots.get(id.index())?;
         let awaited = matches!(request.state, State::Waiting | State::Placed(_) | State::Carried);
         (awaited && !request.is_copy && request.first == id.generation()).then_some(id.slot())
+    }
+
+    /// Zeros in place of the bytes of frames.
+    pub(super) fn mask(&mut self) {
+        self.slots.iter_mut().for_each(|request| request.frame.fill(0));
+    }
+
+    pub(super) fn ids(&self) -> Ids {
+        self.ids
+    }
+
+    /// Whether an id is of the form that only this client writes.
+    pub(super) fn is_ours(&self, id: WireId) -> bool {
+        self.ids.id(id.slot(), id.generation()) == id
     }
 
     pub(super) fn wire_id(&self, slot: u32) -> WireId {

@@ -37,6 +37,9 @@ pub struct Config {
     /// 64 MiB; less than 512 KiB counts as that.
     pub receive_budget: NonZeroU32,
 }
+crate::saved!(struct Config {
+    limits, mode, frame_timeout, idle_timeout, connections, in_flight, in_flight_total, unsent, receive_budget
+});
 
 impl Default for Config {
     fn default() -> Self {

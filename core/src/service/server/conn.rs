@@ -23,6 +23,7 @@ pub(super) enum Intake {
     /// They are thrown away, and the connection closes for this cause once everything is answered.
     Stopped(Cause),
 }
+crate::saved!(enum Intake { 0 = Open, 1 = Ended, 2 = Stopped(value) });
 
 /// What a connection wants next.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,9 @@ pub(super) struct Conn {
     paused: Option<Instant>,
     last_traffic: Instant,
 }
+crate::saved!(struct Conn {
+    intake, head, send, load, first, starved, signals, closed, frame_began, paused, last_traffic
+});
 
 impl Conn {
     pub(super) fn new(now: Instant, config: &Config) -> Self {

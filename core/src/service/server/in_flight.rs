@@ -13,12 +13,14 @@ pub(super) struct Deferred {
     previous: Option<RequestId>,
     next: Option<RequestId>,
 }
+crate::saved!(struct Deferred { conn, wire, taken, previous, next });
 
 /// All deferred requests.
 #[derive(Clone, Debug, Default)]
 pub(super) struct InFlight {
     table: Table<kind::Request, Deferred>,
 }
+crate::saved!(struct InFlight { table });
 
 impl InFlight {
     /// Adds a request to the list of its connection, which starts at `first`.

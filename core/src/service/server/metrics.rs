@@ -41,6 +41,10 @@ pub struct Metrics {
     /// Requests taken, by time.
     pub rate: Rate,
 }
+crate::saved!(struct Metrics {
+    accepted, refused, closed, requests, answered, failed, unanswered, abandoned, pings, bytes_in, bytes_out,
+    unsent_bytes, protocol_errors, skipped_bytes, latency, rate
+});
 
 /// Connections that have ended, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +60,7 @@ pub struct Closed {
     /// The server shut down.
     pub shutdown: u64,
 }
+crate::saved!(struct Closed { peer, fault, protocol, idle, shutdown });
 
 /// Breaches of the wire's rules, by kind: see the variants of [`ProtocolError`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +72,7 @@ pub struct ProtocolErrors {
     pub bad_method: u64,
     pub stalled: u64,
 }
+crate::saved!(struct ProtocolErrors { bad_magic, bad_version, too_large, bad_method, stalled });
 
 /// Why a connection has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +83,7 @@ pub(super) enum Cause {
     Idle,
     Shutdown,
 }
+crate::saved!(enum Cause { 0 = Peer, 1 = Fault(value), 2 = Protocol(value), 3 = Idle, 4 = Shutdown });
 
 impl Metrics {
     /// Counts from nothing again.

@@ -53,6 +53,7 @@ pub use request::{Request, Responder};
 use crate::buf::Receiver;
 use crate::id::ConnId;
 use crate::machine::{Action, Input, Machine, Peer};
+use crate::save::Snapshot;
 use crate::time::Instant;
 use crate::wire::uw::{self, Step};
 
@@ -62,6 +63,11 @@ pub struct Server {
     /// Apart from the rest, because requests are lent out of it.
     receiver: Receiver,
     state: State,
+}
+crate::saved!(struct Server { receiver, state });
+
+impl Snapshot for Server {
+    const KIND: [u8; 8] = *b"server  ";
 }
 
 impl Server {

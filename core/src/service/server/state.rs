@@ -53,6 +53,11 @@ pub(super) struct State {
     latency: u64,
     scratch: Vec<u8>,
 }
+crate::saved!(struct State {
+    config, conns, metrics, now, timers, drain_until, in_flight, total, scarce, pool, ready, actions, wall,
+    latency;
+    rebuilt scratch = Vec::new()
+});
 
 impl State {
     pub(super) fn new(config: Config) -> Self {

@@ -58,6 +58,9 @@ impl Wire for Uw {
 /// A wire of lines without ids: `word\n` is answered by `ok text\n` or `err code\n`, in order.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Toy;
+crate::saved!(
+    struct Toy {}
+);
 
 impl Protocol for Toy {
     type Request<'a> = &'a str;
@@ -137,6 +140,9 @@ impl Wire for Toy {
 /// The toy, but that it is greeted twice, and answers both times like any request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Polite;
+crate::saved!(
+    struct Polite {}
+);
 
 impl Protocol for Polite {
     type Request<'a> = &'a str;

@@ -34,6 +34,9 @@ pub enum ConvertError {
     #[error("the message cannot be read: {0}")]
     Malformed(#[from] Malformed),
 }
+crate::saved!(enum ConvertError {
+    0 = Extension(value), 1 = Key, 2 = Number, 3 = TooLarge { limit }, 4 = Malformed(value)
+});
 
 /// Of no use to its caller but to know that it will never work.
 impl From<ConvertError> for Misuse {

@@ -71,6 +71,15 @@ const NAMES: [&str; 15] = [
     "timestamp",
 ];
 
+/// What is said of a context, beside the names of fields.
+const OF_CONTEXT: [&str; 5] =
+    ["context.root", "context.chain", "context.depth", "context.deadline", "of a context"];
+
+/// The name that a [`MessageError`] holds, as whoever made it wrote it.
+pub(super) fn known_name(name: &[u8]) -> Option<&'static str> {
+    NAMES.iter().chain(&OF_CONTEXT).copied().find(|known| known.as_bytes() == name)
+}
+
 impl Field {
     #[inline]
     fn of(name: Text<'_>) -> Option<Field> {

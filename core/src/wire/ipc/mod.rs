@@ -76,6 +76,7 @@ pub use value::{Elements, Members, Text, Value};
 pub use write::{Writer, write_frame};
 
 use crate::error::{Malformed, ProtocolError};
+use crate::save::{self, Save};
 
 /// The length before a body, in bytes.
 pub const HEADER: usize = 4;
@@ -126,6 +127,7 @@ pub enum Format {
     /// MessagePack.
     MessagePack,
 }
+crate::saved!(enum Format { 0 = Json, 1 = MessagePack });
 
 impl Format {
     /// The format of a body that begins with this byte, if one does: `{`, or a map's head.
@@ -144,6 +146,7 @@ pub struct Limits {
     /// The largest body, in bytes. 16 MiB by default.
     pub body: u32,
 }
+crate::saved!(struct Limits { body });
 
 impl Default for Limits {
     fn default() -> Self {
@@ -201,6 +204,45 @@ pub enum MessageError {
     /// There is no such type of message.
     #[error("there is no such type of message")]
     UnknownType,
+}
+
+/// A name is saved as it is written, and found again among those that there are.
+impl Save for MessageError {
+    fn save(&self, out: &mut save::Writer) {
+        let (number, name) = match *self {
+            MessageError::Malformed(malformed) => {
+                out.byte(0);
+                return malformed.save(out);
+            }
+            MessageError::NotAMap => (1, None),
+            MessageError::TooLong => (2, None),
+            MessageError::Missing(name) => (3, Some(name)),
+            MessageError::Twice(name) => (4, Some(name)),
+            MessageError::BadField(name) => (5, Some(name)),
+            MessageError::UnknownType => (6, None),
+        };
+        out.byte(number);
+        if let Some(name) = name {
+            out.bytes(name.as_bytes());
+        }
+    }
+
+    fn load(from: &mut save::Reader<'_>) -> Result<Self, save::Damaged> {
+        let name = |from: &mut save::Reader<'_>| {
+            let name = from.bytes()?;
+            envelope::known_name(name).ok_or(from.invalid(name.len()))
+        };
+        Ok(match from.byte()? {
+            0 => MessageError::Malformed(Save::load(from)?),
+            1 => MessageError::NotAMap,
+            2 => MessageError::TooLong,
+            3 => MessageError::Missing(name(from)?),
+            4 => MessageError::Twice(name(from)?),
+            5 => MessageError::BadField(name(from)?),
+            6 => MessageError::UnknownType,
+            _ => return Err(from.invalid(1)),
+        })
+    }
 }
 
 impl MessageError {

@@ -21,6 +21,7 @@ pub enum Mode {
     /// spoken here; 3 bytes for content above the limit, or a method that is not UTF-8.
     Resync,
 }
+crate::saved!(enum Mode { 0 = Strict, 1 = Resync });
 
 /// How far a decoder came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub struct RequestHead {
     /// Where the content stands; the frame ends with it.
     pub content: Range<usize>,
 }
+crate::saved!(struct RequestHead { id, method, content });
 
 /// A response, lent: a range into the slice that was decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]

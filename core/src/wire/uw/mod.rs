@@ -81,6 +81,7 @@ pub struct Limits {
     /// The largest content, in bytes. 10 MiB by default.
     pub content: u32,
 }
+crate::saved!(struct Limits { content });
 
 impl Default for Limits {
     fn default() -> Self {

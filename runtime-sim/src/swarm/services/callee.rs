@@ -84,6 +84,7 @@ impl Host<Server> for Callee {
         let failed = format!("{number} has failed");
         let result = match self.manner {
             Manner::Well => responder.reply(content),
+            Manner::Mistakes => responder.reply(content::with(number + 1, 0).as_bytes()),
             Manner::Late(delay) => {
                 self.later.push(Reverse((now + delay, responder.defer(), number)));
                 Ok(())

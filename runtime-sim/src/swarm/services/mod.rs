@@ -106,6 +106,9 @@ pub enum Manner {
     Overloaded,
     /// So many of a thousand are dropped without an answer.
     Drops(u32),
+    /// At once, with the answer to another request. No client can see through that: in no drawn plan, and there to show
+    /// that somebody looks.
+    Mistakes,
 }
 
 /// An act, told.
