@@ -41,6 +41,7 @@ Environment variables without a flag (and their defaults):
     PROJECT_EXPLAIN                  decisions that /services/explain tells, 0 for none (0)
     SERVICE_DISCOVERY_ENABLED        true takes the defaults of the service discovery (false)
   The rest:
+    RECORD_BODIES                    what is recorded has bodies too (false)
     METRICS_PREFIX                   what the names of metrics begin with (plimsoll_)
 
 Everything else is said in the file; `plimsoll check` prints one that means what is in force.";

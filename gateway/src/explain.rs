@@ -150,7 +150,7 @@ fn told_line(Line { call, what, .. }: &Line, at: f64) -> Value {
             }),
         ),
         Happening::Changed(_, address) => ("changed", json!({ "endpoint": address })),
-        _ => ("call", Value::Object(Map::new())),
+        _ => ("input", Value::Object(Map::new())),
     };
     json!({ "at_s": at, "call": call, "kind": kind, "story": what.to_string(), (kind): about })
 }
