@@ -33,7 +33,10 @@ fn told(log: &LogFile, diff: &Diff, policy: Strategy) -> String {
     let [compared, same, apart] = [compared, same, apart].map(|n| thousands(*n));
     // Writing to a string does not fail.
     let _ = writeln!(text, "{}", log.title());
-    let _ = writeln!(text, "under {policy}, {same} of {compared} requests go where they went; {apart} cannot be compared,");
+    let _ = writeln!(
+        text,
+        "under {policy}, {same} of {compared} requests go where they went; {apart} cannot be compared,"
+    );
     let _ = writeln!(text, "since one of the two clients lets them wait or refuses them\n");
     let _ = write!(text, "{}", shares(&diff.shares, policy));
     if let Some(first) = &diff.first {

@@ -51,17 +51,16 @@ impl FromStr for Since {
             None => (text.strip_suffix('s').unwrap_or(text), 1.0),
         };
         let seconds = number.trim().parse::<f64>().ok().map(|number| number * unit);
-        seconds
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-            .map(Since)
-            .ok_or_else(|| format!("`{text}` is no time since the beginning; write it like 12.5, 12.5s or 800ms"))
+        seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).map(Since).ok_or_else(|| {
+            format!("`{text}` is no time since the beginning; write it like 12.5, 12.5s or 800ms")
+        })
     }
 }
 
 fn request(text: &str) -> Result<RequestId, String> {
-    let id = text.split_once('.').and_then(|(slot, generation)| {
-        Some(RequestId::new(slot.parse().ok()?, generation.parse().ok()?))
-    });
+    let id = text
+        .split_once('.')
+        .and_then(|(slot, generation)| Some(RequestId::new(slot.parse().ok()?, generation.parse().ok()?)));
     id.ok_or_else(|| format!("`{text}` is not the id of a request, two numbers such as 3.0"))
 }
 

@@ -6,8 +6,8 @@ use std::fmt::{self, Display, Formatter};
 use plimsoll_sim::fleet::{Check, Latency, Report, Totals};
 
 use super::Outcome;
-use crate::recorded::plain;
 use crate::figures::{figure, micros, thousands, time};
+use crate::recorded::plain;
 
 /// How far the figures may be off.
 pub(super) const PRECISION: &str = "max is exact; the quantiles may be read up to 3.2 % too high";
