@@ -128,6 +128,7 @@ pub struct Client<P: Protocol> {
     wall: (Instant, u64),
     draining: Option<Instant>,
 }
+// Spare frames are not saved; nothing is lent, and nobody is tried again, between calls.
 crate::saved!(impl[P: Protocol<Progress: Save> + Save] struct Client<P> {
     protocol, config, admission, cluster, requests, links, receiver, progress, send_pool, budget, hedging,
     ready, next, doomed, outcomes, actions, metrics, now, wall, draining;

@@ -53,6 +53,7 @@ pub(super) struct State {
     latency: u64,
     scratch: Vec<u8>,
 }
+// What stands in the scratch is written before it is read.
 crate::saved!(struct State {
     config, conns, metrics, now, timers, drain_until, in_flight, total, scarce, pool, ready, actions, wall,
     latency;
