@@ -99,6 +99,7 @@ pub mod machine;
 pub mod map;
 pub mod metrics;
 pub mod policy;
+pub mod record;
 pub mod rng;
 pub mod save;
 pub mod sched;

@@ -127,6 +127,11 @@ impl SendQueue {
         self.head = left;
     }
 
+    /// Zeros in place of all bytes.
+    pub(crate) fn mask(&mut self) {
+        self.chunks.iter_mut().for_each(|chunk| chunk.fill(0));
+    }
+
     /// Copies the waiting bytes from stream position `from` to `to` into `out`. Positions that are already sent
     /// are left out.
     pub fn copy_range(&self, from: u64, to: u64, out: &mut Vec<u8>) {

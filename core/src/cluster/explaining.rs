@@ -66,6 +66,11 @@ impl Cluster {
         self.explainer.iter().flat_map(|explainer| &explainer.latest)
     }
 
+    /// Takes the decisions that were explained and not taken yet.
+    pub(crate) fn take_explanations(&mut self) -> Vec<Explanation> {
+        self.explainer.as_mut().map_or_else(Vec::new, |explainer| explainer.latest.drain(..).collect())
+    }
+
     pub(super) fn explain_pick(
         &mut self,
         now: Instant,

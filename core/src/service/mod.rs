@@ -5,5 +5,5 @@ mod protocol;
 pub mod server;
 mod uw;
 
-pub use protocol::{Decoded, Protocol, Verdict};
+pub use protocol::{Decoded, Described, Protocol, Verdict};
 pub use uw::{Uw, UwRequest};

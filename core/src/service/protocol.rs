@@ -49,6 +49,17 @@ pub enum Verdict<'a> {
     },
 }
 
+/// What a [recording](crate::record) keeps of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Described<'a> {
+    /// Its name, such as a method; kept as it is.
+    pub name: &'a str,
+    /// The length of its content, in bytes.
+    pub len: usize,
+    /// Its content, which is kept only if that was asked for.
+    pub content: &'a [u8],
+}
+
 /// A wire that carries requests and answers. Implementations are plain data: same calls, same bytes.
 ///
 /// # A wire of your own
@@ -190,6 +201,12 @@ pub trait Protocol {
     /// # Errors
     /// [`Misuse`] if the wire cannot carry it; what was appended before is then taken back.
     fn encode(&self, out: &mut Vec<u8>, id: WireId, request: &Self::Request<'_>) -> Result<(), Misuse>;
+
+    /// What a [recording](crate::record) keeps of a request: nothing but the length of its frame, by default.
+    fn describe<'a>(&self, request: &'a Self::Request<'_>) -> Described<'a> {
+        let _ = request;
+        Described::default()
+    }
 
     /// Gives an encoded request, as [`encode`](Self::encode) appended it, another id: a retry draws a new one.
     /// Needless on a wire without ids.

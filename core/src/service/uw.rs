@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Decoded, Protocol, Verdict};
+use super::{Decoded, Described, Protocol, Verdict};
 use crate::error::{Misuse, ProtocolError};
 use crate::wire::uw::{self, Limits, Mode, Step, code};
 use crate::wire::{Load, WireId};
@@ -42,6 +42,10 @@ impl Protocol for Uw {
 
     fn encode(&self, out: &mut Vec<u8>, id: WireId, request: &UwRequest<'_>) -> Result<(), Misuse> {
         uw::encode_request(out, id, request.method, request.content, &self.limits)
+    }
+
+    fn describe<'a>(&self, request: &'a UwRequest<'_>) -> Described<'a> {
+        Described { name: request.method, len: request.content.len(), content: request.content }
     }
 
     fn set_id(&self, frame: &mut [u8], id: WireId) {

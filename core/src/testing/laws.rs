@@ -22,6 +22,7 @@ use alloc::vec::Vec;
 
 use super::world::{Completions, Pace, World, is_jump};
 use crate::machine::Machine;
+use crate::record::{self, Record};
 use crate::save::Snapshot;
 use crate::time::Instant;
 
@@ -162,6 +163,35 @@ fn save_and_load<M: Snapshot>(machine: &M) -> Result<M, String> {
     let loaded = M::restore(&snapshot).map_err(|damaged| format!("it does not load: {damaged}"))?;
     same("snapshots of the saved and the loaded machine", &snapshot, &loaded.snapshot())?;
     Ok(loaded)
+}
+
+/// A machine that is recorded does the same when its log is replayed.
+///
+/// # Errors
+/// Where it did not.
+pub fn recorded_and_replayed<S: Subject<Machine: Record>>(
+    seed: u64,
+    ops: &[Op],
+    options: record::Options,
+) -> Result<(), String> {
+    let log = recorded::<S>(seed, ops, options)?;
+    let replayed = record::replay(&log).map_err(|error| format!("{error}"))?;
+    same("damage", &replayed.damage, &None)
+}
+
+/// The log of a run.
+///
+/// # Errors
+/// A law that was broken meanwhile.
+pub fn recorded<S: Subject<Machine: Record>>(
+    seed: u64,
+    ops: &[Op],
+    options: record::Options,
+) -> Result<Vec<u8>, String> {
+    let mut world = World::<S>::new(seed, Pace::Late);
+    world.machine().record(options);
+    let (_, mut machine) = world.run_to_end(ops)?;
+    Ok(machine.recorded())
 }
 
 fn lines(events: &[(u64, String)]) -> BTreeMap<u64, Vec<&str>> {

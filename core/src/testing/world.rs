@@ -141,6 +141,10 @@ impl<S: Subject> World<S> {
         Ok(())
     }
 
+    pub(super) fn machine(&mut self) -> &mut S::Machine {
+        &mut self.machine
+    }
+
     pub(super) fn step(&mut self, (what, number): Op) -> Result<(), String> {
         let count = 1 + usize::from(number % 8);
         match what % KINDS {

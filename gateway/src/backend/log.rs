@@ -9,12 +9,13 @@ use plimsoll_core::policy::priority::LEVELS;
 use plimsoll_tokio::ServiceEvent;
 
 /// One line per event.
-pub(super) fn log(ServiceEvent { service, endpoint, event, .. }: &ServiceEvent) {
+pub(super) fn log(ServiceEvent { service, endpoint, event, detail, .. }: &ServiceEvent) {
     let endpoint = endpoint.as_deref().unwrap_or("-");
     match event {
         StateEvent::Connected { .. } => tracing::info!("{service}: connected to {endpoint}"),
         StateEvent::Closed { cause, .. } if cause.is_error() => {
-            tracing::warn!("{service}: no connection to {endpoint}: {cause}");
+            let detail = detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+            tracing::warn!("{service}: no connection to {endpoint}: {cause}{detail}");
         }
         StateEvent::Closed { cause, .. } => {
             tracing::debug!("{service}: connection to {endpoint} closed: {cause}");

@@ -72,7 +72,8 @@ pub enum Cause {
     Closed,
 }
 
-fn fate(sent: bool) -> &'static str {
+/// Whether what has no answer may have run.
+pub(in crate::drive) fn fate(sent: bool) -> &'static str {
     if sent { "it was sent, and whether it ran is unknown" } else { "it was not sent" }
 }
 

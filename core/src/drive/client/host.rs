@@ -16,6 +16,7 @@ use crate::cluster::EndpointOptions;
 use crate::cluster::EndpointStatus;
 use crate::cluster::explain::Explanation;
 use crate::drive::hub::Hub;
+use crate::drive::in_flight::InFlight;
 #[cfg(feature = "tls")]
 use crate::drive::tls::LastFailure;
 use crate::drive::{Host, Inbox, Key};
@@ -93,8 +94,7 @@ pub struct Dropped {
     pub requests: u64,
 }
 
-struct InFlight {
-    key: Key,
+struct Call {
     id: RequestId,
     buffer: Vec<u8>,
 }
@@ -110,8 +110,7 @@ pub(super) struct ServiceHost<P> {
     failures: LastFailure,
     commands: Vec<Command>,
     answers: Vec<(Key, Answer)>,
-    /// By the slots of their keys.
-    calls: Vec<Option<InFlight>>,
+    calls: InFlight<Call>,
     shutdowns: Vec<Key>,
     draining: bool,
     dropped: Dropped,
@@ -136,7 +135,7 @@ impl<P: Callable> ServiceHost<P> {
             failures: LastFailure::default(),
             commands: Vec::new(),
             answers: Vec::new(),
-            calls: Vec::new(),
+            calls: InFlight::default(),
             shutdowns: Vec::new(),
             draining: false,
             dropped: Dropped::default(),
@@ -156,7 +155,7 @@ impl<P: Callable> ServiceHost<P> {
                 self.call(now, machine, key, bytes, content_len, options);
             }
             Command::Cancel(key) => {
-                if let Some(call) = self.take_call(key) {
+                if let Some(call) = self.calls.take(key) {
                     machine.cancel(now, call.id);
                 }
             }
@@ -210,25 +209,18 @@ impl<P: Callable> ServiceHost<P> {
         let taken = machine.request(now, &P::request(name, content), options);
         match taken {
             Ok(id) => {
-                if self.calls.len() <= key.index() {
-                    self.calls.resize_with(key.index() + 1, || None);
-                }
-                self.calls[key.index()] = Some(InFlight { key, id, buffer });
+                self.calls.insert(key, Call { id, buffer });
             }
             Err(error) => self.answers.push((key, Answer::Call(Err(Box::new(error.into()))))),
         }
-    }
-
-    /// `None`: it was given up, and somebody else may have its slot.
-    fn take_call(&mut self, key: Key) -> Option<InFlight> {
-        self.calls.get_mut(key.index())?.take_if(|call| call.key == key)
     }
 
     fn ended(&mut self, tag: u64, outcome: Outcome<'_>) {
         if self.draining && matches!(outcome, Outcome::Lost { .. }) {
             self.dropped.requests += 1;
         }
-        let Some(InFlight { key, mut buffer, .. }) = self.take_call(Key::from_tag(tag)) else { return };
+        let key = Key::from_tag(tag);
+        let Some(Call { mut buffer, .. }) = self.calls.take(key) else { return };
         let result = match outcome {
             Outcome::Answer(content) => {
                 buffer.clear();

@@ -50,12 +50,16 @@ impl<P: Protocol> Client<P> {
     pub(super) fn next_on(&mut self, slot: u32) -> Result<Option<Next>, ProtocolError> {
         loop {
             let progress = &mut self.progress[slot as usize];
-            let decoded = self.protocol.decode(progress, self.receiver.bytes(slot))?;
+            let decoded = self.protocol.decode(progress, self.receiver.bytes(slot));
+            if self.log.is_some() {
+                self.note_decoded(slot, &decoded);
+            }
+            let decoded = decoded?;
             if let Decoded::Need(total) = decoded {
                 self.receiver.need(slot, total);
                 return Ok(None);
             }
-            *progress = P::Progress::default();
+            self.progress[slot as usize] = P::Progress::default();
             match decoded {
                 Decoded::Need(_) => return Ok(None),
                 Decoded::Response { id, content, len } => {
@@ -109,14 +113,21 @@ impl<P: Protocol> Client<P> {
                 let link = &self.links[slot as usize];
                 let (ping, probe) = (link.ping == Some(request), link.probe == Some(request));
                 self.metrics.late_responses += u64::from(!ping && !probe);
-                if probe && let Some(load) = self.protocol.load(&self.receiver.bytes(slot)[content]) {
-                    self.cluster.told_load(self.now, conn, load);
+                if probe {
+                    let load = self.protocol.load(&self.receiver.bytes(slot)[content]);
+                    if let Some(log) = &mut self.log {
+                        log.load(load);
+                    }
+                    load.inspect(|&load| self.cluster.told_load(self.now, conn, load));
                 }
                 self.vanish(slot, request);
                 return Ok(None);
             }
         };
         let verdict = self.protocol.verdict(&self.receiver.bytes(slot)[content]);
+        if let Some(log) = &mut self.log {
+            log.verdict(&verdict);
+        }
         let success = matches!(verdict, Verdict::Success);
         let (outcome, fate) = match verdict {
             Verdict::Success => {
@@ -158,7 +169,11 @@ impl<P: Protocol> Client<P> {
         if self.links[slot as usize].send.sent() == 0 {
             return Err(ProtocolError::Unexpected);
         }
-        if !matches!(self.protocol.verdict(&self.receiver.bytes(slot)[content]), Verdict::Success) {
+        let verdict = self.protocol.verdict(&self.receiver.bytes(slot)[content]);
+        if let Some(log) = &mut self.log {
+            log.verdict(&verdict);
+        }
+        if verdict != Verdict::Success {
             return Err(ProtocolError::Unwelcome);
         }
         let link = &mut self.links[slot as usize];

@@ -1,5 +1,6 @@
 //! The ways in which requests and connections end.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::admission::Fate;
@@ -10,6 +11,7 @@ use crate::error::ProtocolError;
 use crate::id::{ConnId, RequestId};
 use crate::machine::Action;
 use crate::policy::breaker;
+use crate::record::Recorder;
 use crate::service::{Protocol, Verdict};
 use crate::time::Instant;
 
@@ -40,8 +42,16 @@ crate::saved!(enum How {
 });
 
 /// What the content of an answer says.
-pub(super) fn outcome_of<'a, P: Protocol>(protocol: &P, content: &'a [u8]) -> Outcome<'a> {
-    match protocol.verdict(content) {
+pub(super) fn outcome_of<'a, P: Protocol>(
+    protocol: &P,
+    content: &'a [u8],
+    log: &mut Option<Box<Recorder>>,
+) -> Outcome<'a> {
+    let verdict = protocol.verdict(content);
+    if let Some(log) = log {
+        log.verdict(&verdict);
+    }
+    match verdict {
         Verdict::Success => Outcome::Answer(content),
         Verdict::Failure { code, message, .. } => Outcome::Remote { code, message },
     }

@@ -5,6 +5,7 @@ use super::{Client, Event, Outcome};
 use crate::error::Fault;
 use crate::id::ConnId;
 use crate::machine::{Action, Input, Machine};
+use crate::record::kinds::Kind;
 use crate::service::Protocol;
 use crate::time::Instant;
 
@@ -33,11 +34,18 @@ impl<P: Protocol> Machine for Client<P> {
             Input::Wall(unix_ms) => self.wall = (now, unix_ms),
         }
         self.catch_up();
+        if self.log.is_some() {
+            self.note_input(input);
+        }
     }
 
     fn poll(&mut self) -> Option<Action> {
         self.catch_up();
-        self.actions.pop_front()
+        let action = self.actions.pop_front();
+        if let Some(log) = &mut self.log {
+            log.action(action);
+        }
+        action
     }
 
     fn event(&mut self) -> Option<Event<'_>> {
@@ -46,22 +54,35 @@ impl<P: Protocol> Machine for Client<P> {
             let outcome = match ended.how {
                 How::Answered(content) => {
                     self.lent = content;
-                    outcome_of(&self.protocol, &self.lent)
+                    outcome_of(&self.protocol, &self.lent, &mut self.log)
                 }
                 How::Timeout { sent } => Outcome::Timeout { sent },
                 How::Lost { sent } => Outcome::Lost { sent },
                 How::Protocol(error) => Outcome::Protocol(error),
                 How::Cancelled => Outcome::Cancelled,
             };
+            if let Some(log) = &mut self.log {
+                log.outcome(ended.id, outcome);
+            }
             return Some(Event::Outcome { id: ended.id, tag: ended.tag, outcome });
         }
         if let Some((next, lent)) = self.take_next() {
             let content = self.receiver.lent(&lent, next.content);
-            let outcome =
-                if next.success { Outcome::Answer(content) } else { outcome_of(&self.protocol, content) };
+            let outcome = if next.success {
+                Outcome::Answer(content)
+            } else {
+                outcome_of(&self.protocol, content, &mut self.log)
+            };
+            if let Some(log) = &mut self.log {
+                log.outcome(next.id, outcome);
+            }
             return Some(Event::Outcome { id: next.id, tag: next.tag, outcome });
         }
-        self.cluster.state_event().map(Event::State)
+        let event = self.cluster.state_event();
+        if let Some(log) = &mut self.log {
+            log.state(event);
+        }
+        event.map(Event::State)
     }
 
     fn has_event(&self) -> bool {
@@ -74,6 +95,9 @@ impl<P: Protocol> Machine for Client<P> {
     fn recv_buf(&mut self, conn: ConnId) -> &mut [u8] {
         self.catch_up();
         if !self.cluster.has_conn(conn) {
+            if let Some(log) = &mut self.log {
+                log.gave_room(conn, false);
+            }
             return &mut [];
         }
         let slot = conn.slot();
@@ -88,6 +112,9 @@ impl<P: Protocol> Machine for Client<P> {
         }
         if starved && core::mem::take(&mut link.reading) {
             self.actions.push_back(Action::Read(conn, false));
+        }
+        if let Some(log) = &mut self.log {
+            log.gave_room(conn, !no_room);
         }
         if no_room { &mut [] } else { self.receiver.buf(slot) }
     }
@@ -155,6 +182,9 @@ impl<P: Protocol> Client<P> {
             Ok::<(), core::convert::Infallible>(())
         });
         link.unwelcomed = Some(answers);
+        if let Some(log) = &mut self.log {
+            log.find(Kind::Greeting, [link.send.len() as u64, answers.into()]);
+        }
         if greeted.is_ok() && !link.send.is_empty() {
             self.flush(conn.slot());
         }

@@ -50,9 +50,11 @@ mod machine;
 #[doc(hidden)]
 pub mod pending;
 mod pings;
+mod recording;
 mod requests;
 mod taking;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
@@ -74,6 +76,8 @@ use crate::policy::RetryBudget;
 use crate::policy::breaker::{self, Breaker};
 use crate::policy::health_check::Level as Health;
 use crate::policy::hedge::Hedging;
+use crate::record::kinds::Kind;
+use crate::record::{self, Recorder};
 use crate::rng::Pcg;
 use crate::save::{Save, Snapshot};
 use crate::sched::ReadyList;
@@ -127,12 +131,13 @@ pub struct Client<P: Protocol> {
     /// The wall clock, in milliseconds since 1970, and when it was told.
     wall: (Instant, u64),
     draining: Option<Instant>,
+    log: Option<Box<Recorder>>,
 }
 // Spare frames are not saved; nothing is lent, and nobody is tried again, between calls.
 crate::saved!(impl[P: Protocol<Progress: Save> + Save] struct Client<P> {
     protocol, config, admission, cluster, requests, links, receiver, progress, send_pool, budget, hedging,
     ready, next, doomed, outcomes, actions, metrics, now, wall, draining;
-    rebuilt frames = spare_frames(), lent = Vec::new(), again = Vec::new()
+    rebuilt frames = spare_frames(), lent = Vec::new(), again = Vec::new(), log = None
 });
 
 /// To be restored with the wire that it was saved with.
@@ -197,6 +202,7 @@ impl<P: Protocol> Client<P> {
             now: Instant::ZERO,
             wall: (Instant::ZERO, 0),
             draining: None,
+            log: None,
         }
     }
 
@@ -205,7 +211,7 @@ impl<P: Protocol> Client<P> {
     /// # Errors
     /// [`Misuse::BadAddress`]; [`Misuse::TooManyEndpoints`] at the configured limit.
     pub fn add_endpoint(&mut self, now: Instant, address: &str) -> Result<EndpointId, Misuse> {
-        self.with_cluster(now, |cluster, now| cluster.add_endpoint(now, address))
+        self.add_endpoint_with(now, address, EndpointOptions::default())
     }
 
     /// Adds an address that serves, of which more is known.
@@ -218,37 +224,47 @@ impl<P: Protocol> Client<P> {
         address: &str,
         options: EndpointOptions,
     ) -> Result<EndpointId, Misuse> {
-        self.with_cluster(now, |cluster, now| cluster.add_endpoint_with(now, address, options))
+        let added = self.with_cluster(now, |cluster, now| cluster.add_endpoint_with(now, address, options));
+        if self.log.is_some() {
+            self.note_endpoint(address, options, added);
+        }
+        added
     }
 
     /// See [`Cluster::set_weight`].
     pub fn set_weight(&mut self, now: Instant, endpoint: EndpointId, weight: u32) -> bool {
-        self.with_cluster(now, |cluster, now| cluster.set_weight(now, endpoint, weight))
+        let known = self.with_cluster(now, |cluster, now| cluster.set_weight(now, endpoint, weight));
+        self.note_change(Kind::SetWeight, endpoint, weight.into(), known)
     }
 
     /// See [`Cluster::remove_endpoint`].
     pub fn remove_endpoint(&mut self, now: Instant, endpoint: EndpointId) -> bool {
-        self.with_cluster(now, |cluster, now| cluster.remove_endpoint(now, endpoint))
+        let known = self.with_cluster(now, |cluster, now| cluster.remove_endpoint(now, endpoint));
+        self.note_change(Kind::RemoveEndpoint, endpoint, 0, known)
     }
 
     /// See [`Cluster::drain_endpoint`].
     pub fn drain_endpoint(&mut self, now: Instant, endpoint: EndpointId) -> bool {
-        self.with_cluster(now, |cluster, now| cluster.drain_endpoint(now, endpoint))
+        let known = self.with_cluster(now, |cluster, now| cluster.drain_endpoint(now, endpoint));
+        self.note_change(Kind::DrainEndpoint, endpoint, 0, known)
     }
 
     /// See [`Cluster::resume_endpoint`].
     pub fn resume_endpoint(&mut self, now: Instant, endpoint: EndpointId) -> bool {
-        self.with_cluster(now, |cluster, now| cluster.resume_endpoint(now, endpoint))
+        let known = self.with_cluster(now, |cluster, now| cluster.resume_endpoint(now, endpoint));
+        self.note_change(Kind::ResumeEndpoint, endpoint, 0, known)
     }
 
     /// See [`Cluster::set_health`].
     pub fn set_health(&mut self, now: Instant, endpoint: EndpointId, health: Health) -> bool {
-        self.with_cluster(now, |cluster, now| cluster.set_health(now, endpoint, health))
+        let known = self.with_cluster(now, |cluster, now| cluster.set_health(now, endpoint, health));
+        self.note_change(Kind::SetHealth, endpoint, record::of_health(health), known)
     }
 
     /// See [`Cluster::scale`].
     pub fn scale(&mut self, now: Instant, connections: u32) {
         self.with_cluster(now, |cluster, now| cluster.scale(now, connections));
+        self.note(Kind::Scale, [connections.into()]);
     }
 
     fn with_cluster<T>(&mut self, now: Instant, act: impl FnOnce(&mut Cluster, Instant) -> T) -> T {
@@ -276,10 +292,13 @@ impl<P: Protocol> Client<P> {
     /// Gives a request up: its place is free at once, and it ends as [`Outcome::Cancelled`]. `false` if it has ended.
     pub fn cancel(&mut self, now: Instant, id: RequestId) -> bool {
         let now = self.begin(now);
-        let Some(slot) = self.requests.find(id) else { return false };
-        self.give_up(now, slot, breaker::Outcome::Ignored, |_| ending::How::Cancelled);
-        self.catch_up();
-        true
+        let slot = self.requests.find(id);
+        if let Some(slot) = slot {
+            self.give_up(now, slot, breaker::Outcome::Ignored, |_| ending::How::Cancelled);
+            self.catch_up();
+        }
+        self.note(Kind::Cancel, [id.slot().into(), id.generation().into(), slot.is_some().into()]);
+        slot.is_some()
     }
 
     /// Takes no more requests, sees those it has taken to their end, and closes. At `deadline`, what is left ends as
@@ -289,6 +308,7 @@ impl<P: Protocol> Client<P> {
         self.draining = Some(self.draining.map_or(deadline, |earlier| earlier.min(deadline)));
         self.cluster.drain(now);
         self.catch_up();
+        self.note(Kind::Shutdown, [deadline.as_nanos()]);
     }
 
     /// What was counted.
@@ -299,6 +319,7 @@ impl<P: Protocol> Client<P> {
     /// Counts from nothing again.
     pub fn reset_metrics(&mut self) {
         self.metrics.reset();
+        self.note(Kind::ResetMetrics, []);
     }
 
     /// How things stand; walks over all connections.
@@ -424,6 +445,16 @@ impl<P: Protocol> Client<P> {
 
 #[cfg(feature = "testing")]
 impl<P: Protocol> Client<P> {
+    /// Tells a search what makes this state another than others: everything but what was counted, what is kept for reuse,
+    /// and the guards.
+    pub fn digest(&self, digest: &mut crate::testing::search::Digest) {
+        digest.add(&self.cluster).add(&self.requests).add(&self.links);
+        for link in self.links.iter().filter(|link| self.cluster.has_conn(link.conn)) {
+            digest.add(&self.receiver.bytes(link.conn.slot()));
+        }
+        digest.add(&(&self.ready, &self.next, &self.doomed, &self.outcomes, &self.actions, &self.draining));
+    }
+
     /// Recounts everything that is counted as it changes.
     ///
     /// # Panics

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::Client;
 use super::requests::State;
 use crate::id::ConnId;
+use crate::record::kinds::Kind;
 use crate::service::Protocol;
 use crate::wire::WireId;
 
@@ -49,11 +50,15 @@ impl<P: Protocol> Client<P> {
         let start = link.send.end();
         let protocol = &self.protocol;
         let encode = |out: &mut Vec<u8>| if encode(protocol, out, id) { Ok(()) } else { Err(()) };
-        if link.send.push_with(&mut self.send_pool, encode).is_err() {
+        let asked = link.send.push_with(&mut self.send_pool, encode);
+        let end = link.send.end();
+        if let Some(log) = &mut self.log {
+            log.find(Kind::Question, [asked.map_or(0, |()| end - start + 1)]);
+        }
+        if asked.is_err() {
             self.requests.close(request);
             return None;
         }
-        let end = link.send.end();
         self.requests.join(&mut link.line, request);
         let entry = self.requests.get_mut(request);
         entry.state = State::Ghost { conn, holds_place: false };

@@ -244,6 +244,20 @@ impl Requests {
         (awaited && !request.is_copy && request.first == id.generation()).then_some(id.slot())
     }
 
+    /// Zeros in place of the bytes of frames.
+    pub(super) fn mask(&mut self) {
+        self.slots.iter_mut().for_each(|request| request.frame.fill(0));
+    }
+
+    pub(super) fn ids(&self) -> Ids {
+        self.ids
+    }
+
+    /// Whether an id is of the form that only this client writes.
+    pub(super) fn is_ours(&self, id: WireId) -> bool {
+        self.ids.id(id.slot(), id.generation()) == id
+    }
+
     pub(super) fn wire_id(&self, slot: u32) -> WireId {
         self.ids.id(slot, self.slots[slot as usize].generation)
     }

@@ -32,8 +32,13 @@ impl<P: Protocol> Client<P> {
                 }
             }
         }
+        // Behind what comes of it, which may be that it goes elsewhere.
+        let (conn, len) = self.log.as_ref().map_or((None, Ok(0)), |log| (self.went_to(&taken), log.frame));
         if self.cluster.has_actions() {
             self.catch_up();
+        }
+        if self.log.is_some() {
+            self.note_request(request, options, &taken, conn, len);
         }
         taken
     }
@@ -114,8 +119,12 @@ impl<P: Protocol> Client<P> {
         let link = &mut self.links[place.conn.index()];
         let start = link.send.end();
         let protocol = &self.protocol;
-        link.send.push_with(&mut self.send_pool, |out| protocol.encode(out, id, request))?;
+        let encoded = link.send.push_with(&mut self.send_pool, |out| protocol.encode(out, id, request));
         let end = link.send.end();
+        if let Some(log) = &mut self.log {
+            log.frame = encoded.map(|()| (end - start) as usize);
+        }
+        encoded?;
         if keep {
             let mut frame = self.frames.get();
             link.send.copy_range(start, end, &mut frame);
@@ -135,6 +144,9 @@ impl<P: Protocol> Client<P> {
         let mut frame = self.frames.get();
         let encoded = self.protocol.encode(&mut frame, id, request);
         let size = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        if let Some(log) = &mut self.log {
+            log.frame = encoded.map(|()| frame.len());
+        }
         self.requests.get_mut(slot).frame = frame;
         encoded?;
         if self.cluster.wait(self.now, slot, size, want) { Ok(()) } else { Err(Rejected::Overloaded.into()) }

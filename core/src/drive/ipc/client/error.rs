@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 
 use thiserror::Error;
 
+use crate::drive::client::fate;
 use crate::error::Misuse;
 use crate::ipc::ContextError;
 use crate::ipc::client::{self, MethodError, Outcome};
@@ -87,10 +88,6 @@ pub enum Cause {
     /// The client has been shut down; nothing was sent.
     #[error("the client has been shut down")]
     Closed,
-}
-
-fn fate(sent: bool) -> &'static str {
-    if sent { "it was sent, and whether it ran is unknown" } else { "it was not sent" }
 }
 
 impl Cause {

@@ -16,6 +16,7 @@ use super::events::ClientEvent;
 use super::serving::{CONVERTED, Serving};
 use super::{ClientStatus, Dropped};
 use crate::drive::hub::Wakes;
+use crate::drive::in_flight::InFlight;
 use crate::drive::methods::Pool;
 use crate::drive::{Host, Inbox, Key};
 use crate::id::RequestId;
@@ -67,8 +68,7 @@ pub(super) enum Answer {
     Shutdown(Dropped),
 }
 
-struct InFlight {
-    key: Key,
+struct Call {
     id: RequestId,
     parcel: Parcel,
     raw: bool,
@@ -79,8 +79,7 @@ pub(super) struct ClientHost {
     shared: Arc<Shared>,
     commands: Vec<Command>,
     answers: Vec<(Key, Answer)>,
-    /// By the slots of their keys.
-    calls: Vec<Option<InFlight>>,
+    calls: InFlight<Call>,
     serving: Serving,
     wakes: Wakes,
     connecting: Vec<Key>,
@@ -105,7 +104,7 @@ impl ClientHost {
             shared: handle.shared.clone(),
             commands: Vec::new(),
             answers: Vec::new(),
-            calls: Vec::new(),
+            calls: InFlight::default(),
             serving: Serving::new(handle),
             wakes: Wakes::default(),
             connecting: Vec::new(),
@@ -127,7 +126,7 @@ impl ClientHost {
                 self.call(now, machine, (key, raw), parcel, within.as_deref(), options);
             }
             Command::GivenUp(key) => {
-                if let Some(call) = self.take_call(key) {
+                if let Some(call) = self.calls.take(key) {
                     machine.cancel(now, call.id);
                 }
                 self.connecting.retain(|&waiting| waiting != key);
@@ -183,25 +182,18 @@ impl ClientHost {
         };
         match machine.call(now, parcel.service(), parcel.method(), params, within, options) {
             Ok(id) => {
-                if self.calls.len() <= key.index() {
-                    self.calls.resize_with(key.index() + 1, || None);
-                }
-                self.calls[key.index()] = Some(InFlight { key, id, parcel, raw });
+                self.calls.insert(key, Call { id, parcel, raw });
             }
             Err(error) => self.answers.push((key, Answer::Call(Err(Box::new(error.into()))))),
         }
-    }
-
-    /// `None`: it was given up, and somebody else may have its slot.
-    fn take_call(&mut self, key: Key) -> Option<InFlight> {
-        self.calls.get_mut(key.index())?.take_if(|call| call.key == key)
     }
 
     fn ended(&mut self, tag: u64, outcome: Outcome<'_>) {
         if self.draining && matches!(outcome, Outcome::Lost { .. } | Outcome::Disconnected) {
             self.dropped.calls += 1;
         }
-        let Some(InFlight { key, mut parcel, raw, .. }) = self.take_call(Key::from_tag(tag)) else { return };
+        let key = Key::from_tag(tag);
+        let Some(Call { mut parcel, raw, .. }) = self.calls.take(key) else { return };
         self.shared.feeds.passing(&mut self.wakes, || ClientEvent::ResponseReceived {
             service: parcel.service().into(),
             method: parcel.method().into(),

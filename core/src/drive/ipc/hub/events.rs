@@ -175,6 +175,9 @@ impl fmt::Display for HubEvent {
         let of = |service: &Option<String>| service.clone().unwrap_or("a connection without a name".into());
         match self {
             HubEvent::Started { address } => write!(f, "the hub listens at {address}"),
+            HubEvent::Registered(it) if it.methods.is_empty() => {
+                write!(f, "{} has registered, without methods", it.service)
+            }
             HubEvent::Registered(it) => {
                 write!(f, "{} has registered, with the methods {}", it.service, it.methods.join(", "))
             }

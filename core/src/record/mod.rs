@@ -1,0 +1,142 @@
+//! The log of a machine: everything that it was told, so that the same can be told to it again.
+//!
+//! A machine decides by its configuration, its seed and its inputs alone. A recorder in it notes the inputs, and what
+//! came of each: so a [`replay`] goes through the same states, and says where it does not. Handlers and sockets take no
+//! part in it; a log from any runtime replays on any other.
+//!
+//! # What is in a log, and what is not
+//!
+//! - Every call that can change the machine: what the runtime tells, with the time; which actions and events were drained;
+//!   every command of the application, with the names of methods and the addresses of endpoints.
+//! - **Bodies are masked**: in their place stands their length, and what the machine has read in them (whether it was a
+//!   failure, with its code; whether the bytes were a frame). Where bytes were *no* frame, they are kept as they came, since
+//!   they are what one wants to see. [`Options::content`] keeps all bytes.
+//! - With every record, a byte of a running hash of everything that came out: actions, outcomes with their lengths, where each
+//!   request went under which id. A difference shows at the very call, but for once in 256 times; then at the next.
+//!
+//! A log without content cannot tell whether the *bytes* of a body were the same, only how many there were; and a replay of it
+//! does not decode frames again, but takes from the log what was decoded.
+//!
+//! # The form
+//!
+//! A log is a run of segments. Each begins with a snapshot of the machine (see [`save`](crate::save)), so that what is left
+//! of a ring replays from the oldest segment on. A segment is a run of blocks with a checksum each: [`Log::read`] gives
+//! everything up to the first damage, and says where that is. In a block stand records: a byte for the kind, whose highest bit
+//! says that time has passed; a byte of the hash; the nanoseconds that have passed, if so; then numbers, in 7-bit groups, and for
+//! some kinds bytes behind their number. That is a handful of bytes per record.
+
+mod codes;
+mod diff;
+mod explain;
+mod format;
+pub(crate) mod kinds;
+mod recorder;
+mod replay;
+mod surrogate;
+mod words;
+
+use alloc::vec::Vec;
+use core::num::NonZeroU32;
+
+pub use diff::{CAVEAT, Diff, FirstChoice, Share, diff};
+pub use explain::{Happening, Line, Query, Story, explain};
+pub use format::{Damage, Log, VERSION, What};
+pub use recorder::Piece;
+#[doc(hidden)]
+pub use recorder::Recorder;
+pub use replay::{Difference, Replayed, Unreplayable, replay};
+pub use surrogate::Surrogate;
+
+pub(crate) use codes::{of_health, of_misuse, of_protocol_error, of_refusal};
+
+/// How much is kept, and of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// A segment has about so many bytes besides its snapshot; more, if the snapshot has more than twice as many. 1 MiB.
+    pub segment: NonZeroU32,
+    /// So many segments are kept until they are taken; then the oldest is dropped. 16.
+    pub segments: NonZeroU32,
+    /// Whether bodies are kept too. No.
+    pub content: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        const fn limit(n: u32) -> NonZeroU32 {
+            NonZeroU32::new(n).expect("a limit is not zero")
+        }
+        Options { segment: limit(1 << 20), segments: limit(16), content: false }
+    }
+}
+
+/// A machine that can be recorded. It costs nothing while it is off.
+pub trait Record {
+    /// Records from now on. What was recorded before and not taken is dropped.
+    fn record(&mut self, options: Options);
+
+    /// Records no more, and drops what nobody has taken.
+    fn stop_recording(&mut self);
+
+    #[doc(hidden)]
+    fn recorder(&mut self) -> Option<&mut Recorder>;
+
+    /// What was recorded and not [taken](Self::take_recorded), as one log; nothing if it is not recorded.
+    fn recorded(&mut self) -> Vec<u8> {
+        self.recorder().map_or_else(Vec::new, |log| log.log())
+    }
+
+    /// Takes the oldest piece of the log that is finished. `seal`: the one that is being written is finished now.
+    fn take_recorded(&mut self, seal: bool) -> Option<Piece> {
+        let log = self.recorder()?;
+        if seal {
+            log.seal();
+        }
+        log.take()
+    }
+}
+
+/// Which machine a log is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Subject {
+    /// A client of a service.
+    Client = 1,
+    /// A server.
+    Server = 2,
+    /// A hub of Bro IPC.
+    Hub = 3,
+    /// A client of a hub.
+    IpcClient = 4,
+}
+
+impl Subject {
+    const fn of(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Subject::Client,
+            2 => Subject::Server,
+            3 => Subject::Hub,
+            4 => Subject::IpcClient,
+            _ => return None,
+        })
+    }
+}
+
+/// What an application was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Told {
+    Answer = 1,
+    Remote = 2,
+    Timeout = 3,
+    Lost = 4,
+    Protocol = 5,
+    Cancelled = 6,
+    State = 7,
+    Request = 8,
+}
+
+/// An id as two numbers.
+pub(crate) fn pair<T>(id: crate::id::Id<T>) -> [u64; 2] {
+    [id.slot().into(), id.generation().into()]
+}

@@ -1,0 +1,469 @@
+//! What a machine notes while it is recorded.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::format::{self, BlockHead, HEAD, Part};
+use super::kinds::{FIELDS, Kind};
+use super::{Options, Subject};
+use crate::id::ConnId;
+use crate::machine::{Action, Input};
+use crate::save::Writer;
+use crate::time::Instant;
+
+/// Records are sealed, with a checksum, in blocks of about this many bytes.
+const BLOCK: usize = 16 * 1024;
+/// A record without its bytes takes less than this: kind, check, time, numbers.
+const WINDOW: usize = 128;
+const _: () = assert!(2 + 10 + 10 * (FIELDS + 1) < WINDOW);
+/// So many words have a number at a time.
+pub(crate) const NAMES: usize = 64;
+
+/// Some blocks of a segment, in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Which segment they belong to.
+    pub segment: u64,
+    /// Where they belong in it, in bytes from its start.
+    pub at: u64,
+    /// The blocks.
+    pub bytes: Vec<u8>,
+}
+
+/// The log of one machine, as it is written. It lives in the machine.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    subject: Subject,
+    options: Options,
+    has_ids: bool,
+    /// The block that is being filled: room for its head, then records.
+    block: Vec<u8>,
+    at: usize,
+    segment: u64,
+    /// The number of the block in its segment, and the bytes of those before it.
+    index: u32,
+    written: u64,
+    /// The next segment begins when so many bytes are written in this one.
+    ends_at: u64,
+    /// Blocks that nobody has taken, oldest first.
+    pieces: VecDeque<Piece>,
+    /// Segments that were dropped before anybody took them.
+    dropped: u64,
+    now: Instant,
+    /// Of everything that has come out of the machine.
+    hash: u64,
+    /// Where the machine was asked for room, before it is known whether anything was read.
+    room: Option<(ConnId, bool)>,
+    names: Vec<Box<[u8]>>,
+    last_name: usize,
+    /// Contents whose verdict was good since the last that was not.
+    pub(crate) verdicts: u64,
+    /// The length of the frame that was encoded last, and why it was not.
+    pub(crate) frame: Result<usize, crate::error::Misuse>,
+    /// The id that was noted last.
+    last_id: [u8; 16],
+    /// Whether records are only compared, and never sealed.
+    compares: bool,
+    /// In a replay: what the bytes to be decoded next begin with.
+    script: VecDeque<Vec<u8>>,
+}
+
+impl Recorder {
+    /// A log without records; a segment is to be begun first.
+    pub(crate) fn new(subject: Subject, options: Options, has_ids: bool) -> Self {
+        let block = vec![0; BLOCK + WINDOW];
+        Recorder {
+            subject,
+            options,
+            has_ids,
+            block,
+            at: HEAD,
+            segment: 0,
+            index: 0,
+            written: 0,
+            ends_at: 0,
+            pieces: VecDeque::new(),
+            dropped: 0,
+            now: Instant::ZERO,
+            hash: 0,
+            room: None,
+            names: Vec::new(),
+            last_name: 0,
+            verdicts: 0,
+            frame: Ok(0),
+            last_id: [0; 16],
+            compares: false,
+            script: VecDeque::new(),
+        }
+    }
+
+    /// One that writes what a replay does, to be compared with what was recorded.
+    pub(crate) fn comparing(subject: Subject, options: Options, has_ids: bool) -> Self {
+        Recorder { compares: true, ..Self::new(subject, options, has_ids) }
+    }
+
+    pub(crate) fn keeps_content(&self) -> bool {
+        self.options.content
+    }
+
+    /// Whether the next segment is to be begun.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        !self.compares && self.written + self.at as u64 >= self.ends_at
+    }
+
+    /// Begins the next segment with a snapshot of the machine as it is now.
+    pub(crate) fn begin_segment(&mut self, now: Instant, snapshot: &[u8]) {
+        self.seal();
+        self.segment += u64::from(self.index > 0);
+        let blocks = self.index;
+        (self.index, self.written) = (0, 0);
+        self.restart(now, self.hash);
+        let mut head = Writer::new();
+        head.varint(u64::from(blocks));
+        head.varint(now.as_nanos());
+        head.varint(self.hash);
+        head.raw(snapshot);
+        self.put_away(Part::Head, head.as_bytes());
+        // However large the snapshots are, they are not most of the log by far.
+        self.ends_at = self.written + u64::from(self.options.segment.get()).max(self.written / 2);
+        self.drop_oldest();
+    }
+
+    /// Nothing in a segment refers to what was before it.
+    pub(crate) fn restart(&mut self, now: Instant, hash: u64) {
+        (self.now, self.hash) = (now, hash);
+        self.names.clear();
+        self.last_name = 0;
+        self.verdicts = 0;
+        self.last_id = [0; 16];
+    }
+
+    /// The bytes to be decoded next begin so.
+    pub(crate) fn expect(&mut self, bytes: Vec<u8>) {
+        self.script.push_back(bytes);
+    }
+
+    /// In a replay, puts back what the log has of bytes that are about to be decoded.
+    pub(crate) fn put_back(&mut self, bytes: &mut [u8]) {
+        if self.compares
+            && let Some(known) = self.script.pop_front()
+        {
+            let n = known.len().min(bytes.len());
+            bytes[..n].copy_from_slice(&known[..n]);
+        }
+    }
+
+    /// Notes an id by what is new in it, which is little where they come from one peer.
+    pub(crate) fn find_id(&mut self, kind: Kind, id: [u8; 16], fields: [u64; 2]) {
+        let (mut bits, mut new, mut len) = (0, [0; 16], 0);
+        for (at, (&now, last)) in id.iter().zip(&mut self.last_id).enumerate() {
+            if now != *last {
+                bits |= 1 << at;
+                new[len] = now;
+                len += 1;
+                *last = now;
+            }
+        }
+        self.find_bytes(kind, [bits, fields[0], fields[1]], &new[..len]);
+    }
+
+    /// As [`restart`](Self::restart), in the middle of a replay: what was noted last belongs to the segment before.
+    pub(crate) fn restart_at(&mut self, now: Instant) {
+        if let Some((conn, room)) = self.room.take() {
+            self.read_nothing(conn, room);
+        }
+        self.at = HEAD;
+        self.restart(now, self.hash);
+    }
+
+    /// Closes the block that is being filled, so that it can be taken.
+    pub(crate) fn seal(&mut self) {
+        if let Some((conn, room)) = self.room.take() {
+            self.read_nothing(conn, room);
+        }
+        self.seal_block();
+    }
+
+    fn seal_block(&mut self) {
+        if self.at == HEAD || self.compares {
+            return;
+        }
+        let mut block = core::mem::take(&mut self.block);
+        self.put_away(Part::Records, &block[HEAD..self.at]);
+        block.truncate(BLOCK + WINDOW);
+        self.block = block;
+        self.at = HEAD;
+    }
+
+    fn put_away(&mut self, part: Part, payload: &[u8]) {
+        let head = BlockHead {
+            part,
+            subject: self.subject,
+            content: self.options.content,
+            has_ids: self.has_ids,
+            segment: self.segment,
+            index: self.index,
+            len: payload.len(),
+        };
+        let bytes = format::block(&head, payload);
+        let at = self.written;
+        self.written += bytes.len() as u64;
+        self.index += 1;
+        self.pieces.push_back(Piece { segment: self.segment, at, bytes });
+    }
+
+    fn drop_oldest(&mut self) {
+        let oldest = self.segment.saturating_sub(u64::from(self.options.segments.get()) - 1);
+        while let Some(piece) = self.pieces.pop_front_if(|piece| piece.segment < oldest) {
+            self.dropped += u64::from(piece.at == 0);
+        }
+    }
+
+    /// Takes the oldest piece that is finished.
+    pub(crate) fn take(&mut self) -> Option<Piece> {
+        self.pieces.pop_front()
+    }
+
+    /// Everything that nobody has taken, as one log.
+    pub(crate) fn log(&mut self) -> Vec<u8> {
+        self.seal();
+        self.pieces.iter().flat_map(|piece| piece.bytes.iter().copied()).collect()
+    }
+
+    /// Takes what a comparing recorder has written.
+    pub(crate) fn written(&mut self) -> &[u8] {
+        let end = core::mem::replace(&mut self.at, HEAD);
+        &self.block[HEAD..end]
+    }
+
+    /// Folds in something that has come out of the machine. FxHash, of the Firefox and Rust compilers: fast, and no defence
+    /// against who means harm.
+    #[inline]
+    pub(crate) fn mix(&mut self, value: u64) {
+        self.hash = (self.hash.rotate_left(5) ^ value).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    /// Folds in bytes.
+    pub(crate) fn mix_bytes(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
+        rest.iter().for_each(|&byte| self.mix(u64::from(byte)));
+    }
+
+    /// Folds in what has a form for people.
+    pub(crate) fn mix_debug(&mut self, value: &impl core::fmt::Debug) {
+        struct Mix<'a>(&'a mut Recorder);
+        impl core::fmt::Write for Mix<'_> {
+            fn write_str(&mut self, text: &str) -> core::fmt::Result {
+                self.0.mix_bytes(text.as_bytes());
+                Ok(())
+            }
+        }
+        let _ = core::fmt::Write::write_fmt(&mut Mix(self), format_args!("{value:?}"));
+    }
+
+    /// Notes a call or a finding.
+    #[inline]
+    pub(crate) fn put<const N: usize>(&mut self, kind: Kind, now: Option<Instant>, fields: [u64; N]) {
+        if let Some((conn, room)) = self.room.take() {
+            self.read_nothing(conn, room);
+        }
+        self.put_now(kind, now, fields);
+    }
+
+    /// Notes a call or a finding, with bytes.
+    pub(crate) fn put_bytes<const N: usize>(
+        &mut self,
+        kind: Kind,
+        now: Option<Instant>,
+        fields: [u64; N],
+        bytes: &[u8],
+    ) {
+        if let Some((conn, room)) = self.room.take() {
+            self.read_nothing(conn, room);
+        }
+        self.put_bytes_now(kind, now, fields, bytes);
+    }
+
+    /// Notes a finding, which may be made while a machine gives room.
+    #[inline]
+    pub(crate) fn find<const N: usize>(&mut self, kind: Kind, fields: [u64; N]) {
+        self.put_now(kind, None, fields);
+    }
+
+    pub(crate) fn find_bytes<const N: usize>(&mut self, kind: Kind, fields: [u64; N], bytes: &[u8]) {
+        self.put_bytes_now(kind, None, fields, bytes);
+    }
+
+    fn put_bytes_now<const N: usize>(
+        &mut self,
+        kind: Kind,
+        now: Option<Instant>,
+        fields: [u64; N],
+        bytes: &[u8],
+    ) {
+        self.write(kind, now, fields, Some(bytes.len() as u64));
+        self.append(bytes);
+    }
+
+    #[inline]
+    fn put_now<const N: usize>(&mut self, kind: Kind, now: Option<Instant>, fields: [u64; N]) {
+        self.write(kind, now, fields, None);
+    }
+
+    #[inline]
+    fn write<const N: usize>(
+        &mut self,
+        kind: Kind,
+        now: Option<Instant>,
+        fields: [u64; N],
+        len: Option<u64>,
+    ) {
+        if self.block.len() - self.at < WINDOW {
+            self.make_room();
+        }
+        let check = (self.hash >> 56) as u8;
+        let passed = now.map_or(0, |now| now.as_nanos().saturating_sub(self.now.as_nanos()));
+        let Some(window) = self.block[self.at..].first_chunk_mut::<WINDOW>() else { return };
+        window[0] = kind as u8;
+        window[1] = check;
+        let mut end = 2;
+        if passed > 0 {
+            window[0] |= format::TIME;
+            self.now = Instant::from_nanos(self.now.as_nanos() + passed);
+            varint(window, &mut end, passed);
+        }
+        fields.iter().for_each(|&field| varint(window, &mut end, field));
+        if let Some(len) = len {
+            varint(window, &mut end, len);
+        }
+        self.at += end;
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        let end = self.at + bytes.len();
+        if self.block.len() < end + WINDOW {
+            self.block.resize(end + WINDOW, 0);
+        }
+        self.block[self.at..end].copy_from_slice(bytes);
+        self.at = end;
+    }
+
+    #[cold]
+    fn make_room(&mut self) {
+        if self.compares {
+            let len = self.block.len();
+            self.block.resize(2 * len, 0);
+        } else {
+            self.seal_block();
+        }
+    }
+
+    #[cold]
+    fn read_nothing(&mut self, conn: ConnId, room: bool) {
+        self.put_now(Kind::Room, None, [conn.slot().into(), conn.generation().into(), room.into()]);
+    }
+
+    /// The number of a word.
+    pub(crate) fn name(&mut self, name: &[u8]) -> u64 {
+        if self.names.get(self.last_name).is_some_and(|last| **last == *name) {
+            return self.last_name as u64;
+        }
+        self.last_name = match self.names.iter().position(|known| **known == *name) {
+            Some(at) => at,
+            None => self.new_name(name),
+        };
+        self.last_name as u64
+    }
+
+    #[cold]
+    fn new_name(&mut self, name: &[u8]) -> usize {
+        if self.names.len() == NAMES {
+            self.names.clear();
+        }
+        self.find_bytes(Kind::Name, [], name);
+        self.names.push(name.into());
+        self.names.len() - 1
+    }
+
+    /// The machine was asked for room.
+    #[inline]
+    pub(crate) fn gave_room(&mut self, conn: ConnId, room: bool) {
+        if let Some((conn, room)) = self.room.replace((conn, room)) {
+            self.read_nothing(conn, room);
+        }
+    }
+
+    /// A runtime has told something; `bytes` is what it has received.
+    #[inline]
+    pub(crate) fn input(&mut self, now: Instant, input: Input, bytes: &[u8]) {
+        let now = Some(now);
+        let both = |conn: ConnId| [conn.slot().into(), conn.generation().into()];
+        let with = |conn: ConnId, more: u64| [conn.slot().into(), conn.generation().into(), more];
+        match input {
+            Input::Received(conn, n) => {
+                if self.room.is_some_and(|(room, _)| room == conn) {
+                    self.room = None;
+                    self.put_bytes_now(Kind::Received, now, with(conn, n as u64), bytes);
+                } else {
+                    self.put(Kind::Filled, now, with(conn, n as u64));
+                }
+            }
+            Input::Sent(conn, n) => self.put(Kind::Sent, now, with(conn, n as u64)),
+            Input::Connected(conn) => self.put(Kind::Connected, now, both(conn)),
+            Input::ReadClosed(conn) => self.put(Kind::ReadClosed, now, both(conn)),
+            Input::Closed(conn, fault) => {
+                self.put(Kind::Closed, now, with(conn, super::codes::of_fault(fault)))
+            }
+            Input::Tick => self.put(Kind::Tick, now, []),
+            Input::Wall(unix_ms) => self.put(Kind::Wall, now, [unix_ms]),
+        }
+    }
+
+    /// Somebody has connected.
+    pub(crate) fn accepted(&mut self, now: Instant, peer: crate::machine::Peer, conn: Option<ConnId>) {
+        let [slot, generation] = conn.map_or([0; 2], super::pair);
+        let mut who = Writer::new();
+        if let Some(of) = peer.credentials {
+            who.varint(of.uid.into());
+            who.varint(of.gid.into());
+            who.varint(of.pid.map_or(0, |pid| u64::from(pid) + 1));
+        }
+        self.put_bytes(Kind::Accept, Some(now), [conn.is_some().into(), slot, generation], who.as_bytes());
+    }
+
+    /// A runtime was told what to do.
+    #[inline]
+    pub(crate) fn action(&mut self, action: Option<Action>) {
+        let (kind, conn) = match action {
+            None => return self.put(Kind::PolledNothing, None, []),
+            Some(Action::Connect(conn)) => (Kind::PolledConnect, conn),
+            Some(Action::Close(conn)) => (Kind::PolledClose, conn),
+            Some(Action::Read(conn, true)) => (Kind::PolledReadOn, conn),
+            Some(Action::Read(conn, false)) => (Kind::PolledReadOff, conn),
+            Some(Action::Flush(conn)) => (Kind::PolledFlush, conn),
+        };
+        self.put(kind, None, [conn.slot().into(), conn.generation().into()]);
+    }
+
+    /// The application was told something.
+    #[inline]
+    pub(crate) fn event(&mut self, what: super::Told, slot: u32, len: usize) {
+        self.put(Kind::Event, None, [what as u64, slot.into(), len as u64]);
+    }
+}
+
+/// Writes an integer in groups of 7 bits, from the lowest.
+#[inline]
+fn varint(window: &mut [u8; WINDOW], end: &mut usize, mut value: u64) {
+    while value > 0x7f {
+        window[*end % WINDOW] = value as u8 | 0x80;
+        *end += 1;
+        value >>= 7;
+    }
+    window[*end % WINDOW] = value as u8;
+    *end += 1;
+}

@@ -1,0 +1,147 @@
+//! A client of a service plays a log.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::super::format::{Record, Segment};
+use super::super::kinds::Kind;
+use super::super::surrogate::{Masked, Surrogate};
+use super::super::{Options, Record as _, Recorder, Told, codes};
+use super::{Came, Player};
+use crate::cluster::EndpointOptions;
+use crate::id::{ConnId, Id};
+use crate::machine::{Input, Machine};
+use crate::save::Damaged;
+use crate::service::Described;
+use crate::service::client::{self, Client, Event, Outcome};
+use crate::time::Instant;
+
+pub(crate) struct ClientPlayer<const IDS: bool> {
+    pub(crate) client: Client<Surrogate<IDS>>,
+    /// The code of the last failure that the wire has read, and whether the service was to blame, and overloaded.
+    pub(crate) code: Option<String>,
+    pub(crate) blame: (bool, bool),
+}
+
+impl<const IDS: bool> Player for ClientPlayer<IDS> {
+    fn load(segment: &Segment<'_>) -> Result<Self, Damaged> {
+        let client = Client::restore_masked(segment.snapshot)?;
+        Ok(ClientPlayer { client, code: None, blame: (false, false) })
+    }
+
+    fn expect(&mut self, finding: &Record<'_>, _: &str) {
+        if finding.kind == Kind::Failure {
+            self.code = Some(String::from_utf8_lossy(finding.bytes).into());
+            self.blame = (finding.fields[1] & 1 != 0, finding.fields[1] & 2 != 0);
+        }
+        self.client.surrogate().expect(finding);
+    }
+
+    fn compare(&mut self, options: Options, now: Instant, hash: u64) {
+        self.client.compare(options, now, hash);
+    }
+
+    fn snapshot(&mut self) -> Vec<u8> {
+        self.client.masked_again()
+    }
+
+    fn restart(&mut self, now: Instant) {
+        self.client.surrogate().restart();
+        if let Some(log) = self.client.recorder() {
+            log.restart_at(now);
+        }
+    }
+
+    fn recorder(&mut self) -> Option<&mut Recorder> {
+        self.client.recorder()
+    }
+
+    fn call(&mut self, now: Instant, call: &Record<'_>, name: &str) -> Came {
+        let client = &mut self.client;
+        let [a, b, c, d, ..] = call.fields;
+        let conn = ConnId::new(a as u32, b as u32);
+        let n = usize::try_from(c).unwrap_or(usize::MAX);
+        match call.kind {
+            Kind::Request => return self.request(now, call, name),
+            Kind::PolledNothing
+            | Kind::PolledConnect
+            | Kind::PolledClose
+            | Kind::PolledReadOn
+            | Kind::PolledReadOff
+            | Kind::PolledFlush => return client.poll().map_or(Came::Nothing, Came::Action),
+            Kind::NoEvent | Kind::Event => return client.event().map_or(Came::Nothing, came),
+            Kind::Room => drop(client.recv_buf(conn).len()),
+            Kind::Received => {
+                client.recv_buf(conn);
+                client.handle(now, Input::Received(conn, n));
+            }
+            Kind::Filled => client.handle(now, Input::Received(conn, n)),
+            Kind::Sent => client.handle(now, Input::Sent(conn, n)),
+            Kind::Connected => client.handle(now, Input::Connected(conn)),
+            Kind::ReadClosed => client.handle(now, Input::ReadClosed(conn)),
+            Kind::Closed => client.handle(now, Input::Closed(conn, codes::to_fault(c))),
+            Kind::Tick => client.handle(now, Input::Tick),
+            Kind::Wall => client.handle(now, Input::Wall(a)),
+            Kind::Cancel => drop(client.cancel(now, Id::new(a as u32, b as u32))),
+            Kind::AddEndpoint => {
+                let options = EndpointOptions { weight: a as u32, priority: b as u8 };
+                let _ =
+                    client.add_endpoint_with(now, core::str::from_utf8(call.bytes).unwrap_or(""), options);
+            }
+            Kind::SetWeight => drop(client.set_weight(now, Id::new(a as u32, b as u32), c as u32)),
+            Kind::RemoveEndpoint => drop(client.remove_endpoint(now, Id::new(a as u32, b as u32))),
+            Kind::DrainEndpoint => drop(client.drain_endpoint(now, Id::new(a as u32, b as u32))),
+            Kind::ResumeEndpoint => drop(client.resume_endpoint(now, Id::new(a as u32, b as u32))),
+            Kind::SetHealth => drop(client.set_health(now, Id::new(a as u32, b as u32), codes::to_health(c))),
+            Kind::Scale => client.scale(now, a as u32),
+            Kind::Shutdown => client.shutdown(now, Instant::from_nanos(a)),
+            Kind::ResetMetrics => client.reset_metrics(),
+            _ => {}
+        }
+        let _ = d;
+        Came::Nothing
+    }
+}
+
+impl<const IDS: bool> ClientPlayer<IDS> {
+    fn request(&mut self, now: Instant, call: &Record<'_>, name: &str) -> Came {
+        let (request, options) = self.masked(call, name);
+        match self.client.request(now, &request, options) {
+            Ok(id) => Came::Taken(id),
+            Err(_) => Came::Refused,
+        }
+    }
+
+    /// A request as the log has it.
+    pub(crate) fn masked<'a>(&self, call: &Record<'a>, name: &'a str) -> (Masked<'a>, client::Options) {
+        let [flags, _, len, more, low, high, timeout, key, refused] = call.fields;
+        let options = client::Options {
+            timeout: (flags & 2 != 0).then_some(Duration::from_nanos(timeout)),
+            idempotent: flags & 1 != 0,
+            key: (flags & 4 != 0).then_some(key),
+            tag: high << 32 | low,
+        };
+        let frame = len.saturating_add(more).saturating_add(name.len() as u64);
+        let frame = codes::to_misuse(refused).map_or(Ok(usize::try_from(frame).unwrap_or(0)), Err);
+        let described = Described { name, len: len as usize, content: call.bytes };
+        (Masked { described, frame }, options)
+    }
+}
+
+fn came(event: Event<'_>) -> Came {
+    match event {
+        Event::State(event) => Came::State(event),
+        Event::Outcome { id, outcome, .. } => {
+            let told = match outcome {
+                Outcome::Answer(_) => Told::Answer,
+                Outcome::Remote { .. } => Told::Remote,
+                Outcome::Timeout { .. } => Told::Timeout,
+                Outcome::Lost { .. } => Told::Lost,
+                Outcome::Protocol(_) => Told::Protocol,
+                Outcome::Cancelled => Told::Cancelled,
+            };
+            Came::Ended { id, told }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Records as people read them.
+
+use core::fmt;
+
+use super::codes;
+use super::format::Record;
+use super::kinds::Kind;
+use crate::id::ConnId;
+
+/// A record, and the name of its request.
+pub(crate) struct Words<'a>(pub(crate) &'a Record<'a>, pub(crate) &'a str);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Words(record, name) = self;
+        let [a, b, c, d, ..] = record.fields;
+        let id = ConnId::new(a as u32, b as u32);
+        let text = || alloc::string::String::from_utf8_lossy(record.bytes);
+        match record.kind {
+            Kind::Connected => write!(f, "connection {id} stands"),
+            Kind::Received => write!(f, "{c} bytes received on connection {id}"),
+            Kind::Filled => write!(f, "{c} bytes are said to have been received on connection {id}"),
+            Kind::Sent => write!(f, "{c} bytes sent on connection {id}"),
+            Kind::ReadClosed => write!(f, "the peer of connection {id} sends no more"),
+            Kind::Closed => write!(f, "connection {id} closed: {}", codes::to_fault(c)),
+            Kind::Tick => write!(f, "time passes"),
+            Kind::Wall => write!(f, "the wall clock shows {a} ms"),
+            Kind::Accept if a == 0 => write!(f, "a connection is turned away"),
+            Kind::Accept => write!(f, "connection {} is accepted", ConnId::new(b as u32, c as u32)),
+            Kind::Room if c == 0 => write!(f, "no room to read for connection {id}"),
+            Kind::Room => write!(f, "room to read for connection {id}, and nothing to be read"),
+            Kind::PolledNothing => write!(f, "nothing to do"),
+            Kind::PolledConnect => write!(f, "to do: dial connection {id}"),
+            Kind::PolledClose => write!(f, "to do: close connection {id}"),
+            Kind::PolledReadOn => write!(f, "to do: read from connection {id} again"),
+            Kind::PolledReadOff => write!(f, "to do: read from connection {id} no more"),
+            Kind::PolledFlush => write!(f, "to do: send on connection {id}"),
+            Kind::NoEvent => write!(f, "nothing to tell"),
+            Kind::Event if a == super::Told::Request as u64 => {
+                write!(f, "told: a request of {c} bytes on connection {b}")
+            }
+            Kind::Event => match a {
+                1 => write!(f, "told: request {b} is answered with {c} bytes"),
+                2 => write!(f, "told: request {b} has failed at the service"),
+                3 => write!(f, "told: request {b} has timed out"),
+                4 => write!(f, "told: request {b} is lost"),
+                5 => write!(f, "told: request {b} is lost, since its peer broke the rules"),
+                6 => write!(f, "told: request {b} is cancelled"),
+                _ => write!(f, "told: a change at endpoint {b}"),
+            },
+            Kind::Shutdown => write!(f, "shut down"),
+            Kind::ResetMetrics => write!(f, "metrics are reset"),
+            Kind::Name => write!(f, "the word {:?}", text()),
+            Kind::Need => write!(f, "found: a frame that is not whole before {a} bytes"),
+            Kind::Ours => write!(f, "found: an answer of {c} bytes to request {a} (its use {b})"),
+            Kind::Answer => write!(f, "found: an answer of {a} bytes"),
+            Kind::Control => write!(f, "found: {a} bytes of the wire's own"),
+            Kind::Skip => write!(f, "found: {a} bytes of garbage"),
+            Kind::Broken => write!(f, "found: {}", codes::to_protocol_error([a, b, c])),
+            Kind::Failure => write!(f, "found: the failure {:?}", text()),
+            Kind::Load => write!(f, "found: {b} requests in flight at the peer"),
+            Kind::Greeting => write!(f, "found: a greeting of {a} bytes, to be answered {b} times"),
+            Kind::Question => write!(f, "found: a ping of {} bytes", a.saturating_sub(1)),
+            Kind::Request => {
+                let refused = record.fields[8];
+                write!(f, "request {name:?} of {c} bytes: {}", codes::refusal(refused))
+            }
+            Kind::Cancel => write!(f, "request {a} is given up"),
+            Kind::AddEndpoint => write!(f, "endpoint {:?} is added", text()),
+            Kind::SetWeight => write!(f, "endpoint {a} has the weight {c}"),
+            Kind::RemoveEndpoint => write!(f, "endpoint {a} is removed"),
+            Kind::DrainEndpoint => write!(f, "endpoint {a} is drained"),
+            Kind::ResumeEndpoint => write!(f, "endpoint {a} is used again"),
+            Kind::SetHealth => write!(f, "endpoint {a} is {}", codes::to_health(c)),
+            Kind::Scale => write!(f, "{a} connections per endpoint"),
+            Kind::Asked => write!(f, "found: a request {name:?} of {c} bytes"),
+            Kind::Raw => write!(f, "found: {} bytes that are no request", record.bytes.len()),
+            Kind::Reply => write!(f, "it is answered with {a} bytes"),
+            Kind::Fail => write!(f, "it is answered with the error {:?}", text()),
+            Kind::Defer => write!(f, "it is put off as {id}"),
+            Kind::Unanswered => write!(f, "it is dropped without an answer"),
+            Kind::LateReply => write!(f, "request {id} is answered with {c} bytes"),
+            Kind::LateFail => write!(f, "request {id} is answered with the error {:?}", text()),
+        }?;
+        let _ = d;
+        Ok(())
+    }
+}
