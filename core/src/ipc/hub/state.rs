@@ -59,6 +59,7 @@ pub(super) struct State {
     /// What is said about an error.
     words: String,
 }
+// The words are written before they are read.
 crate::saved!(struct State {
     config, lines, services, pending, metrics, now, timers, drain_until, ready, notices, missed, released,
     wall;
