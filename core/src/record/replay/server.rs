@@ -78,14 +78,14 @@ impl Player for ServerPlayer {
                 return Came::Nothing;
             }
             // It was lent, and forgotten.
-            self.server.event().map(|request| core::mem::forget(request.responder));
+            self.take_event();
         }
         let server = &mut self.server;
         let [a, b, c, ..] = call.fields;
         let token = Token(Id::new(a as u32, b as u32));
         match call.kind {
             Kind::Event => self.lends = true,
-            Kind::NoEvent => drop(server.event().map(|request| core::mem::forget(request.responder))),
+            Kind::NoEvent => self.take_event(),
             Kind::Accept => {
                 let peer = Peer::load(&mut Reader::new(call.bytes)).unwrap_or(Peer::UNKNOWN);
                 server.accept(now, peer);
@@ -101,6 +101,13 @@ impl Player for ServerPlayer {
 }
 
 impl ServerPlayer {
+    /// A request of which nothing comes is lent, and forgotten.
+    fn take_event(&mut self) {
+        if let Some(request) = self.server.event() {
+            core::mem::forget(request.responder);
+        }
+    }
+
     /// Does with the request that is lent what was done; whether this call was about it.
     fn answer(&mut self, call: &Record<'_>) -> bool {
         if !matches!(call.kind, Kind::Reply | Kind::Fail | Kind::Defer | Kind::Unanswered) {
