@@ -7,8 +7,12 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench;
 use crate::call;
 use crate::config::Flags;
+use crate::diff;
+use crate::explain;
 use crate::hub;
+use crate::replay;
 use crate::serve;
+use crate::sim;
 
 /// Flags name theirs themselves. A test sees to it that none is missing.
 const ENVIRONMENT: &str = "\
@@ -37,6 +41,7 @@ Environment variables without a flag (and their defaults):
     PROJECT_EXPLAIN                  decisions that /services/explain tells, 0 for none (0)
     SERVICE_DISCOVERY_ENABLED        true takes the defaults of the service discovery (false)
   The rest:
+    RECORD_BODIES                    what is recorded has bodies too (false)
     METRICS_PREFIX                   what the names of metrics begin with (plimsoll_)
 
 Everything else is said in the file; `plimsoll check` prints one that means what is in force.";
@@ -91,6 +96,33 @@ pub(crate) enum Command {
     /// with 2 if it was asked for in a wrong way; with 3 if nothing answered, or a connection was lost: what was
     /// measured until then is printed.
     Bench(bench::Args),
+    /// Simulate a fleet: a scenario of servers, clients and faults, in virtual time
+    ///
+    /// The code that ships runs on hosts and a network that exist only in memory, once for each policy. Prints goodput,
+    /// errors, latencies and what it took, side by side, and whether all came out as the scenario states. The same
+    /// scenario, seed and version print the same.
+    ///
+    /// Exits with 0 if all is as the scenario states; with 1 if something is not; with 2 if it was asked for in a wrong way,
+    /// or the scenario is wrong; with 3 if a file cannot be written.
+    Sim(sim::Args),
+    /// Tell a recorded machine the same again, and see whether it does the same
+    ///
+    /// Logs are written with --record of `plimsoll bench` and `plimsoll serve`, with `[record]` in the file of the gateway, or
+    /// by an application. The first difference is shown with what comes before it.
+    ///
+    /// Exits with 0 if all is the same; with 1 if something differs; with 2 if it was asked for in a wrong way; with 3 if the
+    /// log cannot be read, or not to its end: what comes before the damage is replayed.
+    Replay(replay::Args),
+    /// Tell the story of a recorded request, choice or moment; or of all that changed
+    ///
+    /// Exits with 0 once the story is told; with 1 if this program does not do what the log has; with 2 if it was asked for in
+    /// a wrong way, or for what is not in the log; with 3 if the log cannot be read, or not to its end.
+    Explain(explain::Args),
+    /// Choose endpoints for recorded requests by another policy, and show what goes elsewhere
+    ///
+    /// Exits with 0 if every request goes where it went; with 1 if not; with 2 if it was asked for in a wrong way; with 3 if the
+    /// log cannot be read, or not to its end.
+    Diff(diff::Args),
     /// Serve methods to try clients with: echo, sleep, fail, size, ping; at a hub also chain
     ///
     /// `echo` answers its params, `sleep {"ms"}` after so many milliseconds, `fail {"code","message"}` that error,

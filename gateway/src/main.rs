@@ -8,7 +8,9 @@ mod call;
 mod certs;
 mod cli;
 mod config;
+mod diff;
 mod edge;
+mod explain;
 mod exposition;
 mod figures;
 mod flood;
@@ -20,11 +22,14 @@ mod hub;
 mod metrics;
 mod preface;
 mod projects;
+mod recorded;
+mod replay;
 mod reply;
 mod routes;
 mod run;
 mod serve;
 mod services;
+mod sim;
 mod target;
 mod tls;
 
@@ -61,6 +66,10 @@ fn main() -> ExitCode {
         // Its exit codes say more than that something went wrong.
         Some(Command::Call(args)) => return call::run(&args),
         Some(Command::Bench(args)) => return bench::run(&args),
+        Some(Command::Sim(args)) => return sim::run(&args),
+        Some(Command::Replay(args)) => return replay::run(&args),
+        Some(Command::Explain(args)) => return explain::run(&args),
+        Some(Command::Diff(args)) => return diff::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

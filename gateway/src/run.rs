@@ -1,7 +1,6 @@
 //! `plimsoll` itself: from a configuration to a gateway that serves until it is told to stop.
 
 use std::fmt::Write;
-use std::path::Path;
 use std::time::Duration;
 
 use plimsoll_core::cluster::EndpointOptions;
@@ -12,8 +11,10 @@ use crate::backend::Backend;
 use crate::certs;
 use crate::config::Config;
 use crate::edge::{self, Edge};
+use crate::figures::quoted;
 use crate::front::Front;
 use crate::projects;
+use crate::recorded;
 use crate::routes::Routes;
 use crate::tls;
 
@@ -38,7 +39,8 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>
     } else {
         (None, config.project.addresses().collect())
     };
-    let backend = Backend::start(endpoints, &config.project)?;
+    let recording = config.record.file.as_deref().map(|file| recorded::recording(file, config.record.bodies));
+    let backend = Backend::start(endpoints, &config.project, recording.transpose()?)?;
     let routes = Routes::new(&config, backend.clone());
     let edge = Edge::new(&config, tls, Front::new(&config.server, routes));
     anstream::print!("{}", welcome(&config, &listeners));
@@ -120,7 +122,10 @@ fn welcome(config: &Config, listeners: &[TcpListener]) -> String {
         (false, _) => "curl --http2-prior-knowledge".into(),
         (true, Some(_)) => "curl --http2".into(),
         (true, None) => {
-            format!("curl --http2 --cacert {}", quoted(&config.tls.cert_dir.join(certs::CA_FILE)))
+            format!(
+                "curl --http2 --cacert {}",
+                quoted(&config.tls.cert_dir.join(certs::CA_FILE).display().to_string())
+            )
         }
     };
     let json = "-H 'content-type: application/json'";
@@ -141,11 +146,4 @@ fn welcome(config: &Config, listeners: &[TcpListener]) -> String {
         let _ = writeln!(text, "  {line}");
     }
     text + "\n"
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let path = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
-    if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }

@@ -1,7 +1,7 @@
 //! `/services` and what lies below it: the services behind the gateway, one instance per endpoint, in the shapes of the
 //! service discovery that this gateway inherits. Every answer is made from one look at the endpoints.
 
-mod explain;
+pub(crate) mod explain;
 mod stats;
 
 use http::StatusCode;

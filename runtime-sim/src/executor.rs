@@ -1,5 +1,6 @@
 //! Tasks, one after another, in the order in which they were woken.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::mem;
@@ -43,11 +44,15 @@ pub(crate) struct Executor {
     spawned: Arc<Mutex<Vec<(u32, Task)>>>,
     tasks: Vec<Place>,
     free: Vec<u32>,
+    /// Hosts on which nothing runs now, and their tasks that were woken meanwhile.
+    held: BTreeMap<u32, Vec<u32>>,
 }
 
 struct Place {
     waker: Waker,
     task: Option<(u32, Task)>,
+    /// Whether it waits for its host to go on.
+    is_held: bool,
 }
 
 impl Executor {
@@ -55,14 +60,14 @@ impl Executor {
         Spawner { spawned: self.spawned.clone(), has_spawned: self.ready.waker(SPAWNED) }
     }
 
-    /// Polls all that have been woken; `runs` says whose tasks may run, and the others are woken again by
-    /// [`wake_host`](Self::wake_host). `false`: there was none.
-    pub(crate) fn run_woken(&mut self, mut runs: impl FnMut(u32) -> bool) -> bool {
+    /// Polls all that have been woken; `has_run` is told whose each was, and says whether the host goes on. `false`: there
+    /// was none.
+    pub(crate) fn run_woken(&mut self, mut has_run: impl FnMut(u32) -> bool) -> bool {
         let mut woken = mem::take(&mut self.woken);
         self.ready.take(&mut woken);
         for &index in &woken {
             match index.checked_sub(SPAWNED + 1) {
-                Some(place) => self.resume(place, &mut runs),
+                Some(place) => self.resume(place, &mut has_run),
                 None => self.adopt(),
             }
         }
@@ -71,12 +76,24 @@ impl Executor {
         any
     }
 
-    fn resume(&mut self, place: u32, runs: &mut impl FnMut(u32) -> bool) {
-        let Place { waker, task: slot } = &mut self.tasks[place as usize];
+    fn resume(&mut self, at: u32, has_run: &mut impl FnMut(u32) -> bool) {
+        let Place { waker, task: slot, is_held } = &mut self.tasks[at as usize];
         let Some((host, task)) = slot else { return };
-        if runs(*host) && task.as_mut().poll(&mut Context::from_waker(waker)).is_ready() {
+        let host = *host;
+        if !self.held.is_empty()
+            && let Some(woken) = self.held.get_mut(&host)
+        {
+            if !mem::replace(is_held, true) {
+                woken.push(at);
+            }
+            return;
+        }
+        if task.as_mut().poll(&mut Context::from_waker(waker)).is_ready() {
             *slot = None;
-            self.free.push(place);
+            self.free.push(at);
+        }
+        if !has_run(host) {
+            self.hold(host);
         }
     }
 
@@ -85,24 +102,34 @@ impl Executor {
         for (host, task) in spawned {
             let place = self.free.pop().unwrap_or_else(|| {
                 let place = self.tasks.len() as u32;
-                self.tasks.push(Place { waker: self.ready.waker(place + SPAWNED + 1), task: None });
+                let waker = self.ready.waker(place + SPAWNED + 1);
+                self.tasks.push(Place { waker, task: None, is_held: false });
                 place
             });
-            let Place { waker, task: slot } = &mut self.tasks[place as usize];
+            let Place { waker, task: slot, .. } = &mut self.tasks[place as usize];
             *slot = Some((host, task));
             waker.wake_by_ref();
         }
     }
 
-    /// Lets all tasks of a host look around.
-    pub(crate) fn wake_host(&mut self, host: u32) {
-        let of_host = |place: &&Place| place.task.as_ref().is_some_and(|(of, _)| *of == host);
-        self.tasks.iter().filter(of_host).for_each(|place| place.waker.wake_by_ref());
+    /// Nothing runs on the host until it is [released](Self::release).
+    pub(crate) fn hold(&mut self, host: u32) {
+        self.held.entry(host).or_default();
+    }
+
+    /// The host goes on, with those that were woken meanwhile.
+    pub(crate) fn release(&mut self, host: u32) {
+        for at in self.held.remove(&host).unwrap_or_default() {
+            let place = &mut self.tasks[at as usize];
+            place.is_held = false;
+            place.waker.wake_by_ref();
+        }
     }
 
     /// Drops all tasks of a host.
     pub(crate) fn kill(&mut self, host: u32) {
         self.adopt();
+        self.release(host);
         for (at, place) in (0..).zip(&mut self.tasks) {
             if place.task.take_if(|(of, _)| *of == host).is_some() {
                 self.free.push(at);

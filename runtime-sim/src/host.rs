@@ -13,7 +13,7 @@ use plimsoll_core::machine::{Peer, unix_path};
 use plimsoll_core::policy::dial::MemoryConfig;
 use plimsoll_core::time::Instant;
 
-use crate::network::ListenerId;
+use crate::doors::ListenerId;
 use crate::stream::StreamId;
 use crate::world::{AlarmId, World};
 
@@ -38,7 +38,7 @@ impl Host {
         self.world.spawner().spawn(self.id, task);
     }
 
-    fn alarm(&self) -> Alarm {
+    pub(crate) fn alarm(&self) -> Alarm {
         Alarm { world: self.world.clone(), id: self.world.lock().alarms.add() }
     }
 }
@@ -158,9 +158,8 @@ impl Transport for Net {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Peer)>> {
         let Some(listener) = &self.listener else { return Poll::Pending };
         let accepted = self.host.world.lock().network.accept(listener.id, cx.waker());
-        let Some((stream, address)) = accepted else { return Poll::Pending };
-        let socket = Socket { world: self.host.world.clone(), stream, side: 1 };
-        Poll::Ready(Ok((socket, Peer { address: Some(address), ..Peer::UNKNOWN })))
+        let Some((stream, peer)) = accepted else { return Poll::Pending };
+        Poll::Ready(Ok((Socket { world: self.host.world.clone(), stream, side: 1 }, peer)))
     }
 
     fn stop_listening(&mut self) {
@@ -191,8 +190,9 @@ impl Drop for Listener {
     }
 }
 
+/// A timer that can be set again and again.
 #[derive(Debug)]
-struct Alarm {
+pub(crate) struct Alarm {
     world: World,
     id: AlarmId,
 }
@@ -204,7 +204,11 @@ impl Alarm {
         state.alarms.set(self.id, at);
     }
 
-    fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn set_at(&self, at: Instant) {
+        self.world.lock().alarms.set(self.id, at);
+    }
+
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         match self.world.lock().alarms.has_rung(self.id, cx.waker()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
@@ -218,12 +222,21 @@ impl Drop for Alarm {
     }
 }
 
-/// One end of a connection.
+/// One end of a connection. Dropped, it is closed.
 #[derive(Debug)]
 pub struct Socket {
     world: World,
     stream: StreamId,
     side: usize,
+}
+
+impl Socket {
+    /// Writes no more, and reads on: half of the connection is closed.
+    pub fn finish(&mut self) {
+        let mut state = self.world.lock();
+        let (network, mut scene) = state.network();
+        network.finish(self.stream, self.side, &mut scene);
+    }
 }
 
 impl PollIo for Socket {

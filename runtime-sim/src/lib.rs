@@ -33,13 +33,18 @@
 //! A [`Host`] is a [`Runtime`](plimsoll_core::drive::Runtime): whatever runs on tokio, smol or mio runs on it unchanged.
 //! [`Faults`] says what can go wrong, and [`Link`] what a way is like.
 
+mod doors;
 mod executor;
+mod faults;
+pub mod fleet;
 mod host;
 mod network;
 mod sim;
 mod stream;
+pub mod swarm;
 mod world;
 
+pub use faults::Faults;
 pub use host::{Host, Net, Socket};
 pub use network::Link;
-pub use sim::{Faults, Sim};
+pub use sim::Sim;

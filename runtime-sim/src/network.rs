@@ -1,22 +1,16 @@
-//! Hosts, and who can reach whom: names, addresses, listeners, and what a way from one to the other is like.
+//! Hosts, and what a way from one to the other is like.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::{NonZeroU32, NonZeroU64};
-use std::path::PathBuf;
-use std::task::Waker;
 use std::time::Duration;
 
-use plimsoll_core::drive::Address;
-use plimsoll_core::id::{Id, Table};
+use plimsoll_core::id::Table;
 use plimsoll_core::time::{Instant, nanos};
 
-use crate::stream::{Cargo, Stream, StreamId};
+use crate::doors::{Door, FIRST_PORT, Listener, ListenerId, ListenerKind};
+use crate::stream::{Spare, Stream, StreamId, StreamKind};
 use crate::world::{Due, Scene};
-
-/// The first port that is given to whoever asks for any.
-const FIRST_PORT: u16 = 49_152;
 
 /// What a way from one host to another is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,70 +32,66 @@ pub struct Link {
     pub window: NonZeroU32,
 }
 
+/// Between two hosts, if nothing else was said.
+const USUAL: Link = Link {
+    latency: Duration::from_micros(500),
+    jitter: Duration::ZERO,
+    late_per_mille: 0,
+    tail: Duration::from_millis(200),
+    bandwidth: None,
+    packet: None,
+    window: NonZeroU32::new(256 * 1024).expect("not zero"),
+};
+
+/// Between processes of one host.
+const LOOPBACK: Link = Link { latency: Duration::from_micros(10), ..USUAL };
+
 impl Default for Link {
     fn default() -> Self {
-        Link {
-            latency: Duration::from_micros(500),
-            jitter: Duration::ZERO,
-            late_per_mille: 0,
-            tail: Duration::from_millis(200),
-            bandwidth: None,
-            packet: None,
-            window: NonZeroU32::new(256 * 1024).expect("not zero"),
-        }
+        USUAL
     }
 }
 
-impl Link {
-    /// Between processes of one host.
-    fn loopback() -> Self {
-        Link { latency: Duration::from_micros(10), ..Link::default() }
-    }
-}
-
-/// What listeners are; never built.
 #[derive(Debug)]
-pub(crate) enum ListenerKind {}
-pub(crate) type ListenerId = Id<ListenerKind>;
-
-/// Where something listens on a host.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Door {
-    Port(u16),
-    Path(PathBuf),
-}
-
-#[derive(Debug)]
-struct Listener {
-    host: u32,
-    door: Door,
-    backlog: usize,
-    queue: VecDeque<StreamId>,
-    wakers: Vec<Waker>,
-    /// How many transports share it.
-    shared: usize,
-}
-
-#[derive(Debug)]
-struct HostState {
+pub(crate) struct HostState {
     name: String,
-    ip: IpAddr,
-    is_up: bool,
+    pub(crate) ip: IpAddr,
     paused_until: Option<Instant>,
+    /// Whether it lets nobody in any more.
+    pub(crate) refuses: bool,
     /// By how much its wall clock is wrong, in milliseconds.
     skew_ms: i64,
-    next_port: u16,
+    pub(crate) next_port: u16,
+    /// All its connections; those that are no more among them are swept out now and then.
+    streams: Vec<StreamId>,
+    /// How many there may be until the next sweep.
+    sweep_at: usize,
+}
+
+/// What becomes of those who run on a host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change {
+    /// They are gone.
+    Crashed(u32),
+    /// They stand still.
+    Paused(u32),
+    /// They go on.
+    Resumed(u32),
+    /// Each turn takes so long from now on.
+    Slowed(u32, Duration),
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
-    hosts: Vec<HostState>,
-    by_ip: BTreeMap<IpAddr, u32>,
-    names: BTreeMap<String, Vec<IpAddr>>,
-    doors: BTreeMap<(u32, Door), ListenerId>,
-    listeners: Table<ListenerKind, Listener>,
-    pub(crate) streams: Table<crate::stream::StreamKind, Stream>,
+    pub(crate) hosts: Vec<HostState>,
+    by_name: BTreeMap<String, u32>,
+    pub(crate) by_ip: BTreeMap<IpAddr, u32>,
+    pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
+    pub(crate) doors: BTreeMap<(u32, Door), ListenerId>,
+    pub(crate) listeners: Table<ListenerKind, Listener>,
+    pub(crate) streams: Table<StreamKind, Stream>,
+    pub(crate) spare: Spare,
     usual: Link,
     /// Those that are not as usual.
     links: BTreeMap<(u32, u32), Link>,
@@ -109,17 +99,17 @@ pub(crate) struct Network {
     free_at: BTreeMap<(u32, u32), Instant>,
     /// Ways on which nothing arrives.
     cut: BTreeSet<(u32, u32)>,
-    /// Hosts whose tasks are to be dropped.
-    crashed: Vec<u32>,
-    /// Hosts whose tasks are to look around again.
-    resumed: Vec<u32>,
+    /// Hosts that are not there.
+    down: BTreeSet<u32>,
+    /// What the executor has not been told yet.
+    changes: Vec<Change>,
 }
 
 impl Network {
     /// Adds a host with a name and an address of its own, or finds the one of that name.
     pub(crate) fn host(&mut self, name: &str) -> u32 {
-        if let Some(at) = self.hosts.iter().position(|host| host.name == name) {
-            return at as u32;
+        if let Some(&id) = self.by_name.get(name) {
+            return id;
         }
         let id = self.hosts.len() as u32;
         // 10.0.0.0/8 holds more than fit into memory.
@@ -128,11 +118,14 @@ impl Network {
         self.hosts.push(HostState {
             name: name.into(),
             ip,
-            is_up: true,
             paused_until: None,
+            refuses: false,
             skew_ms: 0,
             next_port: FIRST_PORT,
+            streams: Vec::new(),
+            sweep_at: 16,
         });
+        self.by_name.insert(name.into(), id);
         self.by_ip.insert(ip, id);
         self.names.insert(name.into(), vec![ip]);
         id
@@ -150,128 +143,49 @@ impl Network {
         self.hosts[host as usize].skew_ms = ms;
     }
 
+    pub(crate) fn set_refuses(&mut self, host: u32, refuses: bool) {
+        self.hosts[host as usize].refuses = refuses;
+    }
+
     pub(crate) fn is_up(&self, host: u32) -> bool {
-        self.hosts[host as usize].is_up
+        self.down.is_empty() || !self.down.contains(&host)
     }
 
-    /// What a name (`host:port`) means to a host.
-    pub(crate) fn resolve(&self, from: u32, name: &str) -> io::Result<Vec<SocketAddr>> {
-        let unknown = || io::Error::new(ErrorKind::NotFound, format!("nobody has the name {name}"));
-        let (host, port) = name.rsplit_once(':').ok_or_else(unknown)?;
-        let port = port.parse().map_err(|_| unknown())?;
-        if host == "localhost" {
-            return Ok(vec![(self.hosts[from as usize].ip, port).into()]);
+    /// A connection of a host.
+    pub(crate) fn list(&mut self, host: u32, stream: StreamId) {
+        let HostState { streams, sweep_at, .. } = &mut self.hosts[host as usize];
+        if streams.len() >= *sweep_at {
+            streams.retain(|&id| self.streams.get(id).is_some());
+            *sweep_at = 2 * streams.len().max(8);
         }
-        let ips = self.names.get(host).ok_or_else(unknown)?;
-        Ok(ips.iter().map(|&ip| (ip, port).into()).collect())
+        streams.push(stream);
     }
 
-    /// From now on `name` means these hosts, in this order.
-    pub(crate) fn rename(&mut self, name: &str, hosts: &[u32]) {
-        let ips = hosts.iter().map(|&host| self.hosts[host as usize].ip).collect();
-        self.names.insert(name.into(), ips);
+    /// The connections of a host, in the order in which they were dialled.
+    fn of_host(&self, host: u32) -> Vec<StreamId> {
+        let streams = self.hosts[host as usize].streams.iter();
+        streams.copied().filter(|&id| self.streams.get(id).is_some()).collect()
     }
 
-    /// Listens; 0 is any port.
-    pub(crate) fn listen(
-        &mut self,
-        host: u32,
-        at: &Address,
-        backlog: usize,
-        shared: usize,
-    ) -> io::Result<(ListenerId, Address)> {
-        let state = &mut self.hosts[host as usize];
-        let (door, address) = match at {
-            Address::Unix(path) => (Door::Path(path.clone()), at.clone()),
-            Address::Tcp(address) => {
-                let mut port = address.port();
-                if port == 0 {
-                    port = state.next_port;
-                    state.next_port = port.checked_add(1).unwrap_or(FIRST_PORT);
-                }
-                (Door::Port(port), SocketAddr::from((state.ip, port)).into())
-            }
-        };
-        if self.doors.contains_key(&(host, door.clone())) {
-            return Err(io::Error::new(
-                ErrorKind::AddrInUse,
-                format!("somebody listens at {address} already"),
-            ));
-        }
-        let listener = Listener {
-            host,
-            door: door.clone(),
-            backlog,
-            queue: VecDeque::new(),
-            wakers: Vec::new(),
-            shared,
-        };
-        let id = self.listeners.insert(listener);
-        self.doors.insert((host, door), id);
-        Ok((id, address))
-    }
-
-    /// The next who has connected, and from where.
-    pub(crate) fn accept(&mut self, id: ListenerId, waker: &Waker) -> Option<(StreamId, SocketAddr)> {
-        let listener = self.listeners.get_mut(id)?;
-        while let Some(stream) = listener.queue.pop_front() {
-            if let Some(found) = self.streams.get(stream) {
-                let from = self.hosts[found.host(0) as usize].ip;
-                return Some((stream, (from, FIRST_PORT).into()));
+    /// The connections between two hosts, with the end that is at the first one.
+    pub(crate) fn between(&self, a: u32, b: u32) -> Vec<(StreamId, usize)> {
+        let mut found = Vec::new();
+        for id in self.of_host(a) {
+            let ends = self.streams.get(id).map(|stream| (stream.host(0), stream.host(1)));
+            match ends {
+                Some(ends) if ends == (a, b) => found.push((id, 0)),
+                Some(ends) if ends == (b, a) => found.push((id, 1)),
+                _ => {}
             }
         }
-        listener.wakers.retain(|old| !old.will_wake(waker));
-        listener.wakers.push(waker.clone());
-        None
+        found
     }
 
-    /// One of those who share the listener has stopped; with the last, those in the queue are refused.
-    pub(crate) fn stop_listening(&mut self, id: ListenerId, scene: &mut Scene<'_>) {
-        let Some(listener) = self.listeners.get_mut(id) else { return };
-        listener.shared -= 1;
-        if listener.shared > 0 {
-            return;
-        }
-        let Some(listener) = self.listeners.remove(id) else { return };
-        self.doors.remove(&(listener.host, listener.door));
-        for stream in listener.queue {
-            self.close(stream, 1, scene);
-        }
-    }
-
-    /// Begins to connect; the stream's first end learns how that ends.
-    pub(crate) fn dial(&mut self, from: u32, to: &Address, scene: &mut Scene<'_>) -> io::Result<StreamId> {
-        let (host, door) = match to {
-            Address::Unix(path) => (from, Door::Path(path.clone())),
-            Address::Tcp(address) if address.ip().is_loopback() => (from, Door::Port(address.port())),
-            Address::Tcp(address) => match self.by_ip.get(&address.ip()) {
-                Some(&host) => (host, Door::Port(address.port())),
-                None => return Err(io::Error::new(ErrorKind::HostUnreachable, format!("no host is {to}"))),
-            },
-        };
-        let knocks = self.doors.get(&(host, door)).copied();
-        let window = self.link(from, host).window.get() as usize;
-        let stream = self.streams.insert(Stream::new(from, host, window, knocks));
-        self.send(stream, 1, Cargo::Dial, scene);
-        Ok(stream)
-    }
-
-    /// Somebody knocks at the door that `stream` is for. `false`: there is nobody, or no room.
-    pub(crate) fn knock(&mut self, stream: StreamId, door: Option<ListenerId>) -> bool {
-        let Some(listener) = door.and_then(|door| self.listeners.get_mut(door)) else { return false };
-        if listener.queue.len() >= listener.backlog {
-            return false;
-        }
-        listener.queue.push_back(stream);
-        listener.wakers.drain(..).for_each(Waker::wake);
-        true
-    }
-
-    pub(crate) fn link(&self, from: u32, to: u32) -> Link {
-        match self.links.get(&(from, to)) {
-            Some(link) => *link,
-            None if from == to => Link::loopback(),
-            None => self.usual,
+    pub(crate) fn link(&self, from: u32, to: u32) -> &Link {
+        match if self.links.is_empty() { None } else { self.links.get(&(from, to)) } {
+            Some(link) => link,
+            None if from == to => &LOOPBACK,
+            None => &self.usual,
         }
     }
 
@@ -284,19 +198,20 @@ impl Network {
     }
 
     /// When a packet of so many bytes arrives that is sent now.
-    pub(crate) fn arrival(&mut self, from: u32, to: u32, bytes: usize, scene: &mut Scene<'_>) -> Instant {
+    pub(crate) fn arrival(&mut self, from: u32, to: u32, bytes: u32, scene: &mut Scene<'_>) -> Instant {
         let link = self.link(from, to);
-        let mut sent = scene.now;
-        if let Some(bandwidth) = link.bandwidth {
-            let free_at = self.free_at.entry((from, to)).or_default();
-            let takes = bytes as u128 * 1_000_000_000 / u128::from(bandwidth.get());
-            sent = sent.max(*free_at) + Duration::from_nanos(takes as u64);
-            *free_at = sent;
+        let mut takes = link.latency;
+        if !link.jitter.is_zero() {
+            takes += Duration::from_nanos(scene.rng.up_to(nanos(link.jitter)));
         }
-        let jitter = if link.jitter.is_zero() { 0 } else { scene.rng.up_to(nanos(link.jitter)) };
-        let is_late = link.late_per_mille > 0 && scene.rng.below(1_000) < link.late_per_mille;
-        let tail = if is_late { link.tail } else { Duration::ZERO };
-        sent + link.latency + Duration::from_nanos(jitter) + tail
+        if link.late_per_mille > 0 && scene.rng.below(1_000) < link.late_per_mille {
+            takes += link.tail;
+        }
+        let Some(bandwidth) = link.bandwidth else { return scene.now + takes };
+        let fills = u64::from(bytes) * 1_000_000_000 / bandwidth;
+        let free_at = self.free_at.entry((from, to)).or_default();
+        *free_at = scene.now.max(*free_at) + Duration::from_nanos(fills);
+        *free_at + takes
     }
 
     /// Whether nothing arrives on this way now.
@@ -311,37 +226,31 @@ impl Network {
     /// What has been held back on this way is sent again.
     pub(crate) fn heal(&mut self, from: u32, to: u32, scene: &mut Scene<'_>) {
         if self.cut.remove(&(from, to)) {
-            self.send_again(|stream, side| (stream.host(1 - side), stream.host(side)) == (from, to), scene);
-        }
-    }
-
-    fn send_again(&mut self, of: impl Fn(&Stream, usize) -> bool, scene: &mut Scene<'_>) {
-        for slot in 0..self.streams.slots() as u32 {
-            let Some(id) = self.streams.id_at(slot) else { continue };
-            for side in 0..2 {
-                let stream = self.streams.get_mut(id).expect("it was found just now");
-                if stream.is_held(side) && of(stream, side) {
-                    let (from, to) = (stream.host(1 - side), stream.host(side));
-                    let at = self.arrival(from, to, 0, scene);
-                    self.streams.get_mut(id).expect("as above").release(side, at);
-                    scene.agenda.add(at, Due::arrival(id, side));
-                }
+            for (id, side) in self.between(to, from) {
+                self.send_again(id, side, scene);
             }
         }
     }
 
     /// The host is gone at once: it says nothing to anybody any more.
     pub(crate) fn crash(&mut self, host: u32) {
-        self.hosts[host as usize].is_up = false;
-        self.crashed.push(host);
-        self.abandon(host);
-        self.doors.retain(|(of, _), listener| {
-            let is_elsewhere = *of != host;
-            if !is_elsewhere {
-                self.listeners.remove(*listener);
+        self.down.insert(host);
+        self.changes.push(Change::Crashed(host));
+        for id in self.of_host(host) {
+            self.abandon(id, host);
+        }
+        let doors = (host, Door::Port(0))..(host + 1, Door::Port(0));
+        let doors: Vec<_> = self.doors.range(doors).map(|(door, _)| door.clone()).collect();
+        for door in doors {
+            if let Some(listener) = self.doors.remove(&door) {
+                self.listeners.remove(listener);
             }
-            is_elsewhere
-        });
+        }
+    }
+
+    /// All that runs on the host is gone; its kernel stays, and says so.
+    pub(crate) fn kill(&mut self, host: u32) {
+        self.changes.push(Change::Crashed(host));
     }
 
     /// The host comes back, once all that ran on it is gone.
@@ -351,15 +260,25 @@ impl Network {
 
     /// The host is back. Who still believes to be connected to it will be told otherwise.
     pub(crate) fn is_back(&mut self, host: u32, scene: &mut Scene<'_>) {
-        let state = &mut self.hosts[host as usize];
-        state.is_up = true;
-        state.paused_until = None;
-        self.send_again(|stream, side| stream.host(side) == host, scene);
+        if !self.down.remove(&host) {
+            return;
+        }
+        self.hosts[host as usize].paused_until = None;
+        self.changes.push(Change::Resumed(host));
+        for id in self.of_host(host) {
+            for side in 0..2 {
+                if self.streams.get(id).is_some_and(|stream| stream.host(side) == host) {
+                    self.send_again(id, side, scene);
+                }
+            }
+        }
     }
 
     /// Nothing runs on the host until then; its kernel goes on.
     pub(crate) fn pause(&mut self, host: u32, until: Instant, scene: &mut Scene<'_>) {
-        self.hosts[host as usize].paused_until = Some(until);
+        let paused = &mut self.hosts[host as usize].paused_until;
+        *paused = (*paused).max(Some(until));
+        self.changes.push(Change::Paused(host));
         scene.agenda.add(until, Due::Resume(host));
     }
 
@@ -367,20 +286,15 @@ impl Network {
         let paused = &mut self.hosts[host as usize].paused_until;
         if paused.is_some_and(|until| until <= now) {
             *paused = None;
-            self.resumed.push(host);
+            self.changes.push(Change::Resumed(host));
         }
     }
 
-    /// Hosts on which nothing runs now.
-    pub(crate) fn paused(&self) -> BTreeSet<u32> {
-        (0..).zip(&self.hosts).filter(|(_, host)| host.paused_until.is_some()).map(|(id, _)| id).collect()
+    pub(crate) fn slow(&mut self, host: u32, turn: Duration) {
+        self.changes.push(Change::Slowed(host, turn));
     }
 
-    pub(crate) fn take_crashed(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.crashed)
-    }
-
-    pub(crate) fn take_resumed(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.resumed)
+    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
     }
 }

@@ -1,5 +1,6 @@
 //! A world, and who lets its time pass.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
@@ -11,8 +12,9 @@ use std::time::Duration;
 use plimsoll_core::time::Instant;
 
 use crate::executor::Executor;
+use crate::faults::Faults;
 use crate::host::Host;
-use crate::network::Link;
+use crate::network::Change;
 use crate::world::World;
 
 /// A world in virtual time: hosts, the network between them, and all that runs there. Nothing happens but in
@@ -22,6 +24,8 @@ pub struct Sim {
     world: World,
     executor: Executor,
     events: u64,
+    /// Hosts on which each turn takes so long.
+    slow: BTreeMap<u32, Duration>,
 }
 
 impl Sim {
@@ -29,7 +33,7 @@ impl Sim {
     pub fn new(seed: u64) -> Self {
         let mut executor = Executor::default();
         let world = World::new(seed, executor.spawner());
-        Sim { world, executor, events: 0 }
+        Sim { world, executor, events: 0, slow: BTreeMap::new() }
     }
 
     /// The host of this name, which is made when it is first asked for.
@@ -40,7 +44,7 @@ impl Sim {
 
     /// What can go wrong in it, to whoever lets it.
     pub fn faults(&self) -> Faults {
-        Faults { world: self.world.clone() }
+        Faults::new(self.world.clone())
     }
 
     /// The time since it began.
@@ -51,6 +55,12 @@ impl Sim {
     /// What has happened so far: arrivals, alarms.
     pub fn events(&self) -> u64 {
         self.events
+    }
+
+    /// All that has happened so far, as a number: what happened when, and every byte that was written. Two runs with the same
+    /// number had the same history.
+    pub fn history(&self) -> u64 {
+        self.world.lock().history.hash()
     }
 
     /// Lets everything happen that happens until `end`.
@@ -85,13 +95,25 @@ impl Sim {
 
     /// Runs all that can run, or else lets the next thing happen. `false`: there is none until `end`.
     fn step(&mut self, end: Instant) -> bool {
-        let (crashed, resumed, paused) = {
-            let network = &mut self.world.lock().network;
-            (network.take_crashed(), network.take_resumed(), network.paused())
+        let Sim { world, executor, slow, .. } = self;
+        let changes = world.lock().network.take_changes();
+        for change in changes {
+            match change {
+                Change::Crashed(host) => executor.kill(host),
+                Change::Paused(host) => executor.hold(host),
+                Change::Resumed(host) => executor.release(host),
+                Change::Slowed(host, Duration::ZERO) => _ = slow.remove(&host),
+                Change::Slowed(host, turn) => _ = slow.insert(host, turn),
+            }
+        }
+        let has_run = |host| match slow.get(&host) {
+            Some(&turn) => {
+                world.pause(host, turn);
+                false
+            }
+            None => true,
         };
-        crashed.into_iter().for_each(|host| self.executor.kill(host));
-        resumed.into_iter().for_each(|host| self.executor.wake_host(host));
-        if self.executor.run_woken(|host| paused.is_empty() || !paused.contains(&host)) {
+        if executor.run_woken(has_run) {
             return true;
         }
         let mut state = self.world.lock();
@@ -112,84 +134,5 @@ struct Woken(AtomicBool);
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Release);
-    }
-}
-
-/// What can go wrong in a world, now; a task that [sleeps](plimsoll_core::drive::Timer::sleep) lets it happen later.
-#[derive(Clone, Debug)]
-pub struct Faults {
-    world: World,
-}
-
-impl Faults {
-    /// What every way is like that has no [link](Self::link) of its own.
-    pub fn usual_link(&self, link: Link) {
-        self.world.lock().network.set_usual(link);
-    }
-
-    /// What the way between two hosts is like, to and fro, for what is sent from now on. Windows are those of the time of
-    /// the dial.
-    pub fn link(&self, a: &Host, b: &Host, link: Link) {
-        let mut state = self.world.lock();
-        state.network.set_link(a.id, b.id, link);
-        state.network.set_link(b.id, a.id, link);
-    }
-
-    /// Nothing that `from` says reaches `to` any more, until the way is [healed](Self::heal). Connections stand.
-    pub fn cut(&self, from: &Host, to: &Host) {
-        self.world.lock().network.cut(from.id, to.id);
-    }
-
-    /// [Cuts](Self::cut) both ways.
-    pub fn partition(&self, a: &Host, b: &Host) {
-        self.cut(a, b);
-        self.cut(b, a);
-    }
-
-    /// Both ways are free again, and what was said meanwhile arrives.
-    pub fn heal(&self, a: &Host, b: &Host) {
-        let mut state = self.world.lock();
-        let (network, mut scene) = state.network();
-        network.heal(a.id, b.id, &mut scene);
-        network.heal(b.id, a.id, &mut scene);
-    }
-
-    /// Resets all connections between two hosts.
-    pub fn reset(&self, a: &Host, b: &Host) {
-        let mut state = self.world.lock();
-        let (network, mut scene) = state.network();
-        network.reset_between(a.id, b.id, &mut scene);
-    }
-
-    /// The host is gone at once, with all that runs there, and says nothing to anybody: whoever is connected to it hears
-    /// silence.
-    pub fn crash(&self, host: &Host) {
-        self.world.lock().network.crash(host.id);
-    }
-
-    /// A crashed host comes back, with nothing running; whoever still speaks to what was there is told by a reset.
-    pub fn restart(&self, host: &Host) {
-        let mut state = self.world.lock();
-        let (network, mut scene) = state.network();
-        network.restart(host.id, &mut scene);
-    }
-
-    /// Nothing runs on the host for so long, as in a long collection of garbage; its kernel goes on.
-    pub fn pause(&self, host: &Host, length: Duration) {
-        let mut state = self.world.lock();
-        let (network, mut scene) = state.network();
-        let until = scene.now + length;
-        network.pause(host.id, until, &mut scene);
-    }
-
-    /// By how many milliseconds the wall clock of the host is wrong from now on.
-    pub fn skew(&self, host: &Host, ms: i64) {
-        self.world.lock().network.set_skew(host.id, ms);
-    }
-
-    /// From now on `name` means these hosts, in this order; nobody, if there is none.
-    pub fn resolve_to(&self, name: &str, hosts: &[&Host]) {
-        let hosts: Vec<u32> = hosts.iter().map(|host| host.id).collect();
-        self.world.lock().network.rename(name, &hosts);
     }
 }

@@ -4,13 +4,15 @@
 //! sent again.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice, Read};
 use std::task::Waker;
+use std::time::Duration;
 
 use plimsoll_core::id::Id;
 use plimsoll_core::time::Instant;
 
-use crate::network::{ListenerId, Network};
+use crate::doors::Knocks;
+use crate::network::Network;
 use crate::world::{Due, Scene, wait};
 
 /// What streams are; never built.
@@ -21,18 +23,20 @@ pub(crate) type StreamId = Id<StreamKind>;
 /// What travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cargo {
-    /// May I?
-    Dial,
+    /// May I? The door was full so many times.
+    Dial { again: u8 },
     /// You may.
     Accepted,
     /// So many of the bytes that were written.
-    Bytes(usize),
+    Bytes(u32),
     /// There is room again.
     Room,
     /// Nothing more will come.
     End,
     /// The connection is no more.
     Reset,
+    /// It has taken too long.
+    TimedOut,
 }
 
 /// How one end stands.
@@ -50,40 +54,72 @@ enum Standing {
 enum Ended {
     Orderly,
     Reset,
-    Refused,
+    TimedOut,
 }
 
+impl Ended {
+    /// What reading says then; the end of the stream is no error.
+    fn error(self) -> Option<io::Error> {
+        match self {
+            Ended::Orderly => None,
+            Ended::Reset => Some(ErrorKind::ConnectionReset.into()),
+            Ended::TimedOut => Some(ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+/// There may be millions of these, and most of them are silent: what is only needed while something travels is lent.
 #[derive(Debug)]
 struct End {
     host: u32,
     standing: Standing,
-    /// Written at the other end and not read here; so many of them have arrived.
-    bytes: VecDeque<u8>,
-    arrived: usize,
-    /// On its way here, in its order.
-    flying: VecDeque<(Instant, Cargo)>,
-    /// Whether that waits for the way to be free.
-    is_held: bool,
     ended: Option<Ended>,
     /// Whether the other end wants to know of room here.
     is_awaited: bool,
     /// Reading and writing wait with the same one.
     waker: Option<Waker>,
+    traffic: Option<Box<Traffic>>,
+}
+
+/// What is on its way to one end, or was not read there.
+#[derive(Debug, Default)]
+struct Traffic {
+    /// In its order, and when it arrives if nothing before it is late.
+    flying: VecDeque<(Instant, Cargo)>,
+    /// Whether that waits for the way to be free.
+    is_held: bool,
+    /// Written at the other end and not read here; so many of them have arrived.
+    bytes: VecDeque<u8>,
+    arrived: u32,
+}
+
+/// Kept to be lent again.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    #[expect(clippy::vec_box, reason = "the boxes are what is lent")]
+    kept: Vec<Box<Traffic>>,
+}
+
+impl Spare {
+    /// So many are kept, each with room for so many bytes.
+    const KEPT: usize = 4_096;
+    const BYTES: usize = 16 * 1024;
+
+    fn take(&mut self) -> Box<Traffic> {
+        self.kept.pop().unwrap_or_default()
+    }
+
+    fn give(&mut self, mut traffic: Box<Traffic>) {
+        if self.kept.len() < Spare::KEPT {
+            traffic.bytes.shrink_to(Spare::BYTES);
+            self.kept.push(traffic);
+        }
+    }
 }
 
 impl End {
     fn new(host: u32, standing: Standing) -> Self {
-        End {
-            host,
-            standing,
-            bytes: VecDeque::new(),
-            arrived: 0,
-            flying: VecDeque::new(),
-            is_held: false,
-            ended: None,
-            is_awaited: false,
-            waker: None,
-        }
+        End { host, standing, ended: None, is_awaited: false, waker: None, traffic: None }
     }
 
     fn wake(&self) {
@@ -91,57 +127,95 @@ impl End {
             waker.wake_by_ref();
         }
     }
+
+    fn arrived(&self) -> u32 {
+        self.traffic.as_ref().map_or(0, |traffic| traffic.arrived)
+    }
+
+    /// Bytes on their way, or not read.
+    fn unread(&self) -> usize {
+        self.traffic.as_ref().map_or(0, |traffic| traffic.bytes.len())
+    }
+
+    fn traffic(&mut self, spare: &mut Spare) -> &mut Traffic {
+        self.traffic.get_or_insert_with(|| spare.take())
+    }
+
+    /// Gives back what was lent, if there is nothing in it.
+    fn tidy(&mut self, spare: &mut Spare) {
+        let is_empty = |traffic: &mut Box<Traffic>| traffic.flying.is_empty() && traffic.bytes.is_empty();
+        if let Some(traffic) = self.traffic.take_if(is_empty) {
+            spare.give(traffic);
+        }
+    }
 }
 
-/// A connection, or one to be. End 0 has dialled.
+/// A connection. The first of its ends has dialled.
 #[derive(Debug)]
 pub(crate) struct Stream {
     ends: [End; 2],
-    window: usize,
-    door: Option<ListenerId>,
+    window: u32,
+    pub(crate) knocks_at: Knocks,
+    /// Nothing on the way knows of it any more: whatever is sent is lost.
+    is_forgotten: bool,
+    /// Which ends have said that they write no more.
+    finished: [bool; 2],
 }
 
 impl Stream {
-    pub(crate) fn new(from: u32, to: u32, window: usize, door: Option<ListenerId>) -> Self {
-        Stream { ends: [End::new(from, Standing::Dialling), End::new(to, Standing::Open)], window, door }
+    pub(crate) fn new(from: u32, to: u32, window: u32, knocks_at: Knocks) -> Self {
+        let ends = [End::new(from, Standing::Dialling), End::new(to, Standing::Open)];
+        Stream { ends, window, knocks_at, is_forgotten: false, finished: [false; 2] }
     }
 
     pub(crate) fn host(&self, side: usize) -> u32 {
         self.ends[side].host
-    }
-
-    pub(crate) fn is_held(&self, side: usize) -> bool {
-        self.ends[side].is_held
-    }
-
-    /// What was held back will arrive then.
-    pub(crate) fn release(&mut self, side: usize, at: Instant) {
-        let end = &mut self.ends[side];
-        end.is_held = false;
-        for (arrival, _) in &mut end.flying {
-            *arrival = (*arrival).max(at);
-        }
     }
 }
 
 impl Network {
     /// Sends something to one end.
     pub(crate) fn send(&mut self, id: StreamId, to: usize, cargo: Cargo, scene: &mut Scene<'_>) {
+        self.send_after(id, to, cargo, Duration::ZERO, scene);
+    }
+
+    pub(crate) fn send_after(
+        &mut self,
+        id: StreamId,
+        to: usize,
+        cargo: Cargo,
+        delay: Duration,
+        scene: &mut Scene<'_>,
+    ) {
         let Some(stream) = self.streams.get(id) else { return };
         let hosts = (stream.host(1 - to), stream.host(to));
-        if !self.is_up(hosts.0) {
+        if stream.is_forgotten || !self.is_up(hosts.0) {
             return;
         }
         let bytes = if let Cargo::Bytes(n) = cargo { n } else { 0 };
-        let mut at = self.arrival(hosts.0, hosts.1, bytes, scene);
+        let at = self.arrival(hosts.0, hosts.1, bytes, scene) + delay;
         let Some(stream) = self.streams.get_mut(id) else { return };
-        let end = &mut stream.ends[to];
-        if let Some(&(last, _)) = end.flying.back() {
-            at = at.max(last);
-        }
-        end.flying.push_back((at, cargo));
-        if !end.is_held {
+        let traffic = stream.ends[to].traffic(&mut self.spare);
+        traffic.flying.push_back((at, cargo));
+        if !traffic.is_held {
             scene.agenda.add(at, Due::arrival(id, to));
+        }
+    }
+
+    /// What was held back for one end is sent again.
+    pub(crate) fn send_again(&mut self, id: StreamId, side: usize, scene: &mut Scene<'_>) {
+        let Some(stream) = self.streams.get(id) else { return };
+        let hosts = (stream.host(1 - side), stream.host(side));
+        if !stream.ends[side].traffic.as_ref().is_some_and(|traffic| traffic.is_held) {
+            return;
+        }
+        let at = self.arrival(hosts.0, hosts.1, 0, scene);
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        let traffic = stream.ends[side].traffic(&mut self.spare);
+        traffic.is_held = false;
+        for (arrival, _) in &mut traffic.flying {
+            *arrival = (*arrival).max(at);
+            scene.agenda.add(*arrival, Due::arrival(id, side));
         }
     }
 
@@ -152,59 +226,56 @@ impl Network {
             let is_cut = self.is_cut(stream.host(1 - side), stream.host(side));
             let Some(stream) = self.streams.get_mut(id) else { return };
             let end = &mut stream.ends[side];
-            if end.flying.front().is_none_or(|&(at, _)| at > scene.now) {
+            let Some(traffic) = &mut end.traffic else { return };
+            if traffic.flying.front().is_none_or(|&(at, _)| at > scene.now) {
                 return;
             }
             if is_cut {
-                end.is_held = true;
+                traffic.is_held = true;
                 return;
             }
-            let Some((_, cargo)) = end.flying.pop_front() else { return };
+            let Some((_, cargo)) = traffic.flying.pop_front() else { return };
+            if let Cargo::Bytes(n) = cargo {
+                traffic.arrived += n;
+            } else {
+                end.tidy(&mut self.spare);
+            }
             self.takes(id, side, cargo, scene);
         }
     }
 
     fn takes(&mut self, id: StreamId, side: usize, cargo: Cargo, scene: &mut Scene<'_>) {
         let Some(stream) = self.streams.get_mut(id) else { return };
-        let door = stream.door;
         let end = &mut stream.ends[side];
         if end.standing == Standing::Gone {
             // Whoever still sends is told that nobody is there.
-            if matches!(cargo, Cargo::Dial | Cargo::Bytes(_)) {
+            if matches!(cargo, Cargo::Dial { .. } | Cargo::Bytes(_)) {
                 self.send(id, 1 - side, Cargo::Reset, scene);
             }
             return;
         }
         match cargo {
-            Cargo::Dial => return self.dialled(id, door, scene),
+            Cargo::Dial { again } => return self.dialled(id, again, scene),
             Cargo::Accepted => end.standing = Standing::Open,
-            Cargo::Bytes(n) => end.arrived += n,
-            Cargo::Room => {}
+            Cargo::Bytes(_) | Cargo::Room => {}
             Cargo::End => end.ended = end.ended.or(Some(Ended::Orderly)),
-            Cargo::Reset if end.standing == Standing::Dialling => end.ended = Some(Ended::Refused),
             Cargo::Reset => end.ended = Some(Ended::Reset),
+            Cargo::TimedOut => end.ended = Some(Ended::TimedOut),
         }
         end.wake();
-    }
-
-    fn dialled(&mut self, id: StreamId, door: Option<ListenerId>, scene: &mut Scene<'_>) {
-        if self.knock(id, door) {
-            return self.send(id, 0, Cargo::Accepted, scene);
-        }
-        self.send(id, 0, Cargo::Reset, scene);
-        self.leave(id, 1);
     }
 
     /// Whether a dial has come to an end.
     pub(crate) fn connected(&mut self, id: StreamId, waker: &Waker) -> Option<io::Result<()>> {
         let end = &mut self.streams.get_mut(id)?.ends[0];
         match (end.standing, end.ended) {
-            (_, Some(Ended::Refused | Ended::Reset)) => Some(Err(ErrorKind::ConnectionRefused.into())),
-            (Standing::Open, _) => Some(Ok(())),
-            _ => {
+            (Standing::Dialling, Some(Ended::Reset)) => Some(Err(ErrorKind::ConnectionRefused.into())),
+            (_, Some(Ended::TimedOut)) => Some(Err(ErrorKind::TimedOut.into())),
+            (Standing::Dialling, _) => {
                 wait(&mut end.waker, waker);
                 None
             }
+            _ => Some(Ok(())),
         }
     }
 
@@ -219,19 +290,17 @@ impl Network {
     ) -> Option<io::Result<usize>> {
         let Some(stream) = self.streams.get_mut(id) else { return Some(Err(ErrorKind::NotConnected.into())) };
         let end = &mut stream.ends[side];
-        let n = end.arrived.min(buf.len());
-        if n == 0 {
-            return match end.ended {
-                Some(Ended::Orderly) => Some(Ok(0)),
-                Some(Ended::Reset | Ended::Refused) => Some(Err(ErrorKind::ConnectionReset.into())),
-                None => {
-                    wait(&mut end.waker, waker);
-                    None
-                }
-            };
-        }
-        io::Read::read_exact(&mut end.bytes, &mut buf[..n]).expect("so many have arrived");
-        end.arrived -= n;
+        let Some(traffic) = end.traffic.as_mut().filter(|traffic| traffic.arrived > 0) else {
+            if let Some(ended) = end.ended {
+                return Some(ended.error().map_or(Ok(0), Err));
+            }
+            wait(&mut end.waker, waker);
+            return None;
+        };
+        let n = buf.len().min(traffic.arrived as usize);
+        traffic.bytes.read_exact(&mut buf[..n]).expect("so many have arrived");
+        traffic.arrived -= n as u32;
+        end.tidy(&mut self.spare);
         if std::mem::take(&mut end.is_awaited) {
             self.send(id, 1 - side, Cargo::Room, scene);
         }
@@ -242,7 +311,7 @@ impl Network {
     pub(crate) fn readable(&mut self, id: StreamId, side: usize, waker: &Waker) -> bool {
         let Some(stream) = self.streams.get_mut(id) else { return true };
         let end = &mut stream.ends[side];
-        let is_readable = end.arrived > 0 || end.ended.is_some();
+        let is_readable = end.ended.is_some() || end.arrived() > 0;
         if !is_readable {
             wait(&mut end.waker, waker);
         }
@@ -259,32 +328,44 @@ impl Network {
         scene: &mut Scene<'_>,
     ) -> Option<io::Result<usize>> {
         let Some(stream) = self.streams.get_mut(id) else { return Some(Err(ErrorKind::NotConnected.into())) };
-        if matches!(stream.ends[side].ended, Some(Ended::Reset | Ended::Refused)) {
+        if stream.finished[side] || stream.ends[side].ended.is_some_and(|ended| ended != Ended::Orderly) {
             return Some(Err(ErrorKind::BrokenPipe.into()));
         }
         let hosts = (stream.host(side), stream.host(1 - side));
         let there = &mut stream.ends[1 - side];
-        let room = stream.window.saturating_sub(there.bytes.len());
+        let room = (stream.window as usize).saturating_sub(there.unread());
         if room == 0 {
             there.is_awaited = true;
             wait(&mut stream.ends[side].waker, waker);
             return None;
         }
+        let bytes = &mut there.traffic(&mut self.spare).bytes;
         let mut left = room;
         for buf in bufs {
             let part = &buf[..left.min(buf.len())];
-            there.bytes.extend(part);
+            scene.history.bytes(part);
+            bytes.extend(part);
             left -= part.len();
         }
-        let n = room - left;
-        let packet = self.link(hosts.0, hosts.1).packet.map_or(n, |packet| packet.get() as usize);
+        let n = (room - left) as u32;
+        let packet = self.link(hosts.0, hosts.1).packet.map_or(n, |packet| packet.get());
         let mut unsent = n;
         while unsent > 0 {
             let part = unsent.min(packet);
             self.send(id, 1 - side, Cargo::Bytes(part), scene);
             unsent -= part;
         }
-        Some(Ok(n))
+        Some(Ok(n as usize))
+    }
+
+    /// The process at one end writes no more, and reads on.
+    pub(crate) fn finish(&mut self, id: StreamId, side: usize, scene: &mut Scene<'_>) {
+        let Some(stream) = self.streams.get_mut(id) else { return };
+        if !std::mem::replace(&mut stream.finished[side], true)
+            && stream.ends[side].ended != Some(Ended::Reset)
+        {
+            self.send(id, 1 - side, Cargo::End, scene);
+        }
     }
 
     /// The process at one end has closed it.
@@ -296,14 +377,14 @@ impl Network {
         }
         if matches!(here.ended, None | Some(Ended::Orderly)) {
             // As the kernels do: what was not read is told by a reset.
-            let cargo = if here.arrived == 0 { Cargo::End } else { Cargo::Reset };
+            let cargo = if here.arrived() == 0 { Cargo::End } else { Cargo::Reset };
             self.send(id, 1 - side, cargo, scene);
         }
         self.leave(id, side);
     }
 
     /// Nobody is at this end any more.
-    fn leave(&mut self, id: StreamId, side: usize) {
+    pub(crate) fn leave(&mut self, id: StreamId, side: usize) {
         let Some(stream) = self.streams.get_mut(id) else { return };
         stream.ends[side].standing = Standing::Gone;
         stream.ends[side].waker = None;
@@ -312,28 +393,38 @@ impl Network {
         }
     }
 
-    /// All that ran on a host is gone, without a word.
-    pub(crate) fn abandon(&mut self, host: u32) {
-        for slot in 0..self.streams.slots() as u32 {
-            for side in 0..2 {
-                let Some(id) = self.streams.id_at(slot) else { break };
-                if self.streams.get(id).is_some_and(|stream| stream.host(side) == host) {
-                    self.leave(id, side);
-                }
+    /// The host at an end, or at both, is gone without a word; so is what it would have sent again.
+    pub(crate) fn abandon(&mut self, id: StreamId, host: u32) {
+        for side in 0..2 {
+            let Some(stream) = self.streams.get_mut(id) else { return };
+            if stream.host(side) != host {
+                continue;
             }
+            let there = &mut stream.ends[1 - side];
+            if let Some(traffic) = there.traffic.as_mut().filter(|traffic| traffic.is_held) {
+                traffic.flying.clear();
+                traffic.bytes.truncate(traffic.arrived as usize);
+                traffic.is_held = false;
+                there.tidy(&mut self.spare);
+            }
+            self.leave(id, side);
         }
     }
 
     /// Both ends of all connections between two hosts are told that they are no more.
     pub(crate) fn reset_between(&mut self, a: u32, b: u32, scene: &mut Scene<'_>) {
-        for slot in 0..self.streams.slots() as u32 {
-            let Some(id) = self.streams.id_at(slot) else { continue };
-            let Some(stream) = self.streams.get_mut(id) else { continue };
-            let hosts = (stream.host(0), stream.host(1));
-            if hosts == (a, b) || hosts == (b, a) {
-                for side in 0..2 {
-                    self.send(id, side, Cargo::Reset, scene);
-                }
+        for (id, _) in self.between(a, b) {
+            for side in 0..2 {
+                self.send(id, side, Cargo::Reset, scene);
+            }
+        }
+    }
+
+    /// Whatever is sent on the connections between two hosts from now on is lost.
+    pub(crate) fn forget_between(&mut self, a: u32, b: u32) {
+        for (id, _) in self.between(a, b) {
+            if let Some(stream) = self.streams.get_mut(id) {
+                stream.is_forgotten = true;
             }
         }
     }

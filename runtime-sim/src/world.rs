@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 use plimsoll_core::id::{Id, Table};
 use plimsoll_core::rng::Pcg;
@@ -35,6 +36,7 @@ pub(crate) struct State {
     pub(crate) alarms: Alarms,
     /// Where all chance comes from.
     pub(crate) rng: Pcg,
+    pub(crate) history: History,
 }
 
 impl World {
@@ -45,12 +47,21 @@ impl World {
             agenda: Agenda::default(),
             alarms: Alarms::default(),
             rng: Pcg::new(seed, 0),
+            history: History::default(),
         };
         World { shared: Arc::new(Shared { state: Mutex::new(state), spawner }) }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing runs on the host for so long; its kernel goes on.
+    pub(crate) fn pause(&self, host: u32, length: Duration) {
+        let mut state = self.lock();
+        let (network, mut scene) = state.network();
+        let until = scene.now + length;
+        network.pause(host, until, &mut scene);
     }
 
     pub(crate) fn spawner(&self) -> &Spawner {
@@ -69,6 +80,7 @@ impl State {
         self.now = self.now.max(now);
         let mut events = 0;
         while let Some(due) = self.agenda.pop_due(self.now) {
+            self.history.event(self.now, due.word());
             let (network, mut scene) = self.network();
             match due {
                 Due::Arrival { slot, generation, side } => {
@@ -80,9 +92,8 @@ impl State {
             events += 1;
         }
         while let Some(key) = self.alarms.timers.pop_due(self.now) {
-            if let Some(waker) = self.alarms.ring(key) {
-                waker.wake();
-            }
+            self.history.event(self.now, u64::from(key));
+            self.alarms.ring(key);
             events += 1;
         }
         events
@@ -90,7 +101,8 @@ impl State {
 
     /// The network, and what it needs to act.
     pub(crate) fn network(&mut self) -> (&mut Network, Scene<'_>) {
-        (&mut self.network, Scene { now: self.now, agenda: &mut self.agenda, rng: &mut self.rng })
+        let State { now, network, agenda, rng, history, .. } = self;
+        (network, Scene { now: *now, agenda, rng, history })
     }
 }
 
@@ -99,6 +111,39 @@ pub(crate) struct Scene<'a> {
     pub(crate) now: Instant,
     pub(crate) agenda: &'a mut Agenda,
     pub(crate) rng: &'a mut Pcg,
+    pub(crate) history: &'a mut History,
+}
+
+/// All that has ever happened, as a number: what happened when, and every byte that was written.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    hash: u64,
+}
+
+impl History {
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn event(&mut self, now: Instant, what: u64) {
+        self.word(now.as_nanos());
+        self.word(what);
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.word(bytes.len() as u64);
+        for part in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            self.word(u64::from_le_bytes(word));
+        }
+    }
+
+    /// Fibonacci hashing, with a shift that brings what the product has mixed back to where the next one mixes.
+    fn word(&mut self, word: u64) {
+        let mixed = (self.hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.hash = mixed ^ (mixed >> 29);
+    }
 }
 
 /// What arrives when, and in which order at the same time: that in which it was sent.
@@ -120,6 +165,17 @@ pub(crate) enum Due {
 }
 
 impl Due {
+    /// As a number, different for each.
+    fn word(self) -> u64 {
+        match self {
+            Due::Arrival { slot, generation, side } => {
+                u64::from(slot) << 32 ^ u64::from(generation) << 1 ^ u64::from(side)
+            }
+            Due::Resume(host) => u64::MAX - u64::from(host),
+            Due::Restart(host) => u64::MAX / 2 - u64::from(host),
+        }
+    }
+
     pub(crate) fn arrival(stream: StreamId, side: usize) -> Due {
         Due::Arrival { slot: stream.slot(), generation: stream.generation(), side: side as u8 }
     }
@@ -187,11 +243,12 @@ impl Alarms {
         }
     }
 
-    fn ring(&mut self, slot: u32) -> Option<Waker> {
-        let id = self.table.id_at(slot)?;
-        let alarm = self.table.get_mut(id)?;
-        alarm.has_rung = true;
-        alarm.waker.take()
+    fn ring(&mut self, slot: u32) {
+        let id = self.table.id_at(slot);
+        if let Some(alarm) = id.and_then(|id| self.table.get_mut(id)) {
+            alarm.has_rung = true;
+            alarm.waker.iter().for_each(Waker::wake_by_ref);
+        }
     }
 }
 

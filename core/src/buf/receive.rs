@@ -14,6 +14,10 @@ use crate::save::{Damaged, Reader, Save, Writer};
 
 /// The shared block, in bytes.
 pub const BLOCK: usize = 256 * 1024;
+/// What it begins with, and by how much it grows when a read fills it: a machine to which little is said at a time (one of
+/// ten thousand in a simulation) never takes more. It is larger than what is carried back into it.
+const FIRST_BLOCK: usize = 2 * CARRY;
+const BLOCK_GROWTH: usize = 8;
 
 /// Up to so many bytes are carried back into the block to read on. Above, a connection reads on into its own
 /// buffer until its frame is whole: otherwise a peer that dribbles a long frame makes us copy it over and over.
@@ -126,6 +130,9 @@ impl Receiver {
         let inbox = &mut self.inboxes[slot as usize];
         let room = if inbox.in_block { self.block.len() } else { inbox.own.len() };
         inbox.end = (inbox.end + n).min(room);
+        if inbox.in_block && inbox.end == room && room < BLOCK {
+            self.block.resize((room * BLOCK_GROWTH).min(BLOCK), 0);
+        }
     }
 
     /// What `slot` has received and not consumed.
@@ -258,14 +265,15 @@ impl Receiver {
     fn block_tail(&mut self, slot: u32) -> &mut [u8] {
         let spent = self.is_spent();
         let inbox = &mut self.inboxes[slot as usize];
-        let room = BLOCK - inbox.end;
-        if inbox.start > 0 && (room == 0 || (room < BLOCK / 4 && inbox.len() < inbox.start)) {
+        let block = self.block.len();
+        let room = block - inbox.end;
+        if inbox.start > 0 && (room == 0 || (room < block / 4 && inbox.len() < inbox.start)) {
             self.block.copy_within(inbox.start..inbox.end, 0);
             inbox.end -= inbox.start;
             inbox.start = 0;
         }
         // With the budget spent, an owner may have no more than it can always carry away: the block belongs to all.
-        let end = if spent { BLOCK.min(inbox.start + CARRY).max(inbox.end) } else { BLOCK };
+        let end = if spent { block.min(inbox.start + CARRY).max(inbox.end) } else { block };
         if end == inbox.end && inbox.want > inbox.len() {
             self.starve(slot);
             return &mut [];
@@ -279,7 +287,7 @@ impl Receiver {
             self.move_out(owner);
         }
         if self.block.is_empty() {
-            self.block = vec![0; BLOCK];
+            self.block = vec![0; FIRST_BLOCK];
         }
         let inbox = &mut self.inboxes[slot as usize];
         let len = inbox.len();

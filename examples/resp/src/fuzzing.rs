@@ -28,7 +28,7 @@ pub fn resp(data: &[u8]) {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Stream {
     pub(crate) answers: Vec<Answer>,
-    /// Bytes that are no whole answer yet, or what ended the stream.
+    /// Bytes that are no whole answer yet, if they could become one; or what ended the stream.
     pub(crate) rest: Result<usize, ProtocolError>,
     /// How often the decoder was asked.
     pub(crate) asked: usize,
@@ -44,7 +44,8 @@ pub(crate) fn decode_in_pieces_within(bytes: &[u8], piece: usize, limits: Limits
         let there = &bytes[start..arrived];
         if there.len() < needed {
             if arrived == bytes.len() {
-                stream.rest = Ok(there.len());
+                // It may have been told to wait for more than will ever come, and not have looked at the last of it.
+                stream.rest = resp.decode(&mut Progress::default(), there).map(|_| there.len());
                 return stream;
             }
             arrived = bytes.len().min(arrived + piece);

@@ -4,16 +4,19 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use plimsoll_core::cluster::{CloseCause, StateEvent};
+use plimsoll_core::drive::Recording;
+use plimsoll_core::drive::client::Builder;
 use plimsoll_core::error::Rejected;
-use plimsoll_tokio::{Cause, Service, ServiceConfig, ipc};
+use plimsoll_tokio::{Cause, Client, Service, ServiceConfig, ipc};
 
 use super::{Args, Failure};
 use crate::config::UwAddress;
+use crate::recorded::loss;
 use crate::target::{IpcAddress, Serializer, Target, name_for};
 
 /// Who is called.
 pub(super) enum Callee {
-    Uw { service: Service, method: String },
+    Uw { client: Client, service: Service, method: String, recording: Option<Recording> },
     Ipc { client: ipc::Client, service: String, method: String },
 }
 
@@ -35,11 +38,13 @@ impl Callee {
     }
 
     fn with_uw(address: &UwAddress, args: &Args) -> Result<(Callee, Events), Failure> {
-        let client = plimsoll_tokio::Client::builder().build();
+        let recording = args.record.recording().map_err(Failure::Usage)?;
+        let builder = Client::builder();
+        let client = recording.iter().fold(builder, Builder::record).build();
         let events = Events::Uw(client.events());
         let service = client.configure_service("", service_config(address, args));
         let service = service.map_err(|misuse| Failure::Usage(misuse.to_string()))?;
-        Ok((Callee::Uw { service, method: args.method.clone() }, events))
+        Ok((Callee::Uw { client, service, method: args.method.clone(), recording }, events))
     }
 
     fn at_hub(hub: &IpcAddress, args: &Args) -> Result<(Callee, Events), Failure> {
@@ -67,10 +72,17 @@ impl Callee {
         }
     }
 
+    /// Ends the recording, if there is one.
+    pub(super) async fn finish(&self) -> Result<(), Failure> {
+        let Callee::Uw { client, recording: Some(recording), .. } = self else { return Ok(()) };
+        client.shutdown(Duration::ZERO).await;
+        loss(recording).map_or(Ok(()), |loss| Err(Failure::Recording(loss)))
+    }
+
     /// One call. Its answer may come in the vector of its params.
     pub(super) async fn call(&self, params: Vec<u8>) -> Result<Vec<u8>, Failed> {
         match self {
-            Callee::Uw { service, method } => {
+            Callee::Uw { service, method, .. } => {
                 service.call(method).send(params).await.map_err(|error| uw_failed(error.cause))
             }
             Callee::Ipc { client, service, method } => {

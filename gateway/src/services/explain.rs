@@ -45,7 +45,7 @@ fn explained(explanation: &Explanation) -> Value {
 }
 
 /// What was decided, in a word, and what is known of it.
-fn details(decision: &Decision) -> (&'static str, Value) {
+pub(crate) fn details(decision: &Decision) -> (&'static str, Value) {
     match decision {
         Decision::Pick(pick) => ("pick", picked(pick)),
         Decision::Wait(left) => ("wait", json!({ "excluded": excluded(left), "moreExcluded": left.more })),

@@ -95,9 +95,9 @@ struct Worked {
 }
 
 impl Memory {
-    /// Nothing is remembered yet; the table for the names is taken now.
+    /// Nothing is remembered yet, and no memory is taken: a driver that only accepts never dials.
     pub fn new(config: MemoryConfig, seed: Seed) -> Self {
-        Memory { config, names: Map::new(config.names.max(1), seed), used: Timers::new() }
+        Memory { config, names: Map::growing(config.names.max(1), seed), used: Timers::new() }
     }
 
     /// Begins a dial of a name that was `resolved` to these addresses just now. Empty stands for a failure to resolve
@@ -155,8 +155,8 @@ impl Memory {
         {
             self.names.remove(oldest);
         }
-        let addresses = Vec::with_capacity(MAX_ADDRESSES);
-        self.names.insert(name.into(), Name { addresses, known_until: Instant::ZERO, worked: None })
+        let nothing = Name { addresses: Vec::new(), known_until: Instant::ZERO, worked: None };
+        self.names.insert(name.into(), nothing)
     }
 }
 
