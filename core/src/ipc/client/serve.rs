@@ -118,6 +118,7 @@ pub(super) struct Serving {
     pub(super) abandoned: VecDeque<Token>,
     spare: ObjectPool<Vec<u8>>,
 }
+// Spare memory is not saved.
 crate::saved!(struct Serving { table, deadlines, abandoned; rebuilt spare = spare_buffers() });
 
 fn spare_buffers() -> ObjectPool<Vec<u8>> {

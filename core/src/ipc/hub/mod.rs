@@ -79,6 +79,7 @@ pub struct Hub {
     /// The name of the service whose end was told last.
     lent: Option<Box<str>>,
 }
+// Nothing is lent between calls.
 crate::saved!(struct Hub { receiver, state; rebuilt lent = None });
 
 impl Snapshot for Hub {

@@ -61,6 +61,7 @@ pub(super) struct State {
     words: String,
     pub(super) log: Option<Box<Recorder>>,
 }
+// The words are written before they are read.
 crate::saved!(struct State {
     config, lines, services, pending, metrics, now, timers, drain_until, ready, notices, missed, released,
     wall;
