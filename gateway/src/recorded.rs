@@ -125,7 +125,7 @@ impl LogFile {
 }
 
 /// Reads the log, prints what `tell` makes of it, and exits: with the code that it comes to, or because of a failure.
-pub(crate) fn run(path: &PathBuf, tell: impl FnOnce(&LogFile) -> Result<(String, u8), Failure>) -> ExitCode {
+pub(crate) fn run(path: &Path, tell: impl FnOnce(&LogFile) -> Result<(String, u8), Failure>) -> ExitCode {
     let told = LogFile::open(path).and_then(|log| {
         let (text, code) = tell(&log)?;
         let mut stdout = io::stdout().lock();
