@@ -16,9 +16,11 @@ fn contains(log: &[u8], what: &str) -> bool {
     log.windows(what.len()).any(|window| window == what.as_bytes())
 }
 
-pub fn a_client_that_is_recorded_does_the_same_in_a_replay(world: World<impl Runtime>) {
+pub fn a_client_and_a_server_that_are_recorded_do_the_same_in_a_replay(world: World<impl Runtime>) {
     let recording = Recording::memory().segment_bytes(20_000.try_into().expect("not zero"));
-    let server = serve(&world);
+    let taken = Recording::memory();
+    let methods = methods(&world, &Gate::default()).record(&taken);
+    let server = within("an address", methods.bind(&world.any_address())).expect("a free address");
     let client = Client::on(world.runtime.clone()).seed(7).record(&recording).build();
     let config = ServiceConfig::new(server.local_addr().to_string()).endpoint(world.free_address());
     let service = client.configure_service("test", config).expect("a good configuration");
@@ -33,6 +35,12 @@ pub fn a_client_that_is_recorded_does_the_same_in_a_replay(world: World<impl Run
         assert_eq!(size.map(|size| size.len()), Ok(300_000));
     }
     within("the end", client.shutdown(Duration::from_secs(5)));
+    within("the end", server.shutdown(Duration::from_secs(5)));
+    // At the other end, the same.
+    let log = taken.log(0);
+    let replayed = record::replay(&log).unwrap_or_else(|error| panic!("{error}"));
+    assert!(replayed.damage.is_none() && replayed.calls > 2_000, "{replayed}");
+    assert!(contains(&log, "echo") && !contains(&log, SECRET), "methods are told, bodies are not");
     let log = recording.log(0);
     let replayed = record::replay(&log).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!((replayed.damage, recording.status().lost), (None, 0));

@@ -19,6 +19,7 @@ use crate::service::Uw;
 use crate::service::server::{self, Request, Server};
 use crate::testing::laws::{self, Subject};
 use crate::testing::play::client_laws::{Surroundings, without_garbage};
+use crate::testing::play::fleet_laws::{self, Fleet};
 use crate::testing::play::rig::{Polite, Toy};
 use crate::testing::play::{self, Op, server_laws};
 use crate::time::Instant;
@@ -75,15 +76,16 @@ pub fn client(data: &[u8]) {
     }
 }
 
-/// A service client under one of the laws: 1 byte that picks it and the wire, 1 that configures the client, then
+/// A service client under one of the laws: 1 byte that picks it and the wire or the fleet, 1 that configures the client, then
 /// operations.
 pub fn client_laws(data: &[u8]) {
     let Some((&[law, seed], ops)) = data.split_first_chunk() else { return };
     let ops = lawful(ops);
-    if law % 2 == 0 {
-        hold::<Surroundings<Uw>>(law / 2, seed.into(), &ops, &without_garbage(&ops));
-    } else {
-        hold::<Surroundings<Toy>>(law / 2, seed.into(), &ops, &without_garbage(&ops));
+    match law % 3 {
+        0 => hold::<Surroundings<Uw>>(law / 3, seed.into(), &ops, &without_garbage(&ops)),
+        1 => hold::<Surroundings<Toy>>(law / 3, seed.into(), &ops, &without_garbage(&ops)),
+        // Whom a fleet asks depends on when it hears of whom, and so on the cuts.
+        _ => hold::<Fleet>(law / 3 % 7 + 1, seed.into(), &fleet_laws::with_connections(&ops), &[]),
     }
 }
 

@@ -199,6 +199,27 @@ fn the_application_is_told_of_calls_that_it_has_put_off_and_nobody_waits_for_any
     assert_eq!(net.services[user].abandoned[2..], net.services[user].tokens[3..], "its connection has gone");
 }
 
+/// Found by the swarm (a hub, calls that are answered late and calls that never are): the place of the second call was the
+/// first one's before, and was never free again.
+#[test]
+fn an_answer_that_comes_too_late_changes_nothing_for_who_has_its_place_by_then() {
+    let mut net = Net::new();
+    let order = net.join(Config::new("order"));
+    let user = net.join(Config::new("user"));
+    net.call(order, "user", "later", "1", 1);
+    net.run();
+    net.sleep(30_000);
+    net.call(order, "user", "later", "1", 2);
+    net.run();
+    let (now, tokens) = (net.now, net.services[user].tokens.clone());
+    assert_eq!(tokens[0].index(), tokens[1].index());
+    let late = net.services[user].client.reply(now, tokens[0], None);
+    assert_eq!(late, Err(ReplyError::Gone));
+    net.sleep(30_000);
+    assert_eq!(net.services[user].abandoned, tokens);
+    assert_eq!(net.services[user].client.status().serving, 0);
+}
+
 #[test]
 fn more_calls_than_may_be_put_off_are_answered_overloaded() {
     let mut net = Net::new();

@@ -3,8 +3,9 @@
 use plimsoll_core::service::Uw;
 use plimsoll_core::testing::laws::{self, Op};
 use plimsoll_core::testing::play::client_laws::{Surroundings, without_garbage};
+use plimsoll_core::testing::play::fleet_laws::{self, Fleet};
 use plimsoll_core::testing::play::rig::{Polite, Toy};
-use quickcheck::quickcheck;
+use quickcheck::{QuickCheck, quickcheck};
 
 quickcheck! {
     fn cutting_changes_nothing(seed: u64, ops: Vec<Op>, cuts: Vec<u8>) -> Result<(), String> {
@@ -54,4 +55,13 @@ quickcheck! {
     fn while_it_is_greeted_a_tick_at_the_deadline_makes_progress(seed: u64, ops: Vec<Op>) -> Result<(), String> {
         laws::tick_at_deadline_makes_progress::<Surroundings<Polite>>(seed, &ops)
     }
+}
+
+/// Whatever the strategy, and with every guard. Fewer runs, since there is more to save.
+#[test]
+fn what_is_saved_of_a_fleet_behaves_as_before() {
+    fn holds(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::saved_and_loaded::<Fleet>(seed, &fleet_laws::with_connections(&ops))
+    }
+    QuickCheck::new().tests(30).quickcheck(holds as fn(u64, Vec<Op>) -> Result<(), String>);
 }

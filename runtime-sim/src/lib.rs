@@ -41,6 +41,7 @@ mod host;
 mod network;
 mod sim;
 mod stream;
+pub mod swarm;
 mod world;
 
 pub use faults::Faults;

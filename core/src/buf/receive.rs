@@ -142,6 +142,13 @@ impl Receiver {
         &storage[inbox.start..inbox.end]
     }
 
+    /// The same, to be changed: a replay puts back what it knows of them.
+    pub(crate) fn bytes_mut(&mut self, slot: u32) -> &mut [u8] {
+        let inbox = &mut self.inboxes[slot as usize];
+        let storage = if inbox.in_block { &mut self.block } else { &mut inbox.own };
+        &mut storage[inbox.start..inbox.end]
+    }
+
     /// The first frame of `slot` is whole when `total` bytes are there.
     pub fn need(&mut self, slot: u32, total: usize) {
         let inbox = &mut self.inboxes[slot as usize];

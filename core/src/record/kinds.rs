@@ -112,4 +112,25 @@ kinds! {
     /// Endpoint, health, whether it was there.
     SetHealth = 47: 4 plain Call,
     Scale = 48: 1 plain Call,
+
+    // What a server finds.
+    /// The bytes of the id that are others than those of the last one (as bits), the method, the length of the content;
+    /// those bytes.
+    Asked = 56: 3 bytes Finding,
+    /// The front of what was decoded, as it came: a ping, a part of a header, or what is no frame.
+    Raw = 57: 0 bytes Finding,
+
+    // What its application does with the request that it was lent, or had put off (token: two numbers).
+    /// Length of the content, whether it could be sent; the content if it is kept.
+    Reply = 60: 2 bytes Call,
+    /// Length of the message as it is sent, whether it could be; the code.
+    Fail = 61: 2 bytes Call,
+    /// The token.
+    Defer = 62: 2 plain Call,
+    /// Nobody has answered.
+    Unanswered = 63: 0 plain Call,
+    /// Token, length, whether it could be sent; the content if it is kept.
+    LateReply = 64: 4 bytes Call,
+    /// Token, length of the message, whether it could be sent; the code.
+    LateFail = 65: 4 bytes Call,
 }

@@ -52,7 +52,7 @@ pub(crate) use codes::{of_health, of_misuse, of_protocol_error, of_refusal};
 /// How much is kept, and of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// A segment has about so many bytes; the next one begins with a snapshot. 1 MiB.
+    /// A segment has about so many bytes besides its snapshot; more, if the snapshot has more than twice as many. 1 MiB.
     pub segment: NonZeroU32,
     /// So many segments are kept until they are taken; then the oldest is dropped. 16.
     pub segments: NonZeroU32,
@@ -133,6 +133,7 @@ pub(crate) enum Told {
     Protocol = 5,
     Cancelled = 6,
     State = 7,
+    Request = 8,
 }
 
 /// An id as two numbers.

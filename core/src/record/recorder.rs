@@ -45,6 +45,8 @@ pub struct Recorder {
     /// The number of the block in its segment, and the bytes of those before it.
     index: u32,
     written: u64,
+    /// The next segment begins when so many bytes are written in this one.
+    ends_at: u64,
     /// Blocks that nobody has taken, oldest first.
     pieces: VecDeque<Piece>,
     /// Segments that were dropped before anybody took them.
@@ -60,8 +62,12 @@ pub struct Recorder {
     pub(crate) verdicts: u64,
     /// The length of the frame that was encoded last, and why it was not.
     pub(crate) frame: Result<usize, crate::error::Misuse>,
+    /// The id that was noted last.
+    last_id: [u8; 16],
     /// Whether records are only compared, and never sealed.
     compares: bool,
+    /// In a replay: what the bytes to be decoded next begin with.
+    script: VecDeque<Vec<u8>>,
 }
 
 impl Recorder {
@@ -77,6 +83,7 @@ impl Recorder {
             segment: 0,
             index: 0,
             written: 0,
+            ends_at: 0,
             pieces: VecDeque::new(),
             dropped: 0,
             now: Instant::ZERO,
@@ -86,7 +93,9 @@ impl Recorder {
             last_name: 0,
             verdicts: 0,
             frame: Ok(0),
+            last_id: [0; 16],
             compares: false,
+            script: VecDeque::new(),
         }
     }
 
@@ -102,7 +111,7 @@ impl Recorder {
     /// Whether the next segment is to be begun.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        !self.compares && self.written + self.at as u64 >= u64::from(self.options.segment.get())
+        !self.compares && self.written + self.at as u64 >= self.ends_at
     }
 
     /// Begins the next segment with a snapshot of the machine as it is now.
@@ -118,6 +127,8 @@ impl Recorder {
         head.varint(self.hash);
         head.raw(snapshot);
         self.put_away(Part::Head, head.as_bytes());
+        // However large the snapshots are, they are not most of the log by far.
+        self.ends_at = self.written + u64::from(self.options.segment.get()).max(self.written / 2);
         self.drop_oldest();
     }
 
@@ -127,6 +138,36 @@ impl Recorder {
         self.names.clear();
         self.last_name = 0;
         self.verdicts = 0;
+        self.last_id = [0; 16];
+    }
+
+    /// The bytes to be decoded next begin so.
+    pub(crate) fn expect(&mut self, bytes: Vec<u8>) {
+        self.script.push_back(bytes);
+    }
+
+    /// In a replay, puts back what the log has of bytes that are about to be decoded.
+    pub(crate) fn put_back(&mut self, bytes: &mut [u8]) {
+        if self.compares
+            && let Some(known) = self.script.pop_front()
+        {
+            let n = known.len().min(bytes.len());
+            bytes[..n].copy_from_slice(&known[..n]);
+        }
+    }
+
+    /// Notes an id by what is new in it, which is little where they come from one peer.
+    pub(crate) fn find_id(&mut self, kind: Kind, id: [u8; 16], fields: [u64; 2]) {
+        let (mut bits, mut new, mut len) = (0, [0; 16], 0);
+        for (at, (&now, last)) in id.iter().zip(&mut self.last_id).enumerate() {
+            if now != *last {
+                bits |= 1 << at;
+                new[len] = now;
+                len += 1;
+                *last = now;
+            }
+        }
+        self.find_bytes(kind, [bits, fields[0], fields[1]], &new[..len]);
     }
 
     /// As [`restart`](Self::restart), in the middle of a replay: what was noted last belongs to the segment before.
@@ -380,6 +421,18 @@ impl Recorder {
             Input::Tick => self.put(Kind::Tick, now, []),
             Input::Wall(unix_ms) => self.put(Kind::Wall, now, [unix_ms]),
         }
+    }
+
+    /// Somebody has connected.
+    pub(crate) fn accepted(&mut self, now: Instant, peer: crate::machine::Peer, conn: Option<ConnId>) {
+        let [slot, generation] = conn.map_or([0; 2], super::pair);
+        let mut who = Writer::new();
+        if let Some(of) = peer.credentials {
+            who.varint(of.uid.into());
+            who.varint(of.gid.into());
+            who.varint(of.pid.map_or(0, |pid| u64::from(pid) + 1));
+        }
+        self.put_bytes(Kind::Accept, Some(now), [conn.is_some().into(), slot, generation], who.as_bytes());
     }
 
     /// A runtime was told what to do.

@@ -36,6 +36,9 @@ impl fmt::Display for Words<'_> {
             Kind::PolledReadOff => write!(f, "to do: read from connection {id} no more"),
             Kind::PolledFlush => write!(f, "to do: send on connection {id}"),
             Kind::NoEvent => write!(f, "nothing to tell"),
+            Kind::Event if a == super::Told::Request as u64 => {
+                write!(f, "told: a request of {c} bytes on connection {b}")
+            }
             Kind::Event => match a {
                 1 => write!(f, "told: request {b} is answered with {c} bytes"),
                 2 => write!(f, "told: request {b} has failed at the service"),
@@ -70,6 +73,14 @@ impl fmt::Display for Words<'_> {
             Kind::ResumeEndpoint => write!(f, "endpoint {a} is used again"),
             Kind::SetHealth => write!(f, "endpoint {a} is {}", codes::to_health(c)),
             Kind::Scale => write!(f, "{a} connections per endpoint"),
+            Kind::Asked => write!(f, "found: a request {name:?} of {c} bytes"),
+            Kind::Raw => write!(f, "found: {} bytes that are no request", record.bytes.len()),
+            Kind::Reply => write!(f, "it is answered with {a} bytes"),
+            Kind::Fail => write!(f, "it is answered with the error {:?}", text()),
+            Kind::Defer => write!(f, "it is put off as {id}"),
+            Kind::Unanswered => write!(f, "it is dropped without an answer"),
+            Kind::LateReply => write!(f, "request {id} is answered with {c} bytes"),
+            Kind::LateFail => write!(f, "request {id} is answered with the error {:?}", text()),
         }?;
         let _ = d;
         Ok(())

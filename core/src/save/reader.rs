@@ -41,9 +41,9 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`Damaged::Truncated`] if nothing is left.
     pub fn byte(&mut self) -> Result<u8, Damaged> {
-        let (&byte, left) = self.left.split_first().ok_or(self.truncated())?;
+        let [byte, left @ ..] = self.left else { return Err(self.truncated()) };
         self.left = left;
-        Ok(byte)
+        Ok(*byte)
     }
 
     /// The next `n` bytes as they are.
@@ -83,20 +83,19 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`Damaged`] if it is none, or has more than 64 bits.
     pub fn varint(&mut self) -> Result<u64, Damaged> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
+        let (mut value, mut shift) = (0, 0);
+        loop {
             let byte = self.byte()?;
-            let group = u64::from(byte & 0x7f);
+            value |= u64::from(byte & 0x7f) << shift;
             // The tenth byte holds one bit; a last byte of 0 adds nothing, and is not written.
             if (shift == 63 && byte > 1) || (shift > 0 && byte == 0) {
                 return Err(self.invalid(1));
             }
-            value |= group << shift;
             if byte < 0x80 {
                 return Ok(value);
             }
+            shift += 7;
         }
-        Err(self.invalid(1))
     }
 
     /// A signed integer, as [`Writer::signed`](super::Writer::signed) writes it.

@@ -355,7 +355,6 @@ impl<S: Subject> World<S> {
         for _ in 0..ROUNDS {
             let took = self.times(ROUNDS, Self::event)? | self.times(ROUNDS, Self::act)?;
             if took | self.flush_all() | self.read_one() {
-                self.replace()?;
                 continue;
             }
             match self.machine.deadline() {

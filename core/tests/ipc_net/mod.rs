@@ -5,7 +5,7 @@
 use plimsoll_core::error::Fault;
 use plimsoll_core::id::{ConnId, RequestId};
 use plimsoll_core::ipc::Context;
-use plimsoll_core::ipc::client::{Client, Config, Event, Incoming, Options, StateEvent, Token};
+use plimsoll_core::ipc::client::{Client, Config, Event, Incoming, Options, ReplyError, StateEvent, Token};
 use plimsoll_core::ipc::hub::{self, Hub};
 use plimsoll_core::machine::{Action, Input, Machine, Peer};
 use plimsoll_core::time::Instant;
@@ -154,7 +154,8 @@ impl Net {
         self.tick();
     }
 
-    fn tick(&mut self) {
+    /// Everybody is told the time.
+    pub fn tick(&mut self) {
         self.hub.handle(self.now, Input::Tick);
         for service in &mut self.services {
             service.client.handle(self.now, Input::Tick);
@@ -164,25 +165,25 @@ impl Net {
 
     /// Goes on until nothing is left to do at this time.
     pub fn run(&mut self) {
-        loop {
-            let mut busy = false;
-            for at in 0..self.services.len() {
-                busy |= self.turn(at);
-            }
-            while self.hub.event().is_some() {
-                busy = true;
-            }
-            while let Some(action) = self.hub.poll() {
-                busy = true;
-                if let Action::Close(conn) = action {
-                    self.close(|pipe| pipe.hub == conn, Fault::Closed);
-                }
-            }
-            busy |= self.carry();
-            if !busy {
-                return;
+        while self.round() {}
+    }
+
+    /// Everybody does what there is to do, once. Whether there was anything.
+    pub fn round(&mut self) -> bool {
+        let mut busy = false;
+        for at in 0..self.services.len() {
+            busy |= self.turn(at);
+        }
+        while self.hub.event().is_some() {
+            busy = true;
+        }
+        while let Some(action) = self.hub.poll() {
+            busy = true;
+            if let Action::Close(conn) = action {
+                self.close(|pipe| pipe.hub == conn, Fault::Closed);
             }
         }
+        busy | self.carry()
     }
 
     fn turn(&mut self, at: usize) -> bool {
@@ -314,14 +315,20 @@ impl Service {
             Some(_) => {}
         }
         if let Some((to, context, token)) = calls {
-            let id = self.client.call(now, &to, "echo", None, Some(&context), Options::default()).unwrap();
-            self.chained.push((id, token));
+            // Between being called and calling on, the connection may be lost.
+            match self.client.call(now, &to, "echo", None, Some(&context), Options::default()) {
+                Ok(id) => self.chained.push((id, token)),
+                Err(error) => gone(self.client.fail(now, token, error.code(), "it cannot call on")),
+            }
         }
         if let Some((token, json)) = answers {
-            self.client
-                .reply(now, token, Some(Value::parse(Format::Json, json.as_bytes()).unwrap()))
-                .unwrap();
+            gone(self.client.reply(now, token, Some(Value::parse(Format::Json, json.as_bytes()).unwrap())));
         }
         true
     }
+}
+
+/// Whoever waited for the answer may not do so any more; nothing else may be wrong with it.
+fn gone(result: Result<(), ReplyError>) {
+    assert!(matches!(result, Ok(()) | Err(ReplyError::Gone)), "{result:?}");
 }

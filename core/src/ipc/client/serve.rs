@@ -134,8 +134,10 @@ impl Serving {
     }
 
     fn remove(&mut self, id: RequestId) -> Option<Deferred> {
+        let deferred = self.table.remove(id)?;
+        // Only now: the slot of an old id may be another's.
         self.deadlines.remove(id.slot());
-        self.table.remove(id)
+        Some(deferred)
     }
 
     fn forget(&mut self, id: RequestId) {

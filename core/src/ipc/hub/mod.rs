@@ -310,3 +310,22 @@ impl Machine for Hub {
         self.state.drain_until.is_some() && self.state.lines.table.is_empty()
     }
 }
+
+#[cfg(feature = "testing")]
+impl Hub {
+    /// Tells a search what makes this state another than others: everything but what was counted and what is kept for
+    /// reuse.
+    pub fn digest(&self, digest: &mut crate::testing::search::Digest) {
+        let State { lines, services, pending, timers, drain_until, ready, notices, .. } = &self.state;
+        digest.add(&(lines, &pending.deadlines, timers, drain_until, ready, notices));
+        for (conn, _) in lines.table.iter().filter(|(_, conn)| !conn.closed) {
+            digest.add(&self.receiver.bytes(conn.slot()));
+        }
+        for service in services.iter() {
+            digest.add(&service);
+        }
+        for slot in 0..self.state.config.pending_total.get() {
+            digest.add(&pending.get_with_id(slot));
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! A client of a service plays a log.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::super::format::{Record, Segment};
@@ -29,7 +30,7 @@ impl<const IDS: bool> Player for ClientPlayer<IDS> {
         Ok(ClientPlayer { client, code: None, blame: (false, false) })
     }
 
-    fn expect(&mut self, finding: &Record<'_>) {
+    fn expect(&mut self, finding: &Record<'_>, _: &str) {
         if finding.kind == Kind::Failure {
             self.code = Some(String::from_utf8_lossy(finding.bytes).into());
             self.blame = (finding.fields[1] & 1 != 0, finding.fields[1] & 2 != 0);
@@ -41,10 +42,13 @@ impl<const IDS: bool> Player for ClientPlayer<IDS> {
         self.client.compare(options, now, hash);
     }
 
-    fn restart(&mut self, now: Instant, hash: u64) {
+    fn snapshot(&mut self) -> Vec<u8> {
+        self.client.masked_again()
+    }
+
+    fn restart(&mut self, now: Instant) {
         self.client.surrogate().restart();
         if let Some(log) = self.client.recorder() {
-            let _ = hash;
             log.restart_at(now);
         }
     }

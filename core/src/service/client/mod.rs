@@ -444,6 +444,16 @@ impl<P: Protocol> Client<P> {
 
 #[cfg(feature = "testing")]
 impl<P: Protocol> Client<P> {
+    /// Tells a search what makes this state another than others: everything but what was counted, what is kept for reuse,
+    /// and the guards.
+    pub fn digest(&self, digest: &mut crate::testing::search::Digest) {
+        digest.add(&self.cluster).add(&self.requests).add(&self.links);
+        for link in self.links.iter().filter(|link| self.cluster.has_conn(link.conn)) {
+            digest.add(&self.receiver.bytes(link.conn.slot()));
+        }
+        digest.add(&(&self.ready, &self.next, &self.doomed, &self.outcomes, &self.actions, &self.draining));
+    }
+
     /// Recounts everything that is counted as it changes.
     ///
     /// # Panics

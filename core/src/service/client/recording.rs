@@ -259,6 +259,10 @@ impl<const IDS: bool> Client<Surrogate<IDS>> {
         masked
     }
 
+    pub(crate) fn masked_again(&self) -> Vec<u8> {
+        Self::masked(self).snapshot()
+    }
+
     /// The client at the head of a segment.
     pub(crate) fn restore_masked(snapshot: &[u8]) -> Result<Self, Damaged> {
         let mut client = Self::restore(snapshot)?;

@@ -31,6 +31,13 @@ pub struct Surroundings<W> {
 /// The line of what no peer has heard; the lines of endpoints come after it.
 const UNHEARD: u64 = 1 << 32;
 
+impl<W> Surroundings<W> {
+    /// What a peer has heard and not answered.
+    pub(super) fn heard_by(&mut self, peer: u32) -> Vec<Frame> {
+        self.unanswered.remove(&peer).unwrap_or_default()
+    }
+}
+
 fn of(endpoint: EndpointId) -> u64 {
     UNHEARD + 1 + u64::from(endpoint.slot())
 }
@@ -89,7 +96,7 @@ impl<W: Wire + Default> Subject for Surroundings<W> {
                     timeout,
                     idempotent: number.is_multiple_of(2),
                     tag: u64::from(self.asked),
-                    key: None,
+                    key: number.is_multiple_of(3).then_some(u64::from(number)),
                 };
                 let word = format!("t{}", self.asked);
                 self.requests.extend(W::ask(&word, |request| client.request(now, request, options)));

@@ -7,6 +7,7 @@ pub mod client;
 pub mod client_laws;
 pub mod cluster;
 pub mod cluster_model;
+pub mod fleet_laws;
 pub mod rig;
 pub mod server;
 pub mod server_laws;
