@@ -83,6 +83,23 @@ fn what_a_bench_was_told_replays_to_the_same() {
 }
 
 #[test]
+fn what_a_service_was_told_replays_to_the_same() {
+    let dir = Dir::new();
+    let mut service = plimsoll(dir.0.path());
+    service.args(["serve", "uw://127.0.0.1:0", "--record", "s.plog"]);
+    let mut service = Running::start(service);
+    let line = service.line();
+    let address = line.strip_prefix("serving ").unwrap();
+    dir.run(&["bench", address, "-n", "300", "-c", "2", "-p", "4"]).printed(0);
+    service.signal("TERM");
+    assert_eq!((service.wait().code(), service.stderr().as_str()), (Some(0), ""));
+    let replayed = dir.run(&["replay", "s.plog"]);
+    let text = replayed.printed(0);
+    assert!(text.starts_with("the log of a server, ") && text.contains(" is the same\n"), "{text}");
+    dir.run(&["explain", "s.plog"]).failed(3, "decisions are those of a client");
+}
+
+#[test]
 fn bodies_are_in_a_log_only_if_that_was_asked_for() {
     let dir = Dir::new();
     let body = "x".repeat(60);
@@ -221,6 +238,7 @@ fn what_is_not_in_a_log_and_questions_that_make_no_sense_exit_with_2() {
         (&["diff", "b.plog"], "--policy"),
         (&["bench", "uw://127.0.0.1:1", "--record-bodies"], "--record <FILE>"),
         (&["bench", "ipc:/hub", "users", "--record", "c.plog"], "--record is for uw: services"),
+        (&["serve", "ipc:/hub", "--name", "users", "--record", "c.plog"], "--record is for uw: services"),
     ] {
         assert_eq!(dir.run(args).failed(2, words), "");
     }
