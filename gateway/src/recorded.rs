@@ -27,10 +27,6 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn is_on(&self) -> bool {
-        self.record.is_some()
-    }
-
     /// Fails, with a sentence, if the file cannot be written.
     pub(crate) fn recording(&self) -> Result<Option<Recording>, String> {
         self.record.as_deref().map(|file| recording(file, self.record_bodies)).transpose()

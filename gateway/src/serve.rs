@@ -60,7 +60,6 @@ impl Args {
     pub(crate) fn check(&self) -> Result<(), String> {
         match (&self.address, self.for_hubs()) {
             (Target::Uw(_), Some(flag)) => Err(format!("{flag} is for hubs, and {} is none", self.address)),
-            (Target::Ipc(_), _) if self.record.is_on() => Err("--record is for uw: services".into()),
             (Target::Ipc(_), _) if self.name.is_none() => {
                 Err(format!("a service at {} needs a --name", self.address))
             }
@@ -73,7 +72,7 @@ impl Args {
 pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Runtime::new()?;
     match &args.address {
-        Target::Uw(address) => runtime.block_on(uw::serve(address, args.record.recording()?)),
+        Target::Uw(address) => runtime.block_on(uw::serve(address, args)),
         Target::Ipc(hub) => runtime.block_on(ipc::serve(hub, args)),
     }
 }

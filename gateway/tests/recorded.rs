@@ -100,6 +100,36 @@ fn what_a_service_was_told_replays_to_the_same() {
 }
 
 #[test]
+fn a_hub_its_service_and_its_client_replay_to_the_same() {
+    let dir = Dir::new();
+    let socket = dir.path("hub.sock").display().to_string();
+    let address = format!("ipc:{socket}");
+    let run = |args: &[&str]| {
+        let mut command = plimsoll(dir.0.path());
+        command.args(args);
+        let mut running = Running::start(command);
+        running.line();
+        running
+    };
+    let mut hub = run(&["hub", "--socket", &socket, "--record", "hub.plog"]);
+    let mut service = run(&["serve", &address, "--name", "users", "--record", "service.plog"]);
+    dir.run(&["bench", &address, "users", "-n", "300", "-p", "4", "--record", "bench.plog"]).printed(0);
+    for running in [&mut service, &mut hub] {
+        running.signal("TERM");
+        assert_eq!(running.wait().code(), Some(0), "{}", running.stderr());
+    }
+    for (log, title) in [
+        ("hub.plog", "the log of a hub, "),
+        ("service.plog", "the log of a client of a hub, "),
+        ("bench.plog", "the log of a client of a hub, "),
+    ] {
+        let replayed = dir.run(&["replay", log]);
+        let text = replayed.printed(0);
+        assert!(text.starts_with(title) && text.contains(" is the same\n"), "{text}");
+    }
+}
+
+#[test]
 fn bodies_are_in_a_log_only_if_that_was_asked_for() {
     let dir = Dir::new();
     let body = "x".repeat(60);
@@ -237,8 +267,6 @@ fn what_is_not_in_a_log_and_questions_that_make_no_sense_exit_with_2() {
         (&["diff", "b.plog", "--policy", "best"], "best"),
         (&["diff", "b.plog"], "--policy"),
         (&["bench", "uw://127.0.0.1:1", "--record-bodies"], "--record <FILE>"),
-        (&["bench", "ipc:/hub", "users", "--record", "c.plog"], "--record is for uw: services"),
-        (&["serve", "ipc:/hub", "--name", "users", "--record", "c.plog"], "--record is for uw: services"),
     ] {
         assert_eq!(dir.run(args).failed(2, words), "");
     }

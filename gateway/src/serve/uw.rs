@@ -2,17 +2,17 @@
 
 use std::error::Error;
 
-use plimsoll_core::drive::Recording;
 use plimsoll_core::service::server::Config;
 use plimsoll_tokio::{Ctx, Server};
 
-use super::{DRAIN_TIMEOUT, methods};
+use super::{Args, DRAIN_TIMEOUT, methods};
 use crate::config::UwAddress;
 use crate::recorded::loss;
 use crate::run::{Signals, raise_descriptor_limit};
 
-pub(super) async fn serve(address: &UwAddress, recording: Option<Recording>) -> Result<(), Box<dyn Error>> {
+pub(super) async fn serve(address: &UwAddress, args: &Args) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
+    let recording = args.record.recording()?;
     let limits = Config::default();
     raise_descriptor_limit(limits.connections.get());
     let builder = recording.iter().fold(Server::builder().limits(limits), |builder, it| builder.record(it));
