@@ -11,7 +11,7 @@ use plimsoll_core::time::Instant;
 use serde_json::{Map, Value, json};
 
 use crate::recorded::{self, Failure, LogFile, plain};
-use crate::services::explain::details;
+use crate::services::explain::Teller;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -142,7 +142,7 @@ fn told_line(Line { call, what, .. }: &Line, at: f64) -> Value {
         Happening::Moved { id, to, attempt } => {
             ("moved", json!({ "request": id.to_string(), "to": to, "attempt": attempt }))
         }
-        Happening::Decision(decision) => details(decision),
+        Happening::Decision(decision) => Teller { name: str::to_string }.details(decision),
         Happening::Ended { id, how, code, took } => (
             "ended",
             json!({

@@ -38,6 +38,7 @@ pub struct Subset {
     ranked: Vec<(u64, u32)>,
     chosen: Vec<u32>,
 }
+// A selection begins anew every time.
 crate::saved!(struct Subset { salt, size; rebuilt ranked = Vec::new(), chosen = Vec::new() });
 
 impl Subset {

@@ -420,6 +420,6 @@ fn how(told: Told) -> &'static str {
         Told::Lost => "its connection was lost",
         Told::Protocol => "its peer broke the rules of the wire",
         Told::Cancelled => "its caller gave it up",
-        Told::State | Told::Request => "",
+        Told::State | Told::Request | Told::Message => "",
     }
 }

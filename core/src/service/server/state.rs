@@ -59,6 +59,7 @@ pub(super) struct State {
     scratch: Vec<u8>,
     pub(super) log: Log,
 }
+// What stands in the scratch is written before it is read.
 crate::saved!(struct State {
     config, conns, metrics, now, timers, drain_until, in_flight, total, scarce, pool, ready, actions, wall,
     latency;
