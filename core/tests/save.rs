@@ -1,12 +1,14 @@
 //! Machines as bytes: what loads and what does not, and how large they are.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use plimsoll_core::id::ConnId;
 use plimsoll_core::ipc::hub::Event;
 use plimsoll_core::ipc::{self, Hub};
 use plimsoll_core::machine::{Action, Input, Machine, Peer};
 use plimsoll_core::save::{Damaged, Reader, Save, Snapshot, Writer, checksum};
+use plimsoll_core::sched::{Deadlines, Timers, Turns};
 use plimsoll_core::service::client::{self, Client, Options};
 use plimsoll_core::service::server::{self, Server};
 use plimsoll_core::service::{Uw, UwRequest};
@@ -135,10 +137,12 @@ fn whose_turn_it_is_in_a_pool_is_kept() {
             r#"{{"type":"CALL","id":"{n}","from":"user","to":"user","method":"get","context":{{"root":"r","chain":["user","user"],"depth":2,"deadline":30000}}}}"#
         );
         hub.feed(NOW, members[0], &message(&body));
-        match hub.event() {
-            Some(Event::CallRouted { to, .. }) => to,
-            other => panic!("{other:?}"),
-        }
+        let Some(Event::CallRouted { to, .. }) = hub.event() else { panic!("it is routed") };
+        // Answered, so that all have as little to do.
+        let answer = format!(r#"{{"type":"RESPONSE","id":"{n}","from":"user","to":"user","status":"success"}}"#);
+        hub.feed(NOW, to, &message(&answer));
+        assert!(matches!(hub.event(), Some(Event::ResponseRouted { .. })));
+        to
     });
     assert_eq!(called[..3].iter().filter(|&&to| members.contains(&to)).count(), 3);
     assert!(
@@ -209,7 +213,38 @@ fn does_not_panic<M: Snapshot + Debug>(machine: &M, place: u32, mask: u8, cut: O
     is_refused
 }
 
+fn again<T: Save>(value: &T) -> T {
+    let mut out = Writer::new();
+    value.save(&mut out);
+    T::load(&mut Reader::new(out.as_bytes())).unwrap()
+}
+
 quickcheck! {
+    /// Who is next, and who is due first of those that are due at once.
+    fn an_order_that_is_saved_and_loaded_stays_as_it_is(steps: Vec<(u8, u8, u8)>) -> bool {
+        let (mut turns, mut timers, mut deadlines) = (Turns::new(3), Timers::new(), Deadlines::new());
+        let mut copies = (turns.clone(), timers.clone(), deadlines.clone());
+        let mut seen = [Vec::new(), Vec::new()];
+        for (what, key, number) in steps {
+            let (key, time) = (u32::from(key % 8), Duration::from_millis(u64::from(number % 32)));
+            let all = [(&mut turns, &mut timers, &mut deadlines), (&mut copies.0, &mut copies.1, &mut copies.2)];
+            for ((turns, timers, deadlines), seen) in all.into_iter().zip(&mut seen) {
+                match what % 4 {
+                    0 => turns.set(key, number > 32),
+                    1 => timers.set(key, (number > 32).then(|| NOW + time)),
+                    2 => deadlines.insert(key, NOW, time),
+                    _ => drop(deadlines.remove(key)),
+                }
+                let turn = turns.current();
+                turn.into_iter().for_each(|key| turns.took(key));
+                let due = if number % 4 == 0 { (timers.pop_due(NOW + time), deadlines.pop_due(NOW)) } else { (None, None) };
+                seen.push((turn, due, timers.next(), deadlines.next()));
+            }
+            copies = (again(&copies.0), again(&copies.1), again(&copies.2));
+        }
+        seen[0] == seen[1]
+    }
+
     fn no_damage_to_a_client_goes_unnoticed_or_panics(place: u32, mask: u8, cut: Option<u32>) -> bool {
         does_not_panic(&a_client(3, 7), place, mask, cut)
     }

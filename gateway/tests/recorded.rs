@@ -255,6 +255,32 @@ fn the_story_of_a_request_is_told_in_the_order_of_time_with_the_names_of_endpoin
 }
 
 #[test]
+fn failures_are_told_with_their_codes_and_ids_that_can_be_asked_about() {
+    let dir = Dir::new();
+    dir.bench("b.plog", "50", &["--method", "fail"]);
+    let story = dir.story("b.plog", &["--failures"]);
+    let lines = story["lines"].as_array().unwrap();
+    assert_eq!(lines.len(), 100, "as many again to warm up");
+    for line in lines {
+        let ended = &line["ended"];
+        assert_eq!((&line["kind"], &ended["code"]), (&"ended".into(), &"BAD_REQUEST".into()), "{line}");
+        assert!(ended["took_us"].as_f64().unwrap() > 0.0);
+    }
+    let id = lines[70]["ended"]["request"].as_str().unwrap();
+    let told = dir.run(&["explain", "b.plog", "--request", id]);
+    assert!(
+        told.printed(0).contains("the service says that it has failed (BAD_REQUEST), after "),
+        "{told:?}"
+    );
+    dir.bench("b.plog", "50", &[]);
+    assert!(
+        dir.run(&["explain", "b.plog", "--failures"])
+            .printed(0)
+            .ends_with("nothing of that kind has happened\n")
+    );
+}
+
+#[test]
 fn what_is_not_in_a_log_and_questions_that_make_no_sense_exit_with_2() {
     let dir = Dir::new();
     dir.bench("b.plog", "300", &[]);
