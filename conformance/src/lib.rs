@@ -46,7 +46,7 @@ mod pressing;
 mod protecting;
 mod racing;
 mod recording;
-mod scenarios;
+pub mod scenarios;
 mod support;
 mod tls;
 mod unix;

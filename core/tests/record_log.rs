@@ -141,6 +141,25 @@ fn no_byte_of_a_body_is_in_a_log() {
 }
 
 #[test]
+fn content_is_kept_on_request_and_the_log_replays_as_well() {
+    let log = log(300, Options { content: true, ..ring(1_000) });
+    assert!(log.windows(SECRET.len()).any(|window| window == SECRET));
+    assert_eq!(record::replay(&log).unwrap().damage, None);
+}
+
+#[test]
+fn a_machine_that_decides_otherwise_is_found_out_at_its_first_decision() {
+    // Records of one client behind the snapshot of another, whose chance is another.
+    let (one, other) = (Session::new(7, ring(1_000)), Session::new(8, ring(1_000)));
+    let (mut log, other) = (one.run(40).log(), other.run(0).log());
+    let head = log.windows(4).enumerate().filter(|(_, window)| *window == b"PLRC").nth(1).unwrap().0;
+    log.splice(..head, other);
+    let Err(Unreplayable::Different(difference)) = record::replay(&log) else { panic!("they differ") };
+    assert!(difference.call < 60 && !difference.before.is_empty(), "{difference}");
+    assert_ne!(difference.expected, difference.got);
+}
+
+#[test]
 fn a_cut_log_is_replayed_up_to_the_cut() {
     let log = log(300, ring(1_000));
     let whole = record::replay(&log).unwrap();

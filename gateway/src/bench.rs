@@ -103,7 +103,6 @@ impl Args {
                 Err("a SERVICE is for hubs: what follows a uw: address are options".into())
             }
             (Target::Uw(_), _, Some(_)) => Err("--serializer is for hubs".into()),
-            (Target::Ipc(_), ..) if self.record.is_on() => Err("--record is for uw: services".into()),
             (Target::Ipc(_), None, _) => Err("what follows an ipc: address is a SERVICE".into()),
             (Target::Ipc(_), ..) if self.connections > MAX_POOL => {
                 Err(format!("a client has at most {MAX_POOL} connections (-c) to a hub"))

@@ -27,10 +27,6 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn is_on(&self) -> bool {
-        self.record.is_some()
-    }
-
     /// Fails, with a sentence, if the file cannot be written.
     pub(crate) fn recording(&self) -> Result<Option<Recording>, String> {
         self.record.as_deref().map(|file| recording(file, self.record_bodies)).transpose()
@@ -125,7 +121,7 @@ impl LogFile {
 }
 
 /// Reads the log, prints what `tell` makes of it, and exits: with the code that it comes to, or because of a failure.
-pub(crate) fn run(path: &PathBuf, tell: impl FnOnce(&LogFile) -> Result<(String, u8), Failure>) -> ExitCode {
+pub(crate) fn run(path: &Path, tell: impl FnOnce(&LogFile) -> Result<(String, u8), Failure>) -> ExitCode {
     let told = LogFile::open(path).and_then(|log| {
         let (text, code) = tell(&log)?;
         let mut stdout = io::stdout().lock();

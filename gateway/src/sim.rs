@@ -6,6 +6,7 @@ mod page;
 mod picture;
 mod progress;
 mod runs;
+mod swarm;
 mod table;
 
 use std::fs::{self, OpenOptions};
@@ -27,11 +28,11 @@ const UNWRITABLE: u8 = 3;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The scenario
-    #[arg(value_name = "SCENARIO.toml")]
-    scenario: PathBuf,
-    /// Where all chance comes from
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    #[arg(value_name = "SCENARIO.toml", required_unless_present = "swarm")]
+    scenario: Option<PathBuf>,
+    /// Where all chance comes from [default: 1; of a swarm, a fresh one]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// Policies to run side by side [default: all that the scenario has]
     #[arg(long, value_name = "A,B,…", value_delimiter = ',')]
     policy: Vec<String>,
@@ -44,6 +45,8 @@ pub(crate) struct Args {
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    swarm: swarm::Args,
 }
 
 /// Why there is nothing to show, or not all of it.
@@ -58,6 +61,9 @@ enum Failure {
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
+    if args.swarm.swarm {
+        return swarm::run(&args.swarm, args.seed);
+    }
     match simulate(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => OTHERWISE.into(),
@@ -70,8 +76,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 /// Whether all came out as the scenario states.
 fn simulate(args: &Args) -> Result<bool, Failure> {
-    let file = args.scenario.display();
-    let source = fs::read_to_string(&args.scenario)
+    let file = args.scenario().display();
+    let source = fs::read_to_string(args.scenario())
         .map_err(|error| Failure::Usage(format!("{file}: cannot be read: {error}")))?;
     let scenario = Scenario::parse(&source).map_err(|ScenarioError { line, message }| {
         let line = line.map(|line| format!("{line}:")).unwrap_or_default();
@@ -81,7 +87,7 @@ fn simulate(args: &Args) -> Result<bool, Failure> {
     // Nobody waits for a run only to hear that its picture has no place.
     [&args.plot, &args.html].into_iter().flatten().try_for_each(|path| is_writable(path))?;
 
-    let reports = runs::run(&scenario, &policies, args.seed)
+    let reports = runs::run(&scenario, &policies, args.seed())
         .map_err(|error| Failure::Usage(format!("{file}: {error}")))?;
     let outcome = Outcome {
         name: scenario.name(),
@@ -96,6 +102,15 @@ fn simulate(args: &Args) -> Result<bool, Failure> {
 }
 
 impl Args {
+    /// Without one nothing comes as far as this.
+    fn scenario(&self) -> &Path {
+        self.scenario.as_deref().unwrap_or(Path::new(""))
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed.unwrap_or(1)
+    }
+
     /// Those that were asked for, or all.
     fn policies(&self, scenario: &Scenario) -> Result<Vec<String>, Failure> {
         let known: Vec<_> = scenario.policies().map(String::from).collect();
@@ -104,7 +119,7 @@ impl Args {
         }
         for (at, name) in self.policy.iter().enumerate() {
             if !known.contains(name) {
-                let (file, known) = (self.scenario.display(), known.join(", "));
+                let (file, known) = (self.scenario().display(), known.join(", "));
                 return Err(Failure::Usage(format!("{file}: has no policy `{name}`; it has {known}")));
             }
             if self.policy[..at].contains(name) {
@@ -116,8 +131,8 @@ impl Args {
 
     /// What a shell takes to come to the same figures.
     fn command(&self, policies: &[String]) -> String {
-        let (file, policies) = (self.scenario.display().to_string(), policies.join(","));
-        format!("plimsoll sim {} --seed {} --policy {}", quoted(&file), self.seed, quoted(&policies))
+        let (file, policies) = (self.scenario().display().to_string(), policies.join(","));
+        format!("plimsoll sim {} --seed {} --policy {}", quoted(&file), self.seed(), quoted(&policies))
     }
 }
 

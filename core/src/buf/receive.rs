@@ -190,6 +190,12 @@ impl Receiver {
         &storage[lent.start..lent.start + lent.len][range]
     }
 
+    /// The same, to be changed: a replay puts back what it knows of it.
+    pub(crate) fn lent_mut(&mut self, lent: &Lent) -> &mut [u8] {
+        let storage = if lent.in_block { &mut self.block } else { &mut self.inboxes[lent.slot as usize].own };
+        &mut storage[lent.start..lent.start + lent.len]
+    }
+
     /// Frees the long buffers that were lent no longer than until now.
     pub fn reclaim(&mut self) {
         while let Some(slot) = self.emptied.pop() {

@@ -7,11 +7,13 @@ use alloc::vec::Vec;
 
 use super::format::{self, BlockHead, HEAD, Part};
 use super::kinds::{FIELDS, Kind};
+use super::mask;
 use super::{Options, Subject};
 use crate::id::ConnId;
 use crate::machine::{Action, Input};
-use crate::save::Writer;
+use crate::save::{Reader, Save, Writer};
 use crate::time::Instant;
+use crate::wire::ipc::{ConvertError, Format};
 
 /// Records are sealed, with a checksum, in blocks of about this many bytes.
 const BLOCK: usize = 16 * 1024;
@@ -62,12 +64,16 @@ pub struct Recorder {
     pub(crate) verdicts: u64,
     /// The length of the frame that was encoded last, and why it was not.
     pub(crate) frame: Result<usize, crate::error::Misuse>,
+    /// What was received last, if content is kept.
+    received: Vec<u8>,
     /// The id that was noted last.
     last_id: [u8; 16],
     /// Whether records are only compared, and never sealed.
     compares: bool,
     /// In a replay: what the bytes to be decoded next begin with.
     script: VecDeque<Vec<u8>>,
+    conversions: VecDeque<Result<usize, ConvertError>>,
+    writes: VecDeque<Option<usize>>,
 }
 
 impl Recorder {
@@ -93,9 +99,12 @@ impl Recorder {
             last_name: 0,
             verdicts: 0,
             frame: Ok(0),
+            received: Vec::new(),
             last_id: [0; 16],
             compares: false,
             script: VecDeque::new(),
+            conversions: VecDeque::new(),
+            writes: VecDeque::new(),
         }
     }
 
@@ -154,6 +163,40 @@ impl Recorder {
             let n = known.len().min(bytes.len());
             bytes[..n].copy_from_slice(&known[..n]);
         }
+    }
+
+    /// A message of Bro IPC is taken, of a connection that speaks this format, if it has said anything.
+    pub(crate) fn message(&mut self, format: Option<Format>, message: &[u8]) {
+        let masked = mask::mask(format, message);
+        self.find_bytes(Kind::Message, [], &masked);
+    }
+
+    pub(crate) fn expect_conversion(&mut self, len: usize, error: &[u8]) {
+        let failed = ConvertError::load(&mut Reader::new(error));
+        self.conversions.push_back(failed.map_or(Ok(len), Err));
+    }
+
+    /// In a replay, what came of the conversion that is about to be made.
+    pub(crate) fn conversion(&mut self) -> Option<Result<usize, ConvertError>> {
+        if self.compares { self.conversions.pop_front() } else { None }
+    }
+
+    pub(crate) fn expect_write(&mut self, len: Option<usize>) {
+        self.writes.push_back(len);
+    }
+
+    /// In a replay, how many bytes are written now, if they can be.
+    pub(crate) fn write_again(&mut self) -> Option<Option<usize>> {
+        if self.compares { self.writes.pop_front() } else { None }
+    }
+
+    /// A message was converted into so many bytes, or was not.
+    pub(crate) fn converted(&mut self, result: Result<usize, ConvertError>) {
+        let mut error = Writer::new();
+        if let Err(failed) = result {
+            failed.save(&mut error);
+        }
+        self.find_bytes(Kind::Converted, [result.unwrap_or(0) as u64], error.as_bytes());
     }
 
     /// Notes an id by what is new in it, which is little where they come from one peer.
@@ -397,9 +440,18 @@ impl Recorder {
         }
     }
 
-    /// A runtime has told something; `bytes` is what it has received.
+    /// The last `n` of these bytes were received just now.
     #[inline]
-    pub(crate) fn input(&mut self, now: Instant, input: Input, bytes: &[u8]) {
+    pub(crate) fn keep_received(&mut self, bytes: &[u8], n: usize) {
+        if self.options.content {
+            self.received.clear();
+            self.received.extend_from_slice(&bytes[bytes.len().saturating_sub(n)..]);
+        }
+    }
+
+    /// A runtime has told something.
+    #[inline]
+    pub(crate) fn input(&mut self, now: Instant, input: Input) {
         let now = Some(now);
         let both = |conn: ConnId| [conn.slot().into(), conn.generation().into()];
         let with = |conn: ConnId, more: u64| [conn.slot().into(), conn.generation().into(), more];
@@ -407,7 +459,10 @@ impl Recorder {
             Input::Received(conn, n) => {
                 if self.room.is_some_and(|(room, _)| room == conn) {
                     self.room = None;
-                    self.put_bytes_now(Kind::Received, now, with(conn, n as u64), bytes);
+                    let bytes = core::mem::take(&mut self.received);
+                    self.put_bytes_now(Kind::Received, now, with(conn, n as u64), &bytes);
+                    self.received = bytes;
+                    self.received.clear();
                 } else {
                     self.put(Kind::Filled, now, with(conn, n as u64));
                 }
@@ -427,11 +482,7 @@ impl Recorder {
     pub(crate) fn accepted(&mut self, now: Instant, peer: crate::machine::Peer, conn: Option<ConnId>) {
         let [slot, generation] = conn.map_or([0; 2], super::pair);
         let mut who = Writer::new();
-        if let Some(of) = peer.credentials {
-            who.varint(of.uid.into());
-            who.varint(of.gid.into());
-            who.varint(of.pid.map_or(0, |pid| u64::from(pid) + 1));
-        }
+        peer.save(&mut who);
         self.put_bytes(Kind::Accept, Some(now), [conn.is_some().into(), slot, generation], who.as_bytes());
     }
 

@@ -17,7 +17,7 @@ use crate::target::{IpcAddress, Serializer, Target, name_for};
 /// Who is called.
 pub(super) enum Callee {
     Uw { client: Client, service: Service, method: String, recording: Option<Recording> },
-    Ipc { client: ipc::Client, service: String, method: String },
+    Ipc { client: ipc::Client, service: String, method: String, recording: Option<Recording> },
 }
 
 /// A call that has failed.
@@ -49,7 +49,11 @@ impl Callee {
 
     fn at_hub(hub: &IpcAddress, args: &Args) -> Result<(Callee, Events), Failure> {
         let in_flight = args.in_flight();
-        let client = ipc::Client::builder(&name_for("bench"))
+        let recording = args.record.recording().map_err(Failure::Usage)?;
+        let builder = ipc::Client::builder(&name_for("bench"));
+        let client = recording
+            .iter()
+            .fold(builder, |builder, recording| builder.record(recording))
             .path(hub.path())
             .serializer(args.serializer().into())
             .pool_size(args.connections)
@@ -59,7 +63,7 @@ impl Callee {
             .map_err(|error| Failure::Usage(error.to_string()))?;
         let events = Events::Ipc { changes: client.changes(), is_registered: false };
         let (service, method) = (args.service.clone().unwrap_or_default(), args.method.clone());
-        Ok((Callee::Ipc { client, service, method }, events))
+        Ok((Callee::Ipc { client, service, method, recording }, events))
     }
 
     /// Begins to connect, if that does not happen by itself.
@@ -74,8 +78,17 @@ impl Callee {
 
     /// Ends the recording, if there is one.
     pub(super) async fn finish(&self) -> Result<(), Failure> {
-        let Callee::Uw { client, recording: Some(recording), .. } = self else { return Ok(()) };
-        client.shutdown(Duration::ZERO).await;
+        let recording = match self {
+            Callee::Uw { client, recording: Some(recording), .. } => {
+                client.shutdown(Duration::ZERO).await;
+                recording
+            }
+            Callee::Ipc { client, recording: Some(recording), .. } => {
+                client.shutdown(Duration::ZERO).await;
+                recording
+            }
+            _ => return Ok(()),
+        };
         loss(recording).map_or(Ok(()), |loss| Err(Failure::Recording(loss)))
     }
 
@@ -85,7 +98,7 @@ impl Callee {
             Callee::Uw { service, method, .. } => {
                 service.call(method).send(params).await.map_err(|error| uw_failed(error.cause))
             }
-            Callee::Ipc { client, service, method } => {
+            Callee::Ipc { client, service, method, .. } => {
                 client.prepare(service, method).send(params).await.map_err(|error| ipc_failed(error.cause))
             }
         }

@@ -1,6 +1,8 @@
 //! The same machine, told the same.
 
 mod client;
+mod hub;
+mod ipc_client;
 mod server;
 
 use alloc::boxed::Box;
@@ -13,16 +15,18 @@ use core::time::Duration;
 use thiserror::Error;
 
 pub(crate) use client::ClientPlayer;
+pub(crate) use hub::HubPlayer;
+pub(crate) use ipc_client::IpcClientPlayer;
 pub(crate) use server::ServerPlayer;
 
 use super::format::{Damage, Log, Record, Segment, What};
 use super::kinds::{Kind, Side};
 use super::recorder::Recorder;
 use super::words::Words;
-use super::{Options, Subject};
+use super::{Options, Subject, codes};
 use crate::cluster::StateEvent;
-use crate::id::RequestId;
-use crate::machine::Action;
+use crate::id::{ConnId, RequestId};
+use crate::machine::{Action, Input, Machine};
 use crate::save::Reader;
 use crate::time::Instant;
 
@@ -168,8 +172,9 @@ pub fn replay(bytes: &[u8]) -> Result<Replayed, Unreplayable> {
     match (log.subject(), log.segments[0].head.has_ids) {
         (Subject::Client, true) => start::<ClientPlayer<true>>(&log, |_, _| {}),
         (Subject::Client, false) => start::<ClientPlayer<false>>(&log, |_, _| {}),
+        (Subject::IpcClient, _) => start::<IpcClientPlayer>(&log, |_, _| {}),
+        (Subject::Hub, _) => start::<HubPlayer>(&log, |_, _| {}),
         (Subject::Server, _) => start::<ServerPlayer>(&log, |_, _| {}),
-        _ => Err(Unreplayable::Unknown("no machine for it")),
     }
 }
 
@@ -238,7 +243,9 @@ impl Names {
     /// The word that a record speaks of.
     fn of(&self, record: &Record<'_>) -> &str {
         match record.kind {
-            Kind::Request | Kind::Asked => self.0.get(record.fields[1] as usize).map_or("", |name| name),
+            Kind::Request | Kind::Asked | Kind::Call => {
+                self.0.get(record.fields[1] as usize).map_or("", |name| name)
+            }
             _ => "",
         }
     }
@@ -360,6 +367,37 @@ fn differ(expected: &[u8], got: &[u8]) -> Option<(String, String)> {
     }
 }
 
+/// Tells a machine what a runtime told it, and takes its actions.
+pub(crate) fn tell<M: Machine>(machine: &mut M, now: Instant, call: &Record<'_>) -> Came {
+    let [a, b, c, ..] = call.fields;
+    let conn = ConnId::new(a as u32, b as u32);
+    let n = usize::try_from(c).unwrap_or(usize::MAX);
+    match call.kind {
+        Kind::PolledNothing
+        | Kind::PolledConnect
+        | Kind::PolledClose
+        | Kind::PolledReadOn
+        | Kind::PolledReadOff
+        | Kind::PolledFlush => return machine.poll().map_or(Came::Nothing, Came::Action),
+        Kind::Room => drop(machine.recv_buf(conn).len()),
+        Kind::Received => {
+            let buf = machine.recv_buf(conn);
+            let n = n.min(buf.len());
+            buf[..n].fill(0);
+            machine.handle(now, Input::Received(conn, n));
+        }
+        Kind::Filled => machine.handle(now, Input::Received(conn, n)),
+        Kind::Sent => machine.handle(now, Input::Sent(conn, n)),
+        Kind::Connected => machine.handle(now, Input::Connected(conn)),
+        Kind::ReadClosed => machine.handle(now, Input::ReadClosed(conn)),
+        Kind::Closed => machine.handle(now, Input::Closed(conn, codes::to_fault(c))),
+        Kind::Tick => machine.handle(now, Input::Tick),
+        Kind::Wall => machine.handle(now, Input::Wall(a)),
+        _ => {}
+    }
+    Came::Nothing
+}
+
 /// An id of which only what is new is in the log.
 pub(crate) fn flat_id(last: &mut [u8; 16], record: &Record<'_>) -> [u8; 16] {
     let mut new = record.bytes.iter();
@@ -374,6 +412,8 @@ pub(crate) fn flat_id(last: &mut [u8; 16], record: &Record<'_>) -> [u8; 16] {
 fn found(record: Record<'_>) -> Record<'_> {
     match record.kind {
         Kind::Skip | Kind::Broken | Kind::Failure => Record { bytes: &[], ..record },
+        // Content, if it is kept, is for people.
+        Kind::Received | Kind::Request | Kind::Reply | Kind::LateReply => Record { bytes: &[], ..record },
         _ => record,
     }
 }

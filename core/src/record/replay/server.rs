@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 
 use super::super::format::{Record, Segment};
 use super::super::kinds::Kind;
-use super::super::{Options, Record as _, Recorder, codes};
-use super::{Came, Player, flat_id};
-use crate::id::{ConnId, Id};
-use crate::machine::{Input, Machine, Peer};
-use crate::save::{Damaged, Snapshot};
+use super::super::{Options, Record as _, Recorder};
+use super::{Came, Player, flat_id, tell};
+use crate::id::Id;
+use crate::machine::{Machine, Peer};
+use crate::save::{Damaged, Reader, Save, Snapshot};
 use crate::service::server::{Server, Token};
 use crate::time::Instant;
 use crate::wire::WireId;
@@ -78,49 +78,36 @@ impl Player for ServerPlayer {
                 return Came::Nothing;
             }
             // It was lent, and forgotten.
-            self.server.event().map(|request| core::mem::forget(request.responder));
+            self.take_event();
         }
         let server = &mut self.server;
-        let [a, b, c, d, ..] = call.fields;
-        let conn = ConnId::new(a as u32, b as u32);
-        let n = usize::try_from(c).unwrap_or(usize::MAX);
+        let [a, b, c, ..] = call.fields;
         let token = Token(Id::new(a as u32, b as u32));
         match call.kind {
             Kind::Event => self.lends = true,
-            Kind::NoEvent => drop(server.event().map(|request| core::mem::forget(request.responder))),
-            Kind::PolledNothing
-            | Kind::PolledConnect
-            | Kind::PolledClose
-            | Kind::PolledReadOn
-            | Kind::PolledReadOff
-            | Kind::PolledFlush => return server.poll().map_or(Came::Nothing, Came::Action),
-            Kind::Room => drop(server.recv_buf(conn).len()),
-            Kind::Received => {
-                let buf = server.recv_buf(conn);
-                let n = n.min(buf.len());
-                buf[..n].fill(0);
-                server.handle(now, Input::Received(conn, n));
+            Kind::NoEvent => self.take_event(),
+            Kind::Accept => {
+                let peer = Peer::load(&mut Reader::new(call.bytes)).unwrap_or(Peer::UNKNOWN);
+                server.accept(now, peer);
             }
-            Kind::Filled => server.handle(now, Input::Received(conn, n)),
-            Kind::Sent => server.handle(now, Input::Sent(conn, n)),
-            Kind::Connected => server.handle(now, Input::Connected(conn)),
-            Kind::ReadClosed => server.handle(now, Input::ReadClosed(conn)),
-            Kind::Closed => server.handle(now, Input::Closed(conn, codes::to_fault(c))),
-            Kind::Tick => server.handle(now, Input::Tick),
-            Kind::Wall => server.handle(now, Input::Wall(a)),
-            Kind::Accept => drop(server.accept(now, Peer::UNKNOWN)),
             Kind::Shutdown => server.shutdown(now, Instant::from_nanos(a)),
             Kind::ResetMetrics => server.reset_metrics(),
             Kind::LateReply => drop(server.reply(now, token, &zeros(c))),
             Kind::LateFail => drop(server.fail(now, token, code(call), &filler(c))),
-            _ => {}
+            _ => return tell(server, now, call),
         }
-        let _ = d;
         Came::Nothing
     }
 }
 
 impl ServerPlayer {
+    /// A request of which nothing comes is lent, and forgotten.
+    fn take_event(&mut self) {
+        if let Some(request) = self.server.event() {
+            core::mem::forget(request.responder);
+        }
+    }
+
     /// Does with the request that is lent what was done; whether this call was about it.
     fn answer(&mut self, call: &Record<'_>) -> bool {
         if !matches!(call.kind, Kind::Reply | Kind::Fail | Kind::Defer | Kind::Unanswered) {

@@ -63,7 +63,7 @@ impl<P: Protocol> Client<P> {
             log.mix(send.sent());
             log.mix(send.len() as u64);
         }
-        log.input(self.now, input, &[]);
+        log.input(self.now, input);
         if log.is_full() {
             self.begin_segment();
         }

@@ -144,6 +144,9 @@ impl Server {
         let Some(live) = self.state.live(conn) else { return };
         live.touch(now);
         self.receiver.filled(conn.slot(), n);
+        if let Some(log) = &mut self.state.log {
+            log.keep_received(self.receiver.bytes(conn.slot()), n);
+        }
         self.state.metrics.bytes_in += n as u64;
         self.look_ahead(conn);
         self.settle(conn);

@@ -69,7 +69,7 @@ impl Server {
             log.mix(conn.send.sent());
             log.mix(conn.send.len() as u64);
         }
-        log.input(*now, input, &[]);
+        log.input(*now, input);
         if log.is_full() {
             self.begin_segment();
         }
