@@ -7,6 +7,7 @@ use plimsoll_core::id::ConnId;
 use plimsoll_core::ipc::hub::Event;
 use plimsoll_core::ipc::{self, Hub};
 use plimsoll_core::machine::{Action, Input, Machine, Peer};
+use plimsoll_core::policy::hedge::{self, Hedging};
 use plimsoll_core::save::{Damaged, Reader, Save, Snapshot, Writer, checksum};
 use plimsoll_core::sched::{Deadlines, Timers, Turns};
 use plimsoll_core::service::client::{self, Client, Options};
@@ -243,6 +244,20 @@ quickcheck! {
             copies = (again(&copies.0), again(&copies.1), again(&copies.2));
         }
         seen[0] == seen[1]
+    }
+
+    /// What counts as slow is read from time to time, and not at other times.
+    fn what_is_slow_stays_what_it_is(calls: Vec<(u8, u16)>) -> bool {
+        let config = hedge::Config { volume: 1, ..Default::default() };
+        let (mut now, mut plain) = (NOW, Hedging::new(config, NOW));
+        let mut copy = plain.clone();
+        calls.into_iter().all(|(passed, latency)| {
+            now = now + Duration::from_millis(passed.into());
+            plain.record(now, Duration::from_millis(latency.into()));
+            copy = again(&copy);
+            copy.record(now, Duration::from_millis(latency.into()));
+            plain.delay() == copy.delay()
+        })
     }
 
     fn no_damage_to_a_client_goes_unnoticed_or_panics(place: u32, mask: u8, cut: Option<u32>) -> bool {
