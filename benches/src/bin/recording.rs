@@ -6,9 +6,11 @@
 use std::error::Error;
 use std::hint::black_box;
 use std::num::NonZeroU32;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use plimsoll_core::record;
+use rustix::time::{ClockId, clock_gettime};
+
 use plimsoll_tokio::{Client, Recording, Server, Service, ServiceConfig};
 
 const IN_FLIGHT: u64 = 256;
@@ -29,6 +31,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let client = Client::builder().record(&asked).build();
     let config = ServiceConfig::new(server.local_addr().to_string()).max_connections(1);
     let service = client.configure_service("echo", config)?;
+    let began = cpu_time();
     let callers: Vec<_> =
         (0..IN_FLIGHT).map(|_| tokio::spawn(call(service.clone(), requests / IN_FLIGHT))).collect();
     for caller in callers {
@@ -36,6 +39,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     }
     client.shutdown(Duration::from_secs(5)).await;
     server.shutdown(Duration::from_secs(5)).await;
+    let spent = cpu_time() - began;
+    println!("{requests} requests: {spent:?} of CPU in client and server together");
     tell("client", &asked.log(0), requests)?;
     tell("server", &served.log(0), requests)
 }
@@ -48,14 +53,20 @@ async fn call(service: Service, times: u64) -> Result<(), plimsoll_tokio::CallEr
     Ok(())
 }
 
+/// Of this process: rates say more about the neighbours than about the code.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 fn tell(what: &str, log: &[u8], requests: u64) -> Result<(), Box<dyn Error>> {
-    let began = Instant::now();
+    let began = cpu_time();
     let replayed = black_box(record::replay(log)?);
-    let took = began.elapsed();
+    let took = cpu_time() - began;
     let (bytes, calls) = (log.len() as f64, replayed.calls as f64);
     println!(
-        "{what}: {requests} requests in {:?}: {} calls, {:.1} bytes per call, {:.1} per request; replayed in {took:?}, \
-         {:.1} times as fast, {:.0} ns per call",
+        "{what}: recorded for {:?}: {} calls, {:.1} bytes per call, {:.1} per request; replayed in {took:?} of CPU, \
+         {:.1} times as fast as time passed then, {:.0} ns per call",
         replayed.time(),
         replayed.calls,
         bytes / calls,
