@@ -1,7 +1,6 @@
 //! Shutting down, at leisure and under load, and handles that are dropped in the middle.
 #![expect(missing_docs, reason = "the names of the functions say it")]
 
-use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -52,17 +51,18 @@ pub fn a_shutdown_that_takes_too_long_cuts_off_what_is_left_and_counts_it(world:
     let (first, second) = (serve_behind(&world, &gate), serve_behind(&world, &gate));
     let waiting = |server: &Server<_>| {
         let (client, service) = connect(&world, config(server));
-        let call = thread::spawn(move || within("an end", service.request::<u32>("wait", &1)));
+        let mut call = Box::pin(async move { service.request::<u32>("wait", &1).await });
+        begin(&mut call);
         until("it arrives", || in_flight(server) == 1);
         (client, call)
     };
     let (client, call) = waiting(&first);
     assert_eq!(within("the shutdown", client.shutdown(at_once)).requests, 1);
-    assert_eq!(call.join().unwrap().unwrap_err().cause, Cause::Lost { sent: true });
+    assert_eq!(within("an end", call).unwrap_err().cause, Cause::Lost { sent: true });
 
     let (_client, call) = waiting(&second);
     assert_eq!(within("the shutdown", second.shutdown(at_once)).requests, 1);
-    assert_eq!(call.join().unwrap().unwrap_err().cause, Cause::Lost { sent: true });
+    assert_eq!(within("an end", call).unwrap_err().cause, Cause::Lost { sent: true });
 }
 
 /// Calls from eight threads until it is told to stop; what is no answer must be as `allowed` says.
@@ -179,7 +179,7 @@ pub fn a_server_that_half_closes_is_left_for_another(world: World<impl Runtime>)
     let mut call = Box::pin(service.request::<u32>("echo", &2));
     begin(&mut call);
     peer.has_unread();
-    peer.socket.shutdown(Shutdown::Write).unwrap();
+    peer.socket.finish().unwrap();
     assert_eq!(within("the loss", call).unwrap_err().cause, Cause::Lost { sent: true });
 
     let mut call = Box::pin(service.request::<u32>("echo", &3));

@@ -1,7 +1,7 @@
 //! Peers that break the rules, over real sockets: the services beside them do not notice.
 #![expect(missing_docs, reason = "the names of the functions say it")]
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -39,11 +39,11 @@ impl<R: Runtime> Bystanders<R> {
     }
 
     fn stranger(&self, format: Format) -> RawService {
-        RawService::connect(port(&self.hub), format)
+        RawService::connect(&port(&self.hub), format)
     }
 
     fn service(&self, name: &str) -> RawService {
-        RawService::registered(port(&self.hub), name, &["get"])
+        RawService::registered(&port(&self.hub), name, &["get"])
     }
 }
 
@@ -145,7 +145,7 @@ pub fn who_does_not_read_is_refused_more_and_then_closed(runtime: impl Runtime) 
     town.work();
     // A service that calls, and reads no answer, fills its own queue until it is closed, or is not read any more.
     let mut flood = town.service("flood");
-    flood.stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    flood.stream.set_patience(Duration::from_millis(200));
     let context = json!({ "root": "r", "chain": ["flood"], "depth": 1, "deadline": u64::MAX >> 12 });
     let call = json!({
         "type": "CALL", "id": "1", "from": "flood", "to": "nobody", "method": "get", "context": context

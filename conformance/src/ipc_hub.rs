@@ -20,13 +20,13 @@ pub fn a_hub_passes_calls_on_and_says_what_it_does(runtime: impl Runtime) {
     let mut next = || within("an event", events.next()).expect("the hub is there");
     assert_eq!(next(), HubEvent::Started { address: hub.local_addr().to_string() });
 
-    let mut users = RawService::registered(port(&hub), "users", &["get", "add"]);
+    let mut users = RawService::registered(&port(&hub), "users", &["get", "add"]);
     let HubEvent::Registered(registration) = next() else { panic!("it has registered") };
     assert_eq!(
         (registration.service.as_str(), registration.methods),
         ("users", vec!["get".into(), "add".into()])
     );
-    let mut orders = RawService::registered(port(&hub), "orders", &[]);
+    let mut orders = RawService::registered(&port(&hub), "orders", &[]);
     assert!(matches!(next(), HubEvent::Registered(registration) if registration.service == "orders"));
 
     orders.call("orders", "users", "get", "1", json!({ "id": 7 }));
@@ -72,7 +72,7 @@ pub fn a_hub_passes_calls_on_and_says_what_it_does(runtime: impl Runtime) {
 
 pub fn a_hub_that_shuts_down_takes_nobody_in_and_closes_its_connections(runtime: impl Runtime) {
     let hub = hub(&runtime);
-    let address = port(&hub);
+    let address = &port(&hub);
     let mut users = RawService::registered(address, "users", &["get"]);
     let mut packed = RawService::connect(address, Format::MessagePack);
     packed.send(&json!({ "type": "REGISTER", "serviceName": "packed", "methods": [] }));
@@ -82,5 +82,5 @@ pub fn a_hub_that_shuts_down_takes_nobody_in_and_closes_its_connections(runtime:
     assert_eq!(within("the end", hub.shutdown(Duration::from_secs(5))).calls, 1);
     assert_eq!(users.next(), None);
     while packed.next().is_some() {}
-    until("nobody listens", || std::net::TcpStream::connect(address).is_err());
+    until("nobody listens", || is_refused(address));
 }

@@ -1,7 +1,6 @@
 //! Connections that break, and who notices.
 #![expect(missing_docs, reason = "the names of the functions say it")]
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use crate::ipc_support::*;
 use crate::support::*;
 
 pub fn connecting_says_why_it_cannot_be(runtime: impl Runtime) {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let address = Listener::bind("127.0.0.1:0").unwrap().address.clone();
     let nobody = Client::on(runtime.clone(), "users").path(&address).auto_reconnect(false).build().unwrap();
     let error = within("a refusal", nobody.connect()).unwrap_err();
     assert_eq!(error.why, NotRegistered::Ended(machine::Cause::Fault(Fault::Refused)));
@@ -34,8 +33,8 @@ pub fn connecting_says_why_it_cannot_be(runtime: impl Runtime) {
     );
     assert!(Client::on(runtime.clone(), "$hub").build().is_err());
     // Somebody listens there who is no hub.
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let lost = Client::on(runtime, "lost").path(&silent.local_addr().unwrap().to_string());
+    let silent = Listener::bind("127.0.0.1:0").unwrap();
+    let lost = Client::on(runtime, "lost").path(&silent.address);
     let lost = lost.auto_reconnect(false).register_timeout(Duration::from_millis(20)).build().unwrap();
     let error = within("a timeout", lost.connect()).unwrap_err();
     assert_eq!(error.why, NotRegistered::Ended(machine::Cause::RegisterTimeout));
@@ -90,7 +89,7 @@ pub fn when_the_hub_dies_each_pending_call_has_an_end(runtime: impl Runtime) {
 
 pub fn a_service_that_dies_between_call_and_answer_is_told(runtime: impl Runtime) {
     let hub = hub(&runtime);
-    let mut users = RawService::registered(port(&hub), "users", &["get"]);
+    let mut users = RawService::registered(&port(&hub), "users", &["get"]);
     let orders = connected(service(&runtime, &hub, "orders"));
     let mut call = Box::pin(orders.call::<()>("users", "get", &()));
     begin(&mut call);
@@ -168,7 +167,7 @@ pub fn four_connections_share_the_calls(runtime: impl Runtime) {
 }
 
 pub fn a_call_with_retry_waits_for_the_hub(runtime: impl Runtime + Timer) {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let address = Listener::bind("127.0.0.1:0").unwrap().address.clone();
     let builder =
         Client::on(runtime.clone(), "users").path(&address).reconnect_delay(Duration::from_millis(10));
     let users = builder.method("echo", |n: u32, _| async move { Ok(n) }).build().unwrap();
@@ -190,7 +189,7 @@ pub fn handles_that_are_dropped_end_the_service(runtime: impl Runtime) {
     };
     // Nor does one that waits in a handler keep its client.
     let wait = |(): (), ctx: Ctx| async move { Ok(ctx.call::<()>("silent", "get", &()).await?) };
-    let _silent = RawService::registered(port(&hub), "silent", &["get"]);
+    let _silent = RawService::registered(&port(&hub), "silent", &["get"]);
     let users = service(&runtime, &hub, "users").timeout(long);
     let users = connected(users.method("get", call_on).method("wait", wait));
     let other = users.clone();

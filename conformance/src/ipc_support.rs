@@ -1,23 +1,21 @@
 //! Hubs, and services that are plain sockets.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-
 use plimsoll_core::drive::Runtime;
 use plimsoll_core::drive::ipc::client::Builder;
 use plimsoll_core::drive::ipc::{Client, Hub};
 use plimsoll_core::wire::ipc::{Format, Value as Lent, convert};
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, within};
+use crate::ground::{Wire, ground};
+use crate::support::within;
 
 pub(crate) fn hub<R: Runtime>(runtime: &R) -> Hub<R> {
     within("a free port", Hub::on(runtime.clone()).bind("127.0.0.1:0")).expect("a free port")
 }
 
 /// Where a hub listens, for plain sockets.
-pub(crate) fn port<R: Runtime>(hub: &Hub<R>) -> SocketAddr {
-    hub.local_addr().tcp().expect("it listens at a port")
+pub(crate) fn port<R: Runtime>(hub: &Hub<R>) -> String {
+    hub.local_addr().to_string()
 }
 
 /// A service of that hub, to be built.
@@ -33,21 +31,19 @@ pub(crate) fn connected<R: Runtime>(service: Builder<R>) -> Client<R> {
 
 /// A service that is a plain socket, and says what it is told to say.
 pub(crate) struct RawService {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Box<dyn Wire>,
     format: Format,
     unread: Vec<u8>,
 }
 
 impl RawService {
-    pub(crate) fn connect(address: SocketAddr, format: Format) -> RawService {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("somebody listens");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
+    pub(crate) fn connect(address: &str, format: Format) -> RawService {
+        let stream = ground().connect(address).expect("somebody listens");
         RawService { stream, format, unread: Vec::new() }
     }
 
     /// One that has registered, for one method or for none.
-    pub(crate) fn registered(address: SocketAddr, name: &str, methods: &[&str]) -> RawService {
+    pub(crate) fn registered(address: &str, name: &str, methods: &[&str]) -> RawService {
         let mut service = RawService::connect(address, Format::Json);
         service.send(&json!({ "type": "REGISTER", "serviceName": name, "methods": methods }));
         assert_eq!(service.next().expect("an acknowledgement")["type"], "REGISTER_ACK");

@@ -1,98 +1,56 @@
-//! Peers that are plain blocking sockets, of either family.
+//! Peers that are not ours: they block, and say what they are told to say.
 
-use std::io::{self, Read, Write};
-use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::io;
 use std::ops::Range;
 
-use plimsoll_core::machine::unix_path;
 use plimsoll_core::wire::WireId;
 use plimsoll_core::wire::uw::{
     Limits, Mode, Step, decode_request, decode_response, encode_request, encode_response,
 };
-use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::support::{PATIENCE, until};
-
-/// An unbound socket for `address`, and what the operating system calls that.
-fn socket_for(address: &str) -> (Socket, SockAddr) {
-    let (domain, address) = match unix_path(address) {
-        Some(path) => (Domain::UNIX, SockAddr::unix(path).expect("a short path")),
-        None => {
-            let address: SocketAddr = address.parse().expect("an address");
-            (Domain::for_address(address), address.into())
-        }
-    };
-    (Socket::new(domain, Type::STREAM, None).expect("a socket"), address)
-}
+use crate::ground::{Door, Wire, ground};
+use crate::support::until;
 
 /// Whether nobody listens at `address`.
 pub(crate) fn is_refused(address: &str) -> bool {
-    let (socket, address) = socket_for(address);
-    socket.connect(&address).is_err()
+    ground().connect(address).is_err()
 }
 
 /// Listens, and says nothing by itself.
 pub(crate) struct Listener {
-    socket: Socket,
+    door: Box<dyn Door>,
     pub(crate) address: String,
 }
 
 impl Listener {
     pub(crate) fn bind(address: &str) -> io::Result<Listener> {
-        let (socket, bound) = socket_for(address);
-        // So that the address can be had again at once.
-        socket.set_reuse_address(true)?;
-        socket.bind(&bound)?;
-        socket.listen(16)?;
-        socket.set_nonblocking(true)?;
-        let address = match socket.local_addr()?.as_socket() {
-            Some(address) => address.to_string(),
-            None => address.to_owned(),
-        };
-        Ok(Listener { socket, address })
+        let (door, address) = ground().listen(address)?;
+        Ok(Listener { door, address })
     }
 
     /// Who connects next.
     pub(crate) fn accept(&self) -> Peer {
         let mut accepted = None;
         until("somebody connects", || {
-            accepted = self.socket.accept().ok();
+            accepted = self.door.accept();
             accepted.is_some()
         });
-        let (socket, _) = accepted.expect("waited for");
-        socket.set_nonblocking(false).unwrap();
-        Peer::new(socket)
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Some(path) = unix_path(&self.address) {
-            // If it is not there, that is as good.
-            let _ = std::fs::remove_file(path);
-        }
+        Peer::new(accepted.expect("waited for"))
     }
 }
 
 /// A client, or a server of one connection.
 pub(crate) struct Peer {
-    pub(crate) socket: Socket,
+    pub(crate) socket: Box<dyn Wire>,
     unread: Vec<u8>,
 }
 
 impl Peer {
     pub(crate) fn connect(address: &str) -> Peer {
-        let (socket, address) = socket_for(address);
-        socket.connect(&address).expect("somebody listens");
-        Peer::new(socket)
+        Peer::new(ground().connect(address).expect("somebody listens"))
     }
 
-    fn new(socket: Socket) -> Peer {
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        if socket.local_addr().is_ok_and(|address| !address.is_unix()) {
-            socket.set_tcp_nodelay(true).unwrap();
-        }
+    fn new(socket: Box<dyn Wire>) -> Peer {
         Peer { socket, unread: Vec::new() }
     }
 
@@ -107,9 +65,8 @@ impl Peer {
     }
 
     /// Waits for something to read, and leaves it there.
-    pub(crate) fn has_unread(&self) {
-        let n = self.socket.peek(&mut [MaybeUninit::uninit()]).expect("something in time");
-        assert_ne!(n, 0, "the end of the stream");
+    pub(crate) fn has_unread(&mut self) {
+        self.socket.wait_for_bytes().expect("something in time");
     }
 
     /// The number and the length of the next answer; `None` at the end of the stream.

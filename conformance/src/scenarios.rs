@@ -2,7 +2,6 @@
 #![expect(missing_docs, reason = "the names of the functions say it")]
 
 use std::io;
-use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -26,6 +25,7 @@ pub use crate::moving::*;
 pub use crate::pressing::*;
 pub use crate::protecting::*;
 pub use crate::racing::*;
+pub use crate::recording::*;
 pub use crate::tls::*;
 pub use crate::unix::*;
 
@@ -132,7 +132,7 @@ pub fn who_half_closes_is_still_answered(world: World<impl Runtime>) {
     peer.send(&Peer::request(1, "wait", "1"));
     until("it arrives", || in_flight(&server) == 1);
     peer.send(&Peer::request(2, "wait", "2"));
-    peer.socket.shutdown(Shutdown::Write).unwrap();
+    peer.socket.finish().unwrap();
     until("it arrives", || in_flight(&server) == 2);
     gate.open();
     let mut answers = [peer.answer(), peer.answer()];
@@ -146,20 +146,15 @@ pub fn a_slow_reader_disturbs_nobody_and_gets_everything(world: World<impl Runti
     const SIZE: usize = 65_536;
     let server = serve(&world);
     let mut slow = Peer::connect(&server.local_addr().to_string());
-    let mut writer = slow.socket.try_clone().unwrap();
-    // It may be held up while nothing is read, so it has a thread of its own.
-    let asking = thread::spawn(move || {
-        for n in 0..ANSWERS {
-            std::io::Write::write_all(&mut writer, &Peer::request(n, "size", &SIZE.to_string())).unwrap();
-        }
-    });
+    // All at once: together they are less than what the kernel holds for a server that reads no more.
+    let requests = (0..ANSWERS).map(|n| Peer::request(n, "size", &SIZE.to_string()));
+    slow.send(&requests.collect::<Vec<_>>().concat());
     let (_client, service) = connect(&world, config(&server));
     until("answers pile up", || within("the status", server.metrics()).status.unsent > 0);
     (0..100).for_each(|n| echo(&service, n));
     for n in 0..ANSWERS {
         assert_eq!(slow.answer(), Some((id(n), SIZE + 2)));
     }
-    asking.join().unwrap();
 }
 
 pub fn a_server_that_comes_late_is_found(world: World<impl Runtime>) {
@@ -180,7 +175,7 @@ pub fn a_connection_that_is_reset_is_replaced(world: World<impl Runtime>) {
     let (_client, service) = connect(&world, eager(address.clone()).max_connections(1));
     let mut call = Box::pin(service.request::<u32>("echo", &1));
     begin(&mut call);
-    let peer = listener.accept();
+    let mut peer = listener.accept();
     // Closed with something unread, a socket is reset.
     peer.has_unread();
     drop((peer, listener));

@@ -1,18 +1,18 @@
 //! What scenarios have in common: where they take place, and waiting without a runtime.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use plimsoll_core::drive::Runtime;
 use plimsoll_core::drive::client::{Client, Service, ServiceConfig};
 use plimsoll_core::drive::server::{Builder, Ctx, HandlerError, Server};
 use serde_json::Value;
 
+pub(crate) use crate::ground::{until, within};
 pub(crate) use crate::plain::{Listener, Peer, id, is_refused};
 use crate::unix::free_path;
 
@@ -61,30 +61,6 @@ impl<R> World<R> {
     }
 }
 
-struct Parked(Thread);
-
-impl Wake for Parked {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Waits on this thread; fails instead of hanging.
-pub(crate) fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let waker = Waker::from(Arc::new(Parked(thread::current())));
-    let give_up = Instant::now() + PATIENCE;
-    let mut future = pin!(future);
-    loop {
-        // Before the future is polled: what is ready and has woken nobody hangs as well.
-        let left = give_up.saturating_duration_since(Instant::now());
-        assert!(!left.is_zero(), "still waiting after {PATIENCE:?}: {what}");
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        thread::park_timeout(left);
-    }
-}
-
 /// All of them at the same time; their outputs in order.
 pub(crate) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
@@ -108,15 +84,6 @@ pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 /// Polls once: the call is on its way then.
 pub(crate) fn begin<F: Future + Unpin>(future: &mut F) {
     assert!(poll_once(future).is_pending(), "nobody answers that fast");
-}
-
-/// Asks again and again until the answer is yes.
-pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let give_up = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < give_up, "still waiting after {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// A flag that is up once this is dropped, be it because a scenario fails.

@@ -3,11 +3,12 @@
 
 use std::fmt::Display;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
+use crate::ground::Wire;
+use crate::support::*;
 use plimsoll_core::drive::client::{Cause, Client, ServiceConfig};
 use plimsoll_core::drive::server::Server;
 use plimsoll_core::drive::{Runtime, Timer};
@@ -20,9 +21,6 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
-use socket2::Socket;
-
-use crate::support::*;
 
 /// Who issues certificates.
 struct Authority {
@@ -117,11 +115,20 @@ fn first_end<R: Runtime>(
     world: &World<R>,
     config: ServiceConfig,
 ) -> (CloseCause, Option<Arc<str>>, Client<R>) {
+    first_end_when(world, config, || {})
+}
+
+fn first_end_when<R: Runtime>(
+    world: &World<R>,
+    config: ServiceConfig,
+    meanwhile: impl FnOnce(),
+) -> (CloseCause, Option<Arc<str>>, Client<R>) {
     let client = Client::on(world.runtime.clone()).seed(7).build();
     let mut events = client.events();
     let service = client.configure_service("test", config).expect("a good configuration");
     let mut call = Box::pin(service.request::<u32>("echo", &1));
     begin(&mut call);
+    meanwhile();
     let (cause, detail) = within("an end", async {
         loop {
             let event = events.next().await.expect("the client is there");
@@ -231,8 +238,7 @@ pub fn a_server_without_tls_is_told_from_one_with_it<R: Runtime + Timer>(world: 
 pub fn a_client_without_tls_is_turned_away_and_disturbs_nobody<R: Runtime + Timer>(world: World<R>) {
     let server = serve_tls(&world, &TRUSTED.server);
     let (_client, service) = connect(&world, config(server.local_addr(), &TRUSTED.client));
-    let mut peer = TcpStream::connect(server.local_addr().to_string()).unwrap();
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut peer = Peer::connect(&server.local_addr().to_string()).socket;
     peer.write_all(&Peer::request(1, "echo", "1")).unwrap();
     let mut told = Vec::new();
     peer.read_to_end(&mut told).unwrap();
@@ -256,13 +262,12 @@ pub fn a_client_that_stops_in_the_handshake_is_let_go_and_disturbs_nobody<R: Run
     let limits = Config { frame_timeout: Duration::from_millis(200), ..Config::default() };
     let builder = methods(&world, &Gate::default()).limits(limits).tls(TRUSTED.server.clone());
     let server = within("a free port", builder.bind(&world.any_address())).unwrap();
-    let mut silent = TcpStream::connect(server.local_addr().to_string()).unwrap();
-    let mut halting = TcpStream::connect(server.local_addr().to_string()).unwrap();
+    let mut silent = Peer::connect(&server.local_addr().to_string()).socket;
+    let mut halting = Peer::connect(&server.local_addr().to_string()).socket;
     halting.write_all(&[22, 3, 1, 1]).unwrap();
     let (_client, service) = connect(&world, config(server.local_addr(), &TRUSTED.client));
     echo(&service, 1);
     for peer in [&mut silent, &mut halting] {
-        peer.set_read_timeout(Some(PATIENCE)).unwrap();
         // The end, or a reset if it has left something unread.
         assert!(!matches!(peer.read(&mut [0]), Ok(1..)));
     }
@@ -270,7 +275,7 @@ pub fn a_client_that_stops_in_the_handshake_is_let_go_and_disturbs_nobody<R: Run
 }
 
 /// A session that is plain rustls over a plain socket.
-type Session<C> = StreamOwned<C, Socket>;
+type Session<C> = StreamOwned<C, Box<dyn Wire>>;
 
 fn dial<R: Runtime>(server: &Server<R>) -> Session<ClientConnection> {
     let address = server.local_addr().tcp().expect("a port");
@@ -302,7 +307,7 @@ pub fn who_half_closes_tls_is_still_answered<R: Runtime + Timer>(world: World<R>
     peer.write_all(&Peer::request(1, "wait", "1")).unwrap();
     peer.conn.send_close_notify();
     peer.flush().unwrap();
-    peer.sock.shutdown(Shutdown::Write).unwrap();
+    peer.sock.finish().unwrap();
     until("it arrives", || within("the status", server.metrics()).status.in_flight == 1);
     gate.open();
     assert_eq!(answer(&mut peer), Some(1));
@@ -327,41 +332,39 @@ pub fn a_slow_reader_of_tls_disturbs_nobody_and_gets_everything<R: Runtime + Tim
 }
 
 /// A server that reads one request and ends, in one way or another.
-fn ends_after_a_request(world: &World<impl Runtime>, orderly: bool) -> (String, thread::JoinHandle<()>) {
-    let listener = world.listener();
-    let address = listener.address.clone();
-    let serving = thread::spawn(move || {
-        let session = ServerConnection::new(TRUSTED.server.clone()).unwrap();
-        let mut peer = StreamOwned::new(session, listener.accept().socket);
-        let mut bytes = [0; 4096];
-        assert!(peer.read(&mut bytes).unwrap() > 0);
-        if orderly {
-            peer.conn.send_close_notify();
-            peer.flush().unwrap();
-        }
-        peer.sock.shutdown(Shutdown::Write).unwrap();
-        // Until the other side has closed, so that nothing is left unread.
-        let _ = peer.sock.read_to_end(&mut Vec::new());
-    });
-    (address, serving)
+fn end_after_a_request(listener: &Listener, orderly: bool) {
+    let session = ServerConnection::new(TRUSTED.server.clone()).unwrap();
+    let mut peer = StreamOwned::new(session, listener.accept().socket);
+    let mut bytes = [0; 4096];
+    assert!(peer.read(&mut bytes).unwrap() > 0);
+    if orderly {
+        peer.conn.send_close_notify();
+        peer.flush().unwrap();
+    }
+    peer.sock.finish().unwrap();
+    // Until the other side has closed, so that nothing is left unread.
+    let _ = peer.sock.read_to_end(&mut Vec::new());
 }
 
 pub fn an_end_that_nobody_has_told_is_a_reset<R: Runtime + Timer>(world: World<R>) {
     for (orderly, fault) in [(true, Fault::Closed), (false, Fault::Reset)] {
-        let (address, serving) = ends_after_a_request(&world, orderly);
-        let (cause, _, client) = first_end(&world, config(&address, &TRUSTED.client));
+        let listener = world.listener();
+        let config = config(&listener.address, &TRUSTED.client);
+        let (cause, ..) = first_end_when(&world, config, || end_after_a_request(&listener, orderly));
         assert_eq!(cause, CloseCause::Fault(fault));
-        drop(client);
-        serving.join().unwrap();
     }
 }
 
 pub fn a_tls_connection_that_is_lost_is_replaced<R: Runtime + Timer>(world: World<R>) {
-    let (address, serving) = ends_after_a_request(&world, false);
+    let listener = world.listener();
+    let address = listener.address.clone();
     let (_client, service) = connect(&world, config(&address, &TRUSTED.client));
-    let error = within("the loss", service.request::<u32>("echo", &1)).unwrap_err();
+    let mut call = Box::pin(service.request::<u32>("echo", &1));
+    begin(&mut call);
+    end_after_a_request(&listener, false);
+    drop(listener);
+    let error = within("the loss", call).unwrap_err();
     assert_eq!(error.cause, Cause::Lost { sent: true });
-    serving.join().unwrap();
     let builder = methods(&world, &Gate::default()).tls(TRUSTED.server.clone());
     let _server = within("the port", builder.bind(&address)).unwrap();
     echo(&service, 2);

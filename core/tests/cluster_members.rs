@@ -5,11 +5,14 @@ mod cluster_support;
 use std::collections::BTreeSet;
 
 use cluster_support::{Dial, Fleet, calm, limit};
-use plimsoll_core::cluster::{CloseCause, Config, Duty, EndpointOptions, StateEvent, Unplaced, Want};
+use plimsoll_core::cluster::{
+    CloseCause, Cluster, Config, Duty, EndpointOptions, StateEvent, Unplaced, Want,
+};
 use plimsoll_core::error::{Misuse, Rejected};
 use plimsoll_core::id::EndpointId;
 use plimsoll_core::policy::balance::Strategy;
 use plimsoll_core::policy::breaker::Outcome;
+use plimsoll_core::time::Instant;
 
 /// One connection per endpoint, and one request on it.
 fn narrow() -> Config {
@@ -239,6 +242,28 @@ fn a_subset_changes_by_one_when_one_comes_or_goes() {
         assert!(between.difference(&after).all(|id| *id == gone), "others stay");
         assert_eq!(after.len(), 5);
     }
+}
+
+#[test]
+fn a_subset_is_the_same_in_whichever_order_its_fleet_comes_and_after_others_went() {
+    let subset_of = |numbers: &mut dyn Iterator<Item = u32>| {
+        let mut cluster = Cluster::new(subset(7), 3);
+        for n in numbers {
+            cluster.add_endpoint(Instant::ZERO, &format!("users-{n}.internal:3001")).unwrap();
+        }
+        cluster
+    };
+    let serving = |cluster: &Cluster| -> BTreeSet<String> {
+        let serves = cluster.endpoint_status(Instant::ZERO).filter(|status| status.duty == Duty::Serving);
+        serves.map(|status| status.address.to_string()).collect()
+    };
+    let (forth, back) = (subset_of(&mut (0..500)), subset_of(&mut (0..500).rev()));
+    assert_eq!(serving(&forth), serving(&back));
+    // Whoever went leaves room for those who had none.
+    let mut more = subset_of(&mut (0..1_000).rev());
+    let gone: Vec<EndpointId> = more.endpoints().map(|(id, _)| id).take(500).collect();
+    gone.into_iter().for_each(|id| assert!(more.remove_endpoint(Instant::ZERO, id)));
+    assert_eq!(serving(&more), serving(&forth));
 }
 
 #[test]

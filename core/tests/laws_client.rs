@@ -63,5 +63,5 @@ fn what_is_saved_of_a_fleet_behaves_as_before() {
     fn holds(seed: u64, ops: Vec<Op>) -> Result<(), String> {
         laws::saved_and_loaded::<Fleet>(seed, &fleet_laws::with_connections(&ops))
     }
-    QuickCheck::new().tests(30).quickcheck(holds as fn(u64, Vec<Op>) -> Result<(), String>);
+    QuickCheck::new().tests(40).quickcheck(holds as fn(u64, Vec<Op>) -> Result<(), String>);
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use plimsoll_core::policy::balance::{Balancer, Candidates, Strategy};
 use plimsoll_core::rng::Pcg;
+use plimsoll_core::save::{Reader, Save, Writer};
 use plimsoll_core::time::Instant;
-use quickcheck::quickcheck;
+use quickcheck::{QuickCheck, quickcheck};
+use std::time::Duration;
 
 #[derive(Clone)]
 struct Endpoint {
@@ -206,4 +208,53 @@ quickcheck! {
             })
         })
     }
+}
+
+/// A balancer, the same one that is saved and loaded after every step, and whom they have picked.
+fn picks(strategy: Strategy, seed: u64, steps: &[(u8, u16)]) -> [Vec<Option<usize>>; 2] {
+    let mut rng = Pcg::new(seed, 1);
+    let balancer = Balancer::new(strategy, &mut rng);
+    let mut set = set(&[3; 20]);
+    let mut both = [(balancer.clone(), rng.clone(), Vec::new()), (balancer, rng, Vec::new())];
+    for (newcomer, &(what, number)) in (20..).zip(steps) {
+        let at = usize::from(number) % set.listed.len();
+        match what % 8 {
+            0 if set.listed.len() > 17 => {
+                set.listed.swap_remove(at);
+            }
+            0 => set.listed.push(Endpoint { slot: newcomer, weight: 1, in_flight: 0 }),
+            1 => set.listed[at].weight = u32::from(number % 4),
+            2 => set.listed[at].in_flight = u32::from(number % 8),
+            _ => {}
+        }
+        set.version = set.version.map(|version| version + u64::from(what % 8 < 2));
+        set.key = number.into();
+        for (balancer, rng, picks) in &mut both {
+            if let Some(prequal) = balancer.prequal().filter(|_| what % 8 > 2) {
+                prequal.answered(
+                    set.now(),
+                    set.listed[at].slot,
+                    number.into(),
+                    Duration::from_millis(what.into()),
+                );
+            }
+            picks.push(balancer.pick(rng, &set));
+        }
+        let mut out = Writer::new();
+        both[1].0.save(&mut out);
+        both[1].0 = Balancer::load(&mut Reader::new(out.as_bytes())).unwrap();
+    }
+    both.map(|(_, _, picks)| picks)
+}
+
+/// Fewer runs: rings are long.
+#[test]
+fn what_is_saved_and_loaded_picks_as_before() {
+    fn holds(seed: u64, steps: Vec<(u8, u16)>) -> bool {
+        Strategy::ALL.into_iter().all(|strategy| {
+            let [plain, saved] = picks(strategy, seed, &steps);
+            plain == saved
+        })
+    }
+    QuickCheck::new().tests(20).quickcheck(holds as fn(u64, Vec<(u8, u16)>) -> bool);
 }

@@ -12,7 +12,7 @@ use quickcheck::quickcheck;
 /// Segments so small that most logs have many, and none is dropped.
 fn small() -> Options {
     let limit = |n| NonZeroU32::new(n).unwrap();
-    Options { segment: limit(4_000), segments: limit(100_000), content: false }
+    Options { segment: limit(300), segments: limit(100_000), content: false }
 }
 
 quickcheck! {

@@ -10,11 +10,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use plimsoll_core::cluster::explain::Explanation;
 use plimsoll_core::cluster::{CloseCause, Duty, EndpointOptions, EndpointStatus, StateEvent};
+use plimsoll_core::drive::Recording;
+use plimsoll_core::drive::client::Builder;
 use plimsoll_core::error::{Misuse, Rejected};
 use plimsoll_core::service::client::Config as ClientConfig;
 use plimsoll_tokio::{Cause, Client, Events, Service, ServiceConfig, Snapshot};
 
 use crate::config::{Guards, Project};
+use crate::recorded::loss;
 
 pub(crate) use refusal::{code, rejections};
 
@@ -55,21 +58,23 @@ pub(crate) struct Backend {
     client: Client,
     project: Service,
     away: Away,
+    recording: Option<Recording>,
 }
 
 impl Backend {
-    /// Begins to connect to the project service at these addresses (`host:port`).
+    /// Begins to connect to the project service at these addresses (`host:port`), and to record that if it is to be.
     pub(crate) fn start(
         endpoints: Vec<(String, EndpointOptions)>,
         config: &Project,
+        recording: Option<Recording>,
     ) -> Result<Backend, Misuse> {
-        let client = Client::builder().build();
+        let client = recording.iter().fold(Client::builder(), Builder::record).build();
         let events = client.events();
         let project = client.configure_service(PROJECT_SERVICE, service_config(endpoints, config))?;
         project.set_explain(NonZeroU32::new(config.explain));
         let away = Away::default();
         tokio::spawn(watch(events, project.clone(), away.clone()));
-        Ok(Backend { client, project, away })
+        Ok(Backend { client, project, away, recording })
     }
 
     pub(crate) async fn call(&self, call: Call<'_>) -> Result<Bytes, BackendError> {
@@ -112,6 +117,9 @@ impl Backend {
 
     pub(crate) async fn shutdown(&self, within: Duration) {
         self.client.shutdown(within).await;
+        if let Some(loss) = self.recording.as_ref().and_then(loss) {
+            tracing::warn!("{loss}");
+        }
     }
 }
 

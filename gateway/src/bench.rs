@@ -16,6 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::call::{self, NO_ANSWER, USAGE};
 use crate::figures::thousands;
+use crate::recorded::Record;
 use crate::run::{Signals, raise_descriptor_limit};
 use crate::target::{Serializer, Target};
 use callee::{Callee, Events};
@@ -76,6 +77,8 @@ pub(crate) struct Args {
     /// Print one JSON object instead
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    record: Record,
 }
 
 impl Args {
@@ -140,6 +143,9 @@ enum Failure {
     Lost(String),
     #[error("no request was answered: {0}")]
     NoAnswer(String),
+    /// What was measured is whole.
+    #[error("{0}")]
+    Recording(String),
     #[error("stopped by {0}")]
     Stopped(&'static str),
     #[error("{0}")]
@@ -266,6 +272,7 @@ impl<'a> Bench<'a> {
         let tally = load.tally();
         self.progress.clear();
         let end = end.and_then(|()| answered(&tally));
+        let end = self.callee.finish().await.and(end);
         ((tally.requests() > 0).then(|| Report::new(tally, elapsed, cpu)), end)
     }
 

@@ -41,6 +41,7 @@ Environment variables without a flag (and their defaults):
     PROJECT_EXPLAIN                  decisions that /services/explain tells, 0 for none (0)
     SERVICE_DISCOVERY_ENABLED        true takes the defaults of the service discovery (false)
   The rest:
+    RECORD_BODIES                    what is recorded has bodies too (false)
     METRICS_PREFIX                   what the names of metrics begin with (plimsoll_)
 
 Everything else is said in the file; `plimsoll check` prints one that means what is in force.";
@@ -106,8 +107,8 @@ pub(crate) enum Command {
     Sim(sim::Args),
     /// Tell a recorded machine the same again, and see whether it does the same
     ///
-    /// Logs are written with --record of `plimsoll bench` and `plimsoll serve`, with `[record]` in the file of the gateway, or
-    /// by an application. The first difference is shown with what comes before it.
+    /// Logs are written with --record by the gateway, `plimsoll bench`, `plimsoll serve` and `plimsoll hub`, or by an
+    /// application of your own. The first difference is shown with what comes before it.
     ///
     /// Exits with 0 if all is the same; with 1 if something differs; with 2 if it was asked for in a wrong way; with 3 if the
     /// log cannot be read, or not to its end: what comes before the damage is replayed.

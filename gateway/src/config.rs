@@ -37,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) project: Project,
     pub(crate) metrics_prefix: MetricsPrefix,
     pub(crate) log_level: LogLevel,
+    pub(crate) record: Record,
     shown: String,
 }
 
@@ -67,6 +68,15 @@ pub(crate) struct Tls {
     /// The certificate chain and its key, both PEM; none means development certificates in `cert_dir`.
     pub(crate) files: Option<(PathBuf, PathBuf)>,
     pub(crate) handshake_timeout: Span,
+}
+
+/// Whether what the pools of services are told is recorded.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    /// Where to; none means that nothing is recorded.
+    pub(crate) file: Option<PathBuf>,
+    /// Whether bodies are recorded too.
+    pub(crate) bodies: bool,
 }
 
 /// What can be said on the command line.
@@ -100,6 +110,10 @@ pub(crate) struct Flags {
     /// error, warn, info, debug or trace [env: LOG_LEVEL]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<LogLevel>,
+    /// Record what the pools of services are told, for replay, explain and diff; the last 16 MiB or so are kept [env:
+    /// RECORD_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
 }
 
 /// Why a configuration is not one, as a sentence that begins with the place.
@@ -182,8 +196,9 @@ impl Layers<'_> {
             self.take("prefix", None, "METRICS_PREFIX", file.metrics.prefix, MetricsPrefix::default())?;
         self.table("log");
         let log_level = self.take("level", flags.log_level, "LOG_LEVEL", file.log.level, LogLevel::Info)?;
+        let record = self.record(&flags, file.record)?;
         let shown = std::mem::take(&mut self.shown);
-        Ok(Config { server, tls, project, metrics_prefix, log_level, shown })
+        Ok(Config { server, tls, project, metrics_prefix, log_level, record, shown })
     }
 
     fn server(&mut self, flags: &Flags, file: file::ServerTable) -> Result<Server, ConfigError> {
@@ -286,6 +301,16 @@ impl Layers<'_> {
             (None, Some(_)) => return Err(self.wrong("key_file", "needs cert_file beside it")),
         };
         Ok(Tls { enabled, cert_dir: cert_dir.0, files, handshake_timeout })
+    }
+
+    fn record(&mut self, flags: &Flags, file: file::RecordTable) -> Result<Record, ConfigError> {
+        self.table("record");
+        let path = self.optional("file", flags.record.clone().map(Shown), "RECORD_FILE", shown(file.file))?;
+        let bodies = self.take("bodies", None, "RECORD_BODIES", file.bodies, false)?;
+        if bodies && path.is_none() {
+            return Err(self.wrong("bodies", "needs file beside it"));
+        }
+        Ok(Record { file: path.map(|Shown(path)| path), bodies })
     }
 
     fn table(&mut self, name: &str) {

@@ -11,7 +11,7 @@ use plimsoll_core::time::Instant;
 use serde_json::{Map, Value, json};
 
 use crate::recorded::{self, Failure, LogFile, plain};
-use crate::services::explain::details;
+use crate::services::explain::Teller;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -36,6 +36,9 @@ struct About {
     /// How things stood at a time since the beginning of the log (12.5, 12.5s or 800ms), and what was decided about then
     #[arg(long, value_name = "TIME")]
     at: Option<Since>,
+    /// Every request that was refused, or ended without a good answer
+    #[arg(long)]
+    failures: bool,
 }
 
 /// Since the beginning of a log.
@@ -78,6 +81,7 @@ impl About {
             (Some(id), ..) => Query::Request(id),
             (_, Some(n), _) => Query::Pick(n),
             (_, _, Some(Since(since))) => Query::At(record::replay(&log.bytes)?.from + since),
+            _ if self.failures => Query::Failures,
             _ => Query::Changes,
         })
     }
@@ -100,7 +104,7 @@ impl About {
 fn told(log: &LogFile, story: &Story) -> String {
     let length = story.to.since(story.from).as_secs_f64();
     let story = match story.lines.is_empty() {
-        true => "nothing has changed\n".to_string(),
+        true => "nothing of that kind has happened\n".to_string(),
         false => plain(&story.to_string()),
     };
     format!("{}, {length:.6} s\n{story}", log.title())
@@ -142,7 +146,7 @@ fn told_line(Line { call, what, .. }: &Line, at: f64) -> Value {
         Happening::Moved { id, to, attempt } => {
             ("moved", json!({ "request": id.to_string(), "to": to, "attempt": attempt }))
         }
-        Happening::Decision(decision) => details(decision),
+        Happening::Decision(decision) => Teller { name: str::to_string }.details(decision),
         Happening::Ended { id, how, code, took } => (
             "ended",
             json!({
@@ -150,7 +154,7 @@ fn told_line(Line { call, what, .. }: &Line, at: f64) -> Value {
             }),
         ),
         Happening::Changed(_, address) => ("changed", json!({ "endpoint": address })),
-        _ => ("call", Value::Object(Map::new())),
+        _ => ("input", Value::Object(Map::new())),
     };
     json!({ "at_s": at, "call": call, "kind": kind, "story": what.to_string(), (kind): about })
 }

@@ -15,6 +15,7 @@ use plimsoll_tokio::ipc::{Hub, HubConfig, HubEvent};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Interval, LogLevel, Size};
+use crate::recorded::{Record, loss};
 use crate::run::{Signals, raise_descriptor_limit};
 use http::Http;
 
@@ -49,6 +50,8 @@ pub(crate) struct Args {
     /// Log each message
     #[arg(long)]
     debug: bool,
+    #[command(flatten)]
+    record: Record,
 }
 
 impl Args {
@@ -93,7 +96,10 @@ async fn serve(args: &Args) -> Result<(), Box<dyn Error>> {
     let path = path::absolute(&args.socket)?;
     let path = path.to_str().ok_or("the path of the working directory is not UTF-8")?;
     let listening = ListenOptions { mode: args.mode, ..ListenOptions::default() };
-    let hub = Arc::new(Hub::builder().limits(config).listening(listening).bind(path).await?);
+    let recording = args.record.recording()?;
+    let builder = Hub::builder().limits(config).listening(listening);
+    let builder = recording.iter().fold(builder, |builder, recording| builder.record(recording));
+    let hub = Arc::new(builder.bind(path).await?);
     let mut events = if args.debug { hub.events() } else { hub.changes() };
     let mut http = match &args.http {
         Some(address) => Some(Http::bind(address, hub.clone()).await?),
@@ -126,7 +132,7 @@ async fn serve(args: &Args) -> Result<(), Box<dyn Error>> {
     if dropped.calls > 0 {
         tracing::warn!("{} calls were not answered", dropped.calls);
     }
-    Ok(())
+    recording.as_ref().and_then(loss).map_or(Ok(()), |loss| Err(loss.into()))
 }
 
 const HAS_ENDED: &str = "the hub has ended by itself";

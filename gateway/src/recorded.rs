@@ -1,9 +1,11 @@
-//! Logs of recorded machines, as files: what the commands that read them have in common.
+//! Logs of recorded machines, as files: how they are asked for, and what the commands that read them have in common.
 
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use plimsoll_core::drive::{Recording, RecordingStatus};
 use plimsoll_core::record::{Damage, Difference, Log, Subject, Unreplayable};
 
 use crate::call::USAGE;
@@ -12,6 +14,42 @@ use crate::call::USAGE;
 pub(crate) const DIFFERS: u8 = 1;
 /// A log cannot be read, or not to its end.
 const UNREADABLE: u8 = 3;
+
+/// What is to be recorded, and where to.
+#[derive(clap::Args)]
+pub(crate) struct Record {
+    /// Record what is told to the machine that decides, for replay, explain and diff; the last 16 MiB or so are kept
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Record bodies too; without this only how long they are, and whether they are failures
+    #[arg(long, requires = "record")]
+    record_bodies: bool,
+}
+
+impl Record {
+    /// Fails, with a sentence, if the file cannot be written.
+    pub(crate) fn recording(&self) -> Result<Option<Recording>, String> {
+        self.record.as_deref().map(|file| recording(file, self.record_bodies)).transpose()
+    }
+}
+
+/// A recording to a file, which can be written: nobody finds out only after the incident that it could not.
+pub(crate) fn recording(file: &Path, bodies: bool) -> Result<Recording, String> {
+    let open = OpenOptions::new().append(true).create(true).open(file);
+    open.map_err(|error| format!("{}: cannot be written: {error}", file.display()))?;
+    Ok(Recording::file(file).content(bodies))
+}
+
+/// What is wrong with a recording that has ended.
+pub(crate) fn loss(recording: &Recording) -> Option<String> {
+    match recording.status() {
+        RecordingStatus { error: Some(error), .. } => Some(format!("the recording is not whole: {error}")),
+        RecordingStatus { lost: 0, .. } => None,
+        RecordingStatus { lost, .. } => {
+            Some(format!("the recording is not whole: the disk was too slow for {lost} pieces of it"))
+        }
+    }
+}
 
 /// Why there is no answer, or not a whole one.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +86,9 @@ pub(crate) struct LogFile {
     pub(crate) bytes: Vec<u8>,
     subject: Subject,
     segments: u64,
-    has_content: bool,
-    pub(crate) damage: Option<Damage>,
+    /// Whether bodies are in it.
+    pub(crate) has_content: bool,
+    damage: Option<Damage>,
 }
 
 impl LogFile {
@@ -82,7 +121,7 @@ impl LogFile {
 }
 
 /// Reads the log, prints what `tell` makes of it, and exits: with the code that it comes to, or because of a failure.
-pub(crate) fn run(path: &PathBuf, tell: impl FnOnce(&LogFile) -> Result<(String, u8), Failure>) -> ExitCode {
+pub(crate) fn run(path: &Path, tell: impl FnOnce(&LogFile) -> Result<(String, u8), Failure>) -> ExitCode {
     let told = LogFile::open(path).and_then(|log| {
         let (text, code) = tell(&log)?;
         let mut stdout = io::stdout().lock();

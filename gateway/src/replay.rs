@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use plimsoll_core::record::{self, Replayed};
 
 use crate::figures::{thousands, time};
-use crate::recorded::{self, Failure, LogFile};
+use crate::recorded::{self, LogFile};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -18,21 +18,22 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> ExitCode {
     recorded::run(&args.file, |log| {
         let replayed = record::replay(&log.bytes)?;
-        Ok((told(log, &replayed)?, 0))
+        Ok((told(log, &replayed), 0))
     })
 }
 
-fn told(log: &LogFile, replayed: &Replayed) -> Result<String, Failure> {
+fn told(log: &LogFile, replayed: &Replayed) -> String {
     let mut text = String::new();
     let Replayed { calls, findings, .. } = replayed;
     let length = time(replayed.time().as_nanos() as f64 / 1e3);
     // Writing to a string does not fail.
     let _ = writeln!(text, "{}, {length}", log.title());
-    let _ = writeln!(
-        text,
-        "{} calls of the machine, with {} findings: every action, event and byte count is the same",
-        thousands(*calls),
-        thousands(*findings)
-    );
-    Ok(text)
+    let compared = match log.has_content {
+        true => "every action, event and byte",
+        false => "every action and event, and how many bytes it has,",
+    };
+    let (calls, findings) = (thousands(*calls), thousands(*findings));
+    let _ =
+        writeln!(text, "{calls} calls of the machine, {findings} findings in bodies: {compared} is the same");
+    text
 }

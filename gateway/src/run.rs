@@ -14,6 +14,7 @@ use crate::edge::{self, Edge};
 use crate::figures::quoted;
 use crate::front::Front;
 use crate::projects;
+use crate::recorded;
 use crate::routes::Routes;
 use crate::tls;
 
@@ -38,7 +39,8 @@ pub(crate) async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>
     } else {
         (None, config.project.addresses().collect())
     };
-    let backend = Backend::start(endpoints, &config.project)?;
+    let recording = config.record.file.as_deref().map(|file| recorded::recording(file, config.record.bodies));
+    let backend = Backend::start(endpoints, &config.project, recording.transpose()?)?;
     let routes = Routes::new(&config, backend.clone());
     let edge = Edge::new(&config, tls, Front::new(&config.server, routes));
     anstream::print!("{}", welcome(&config, &listeners));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::call;
 use crate::config::{Interval, LogLevel};
+use crate::recorded::Record;
 use crate::target::{Serializer, Target};
 
 /// How long what was taken may take once the end has come.
@@ -31,6 +32,8 @@ pub(crate) struct Args {
     /// How long to wait before a lost connection to a hub is made again, in ms or like 30s; longer each time [default: 5s]
     #[arg(long, value_name = "TIME")]
     reconnect: Option<Interval>,
+    #[command(flatten)]
+    record: Record,
 }
 
 impl Args {
@@ -69,7 +72,7 @@ impl Args {
 pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Runtime::new()?;
     match &args.address {
-        Target::Uw(address) => runtime.block_on(uw::serve(address)),
+        Target::Uw(address) => runtime.block_on(uw::serve(address, args)),
         Target::Ipc(hub) => runtime.block_on(ipc::serve(hub, args)),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use plimsoll_core::cluster::EndpointStatus;
 use plimsoll_core::cluster::explain::Explanation;
+use plimsoll_core::drive::Recording;
 use plimsoll_core::drive::client::{
     self, CallError, Callable, Dropped, EndpointError, EndpointOptions, ServiceConfig, ServiceEvent, Snapshot,
 };
@@ -33,18 +34,25 @@ pub struct Client<P = Uw> {
 pub struct ClientBuilder<P = Uw> {
     mio: Option<Mio>,
     seed: Option<u64>,
+    recording: Option<Recording>,
     wire: PhantomData<fn() -> P>,
 }
 
 impl<P: Callable> ClientBuilder<P> {
     /// Its services speak another wire than UW.
     pub fn protocol<Q: Callable>(self) -> ClientBuilder<Q> {
-        ClientBuilder { mio: self.mio, seed: self.seed, wire: PhantomData }
+        ClientBuilder { mio: self.mio, seed: self.seed, recording: self.recording, wire: PhantomData }
     }
 
     /// Where all chance comes from: jitter, selection, ids. Another one each time by default.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
+        self
+    }
+
+    /// Records everything that its services are told, one log for each service: see [`record`](plimsoll_core::record).
+    pub fn record(mut self, recording: &Recording) -> Self {
+        self.recording = Some(recording.clone());
         self
     }
 
@@ -55,6 +63,7 @@ impl<P: Callable> ClientBuilder<P> {
     pub fn build(self) -> io::Result<Client<P>> {
         let mio = self.mio.map_or_else(Mio::start, Ok)?;
         let builder = client::Client::on(mio.clone()).protocol();
+        let builder = self.recording.iter().fold(builder, |builder, recording| builder.record(recording));
         let inner = match self.seed {
             Some(seed) => builder.seed(seed),
             None => builder,
@@ -66,12 +75,12 @@ impl<P: Callable> ClientBuilder<P> {
 impl Client {
     /// Begins a client with a loop on a thread of its own.
     pub fn builder() -> ClientBuilder {
-        ClientBuilder { mio: None, seed: None, wire: PhantomData }
+        ClientBuilder { mio: None, seed: None, recording: None, wire: PhantomData }
     }
 
     /// Begins a client on a given loop.
     pub fn on(mio: Mio) -> ClientBuilder {
-        ClientBuilder { mio: Some(mio), seed: None, wire: PhantomData }
+        ClientBuilder { mio: Some(mio), ..Client::builder() }
     }
 
     /// Calls `method` of `service` with parameters that are written as JSON, and reads the answer as `T`.

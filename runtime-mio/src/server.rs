@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use plimsoll_core::drive::Address;
+use plimsoll_core::drive::Recording;
 use plimsoll_core::drive::server::{self, Ctx, Dropped, HandlerError, Snapshot};
 #[cfg(feature = "tls")]
 use plimsoll_core::drive::tls;
@@ -59,6 +60,13 @@ impl ServerBuilder {
     /// Other limits than those of [`Config::default`].
     pub fn limits(mut self, limits: Config) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Records everything that it is told: see [`record`](plimsoll_core::record).
+    pub fn record(mut self, recording: &Recording) -> Self {
+        let recording = recording.clone();
+        self.methods.push(Box::new(move |builder: server::Builder<Mio>| builder.record(&recording)));
         self
     }
 

@@ -1,8 +1,9 @@
-//! How fast a fleet lives: clients that are each connected to every endpoint, requests of 64 bytes at random times whatever
+//! How fast a fleet lives: clients that are each connected to many endpoints, requests of 64 bytes at random times whatever
 //! becomes of them, and servers that take a random time to answer. Drivers and machines are those that ship, without
 //! handles.
 //!
-//! `cargo run --release -p plimsoll-sim --example events -- CLIENTS ENDPOINTS REQUESTS_PER_SECOND SECONDS`
+//! `cargo run --release -p plimsoll-sim --example events -- CLIENTS ENDPOINTS REQUESTS_PER_SECOND SECONDS SUBSET`, where a
+//! subset is how many of the endpoints each client uses, as clients of large fleets do; 0: all.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -40,8 +41,8 @@ struct Counts {
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<u64> =
         std::env::args().skip(1).map(|argument| argument.parse()).collect::<Result<_, _>>()?;
-    let [clients, endpoints, rate, seconds] = arguments[..] else {
-        return Err("CLIENTS ENDPOINTS REQUESTS_PER_SECOND SECONDS".into());
+    let [clients, endpoints, rate, seconds, subset] = arguments[..] else {
+        return Err("CLIENTS ENDPOINTS REQUESTS_PER_SECOND SECONDS SUBSET".into());
     };
     let counts = Arc::new(Counts::default());
     let mut sim = Sim::new(1);
@@ -54,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     for client in 0..clients {
         let host = sim.host(&format!("web-{client}.internal"));
-        let mut machine = Client::new(Uw::default(), config(endpoints), client);
+        let mut machine = Client::new(Uw::default(), config(endpoints, subset), client);
         for endpoint in 0..endpoints {
             machine.add_endpoint(Instant::ZERO, &format!("users-{endpoint}.internal:80"))?;
         }
@@ -92,10 +93,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn config(endpoints: u64) -> Config {
+fn config(endpoints: u64, subset: u64) -> Config {
     let mut config = Config::default();
     config.cluster.max_connections = NonZeroU32::MIN;
     config.cluster.max_endpoints = NonZeroU32::new(endpoints as u32).unwrap_or(NonZeroU32::MIN);
+    config.cluster.subset = NonZeroU32::new(subset as u32);
     config
 }
 

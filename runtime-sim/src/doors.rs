@@ -87,7 +87,9 @@ impl Network {
             Address::Unix(path) => (Door::Path(path.clone()), at.clone()),
             Address::Tcp(address) => {
                 let port = if address.port() == 0 { self.free_port(host)? } else { address.port() };
-                (Door::Port(port), SocketAddr::from((self.hosts[host as usize].ip, port)).into())
+                let own = self.hosts[host as usize].ip;
+                let ip = if address.ip().is_loopback() { address.ip() } else { own };
+                (Door::Port(port), SocketAddr::from((ip, port)).into())
             }
         };
         if self.doors.contains_key(&(host, door.clone())) {

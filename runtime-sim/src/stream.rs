@@ -84,7 +84,7 @@ struct End {
 /// What is on its way to one end, or was not read there.
 #[derive(Debug, Default)]
 struct Traffic {
-    /// In its order.
+    /// In its order, and when it arrives if nothing before it is late.
     flying: VecDeque<(Instant, Cargo)>,
     /// Whether that waits for the way to be free.
     is_held: bool,
@@ -193,12 +193,9 @@ impl Network {
             return;
         }
         let bytes = if let Cargo::Bytes(n) = cargo { n } else { 0 };
-        let mut at = self.arrival(hosts.0, hosts.1, bytes, scene) + delay;
+        let at = self.arrival(hosts.0, hosts.1, bytes, scene) + delay;
         let Some(stream) = self.streams.get_mut(id) else { return };
         let traffic = stream.ends[to].traffic(&mut self.spare);
-        if let Some(&(last, _)) = traffic.flying.back() {
-            at = at.max(last);
-        }
         traffic.flying.push_back((at, cargo));
         if !traffic.is_held {
             scene.agenda.add(at, Due::arrival(id, to));
@@ -218,8 +215,8 @@ impl Network {
         traffic.is_held = false;
         for (arrival, _) in &mut traffic.flying {
             *arrival = (*arrival).max(at);
+            scene.agenda.add(*arrival, Due::arrival(id, side));
         }
-        scene.agenda.add(at, Due::arrival(id, side));
     }
 
     /// Something was to arrive.

@@ -73,6 +73,7 @@ pub use plimsoll_core::drive::client::{
 pub use plimsoll_core::drive::server::{Ctx, HandlerError};
 #[cfg(feature = "tls")]
 pub use plimsoll_core::drive::tls;
+pub use plimsoll_core::drive::{Recording, RecordingStatus};
 pub use plimsoll_core::policy::breaker;
 pub use plimsoll_core::service::Uw;
 

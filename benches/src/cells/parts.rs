@@ -86,11 +86,19 @@ fn machines() -> Group {
         let mut servers = Servers::default();
         per_item(time, IN_FLIGHT as u32, || servers.burst())
     });
+    let recorded_client = Contestant::new("client+log", |time| {
+        let mut clients = Clients::recorded();
+        per_item(time, IN_FLIGHT as u32, || clients.burst())
+    });
+    let recorded_server = Contestant::new("server+log", |time| {
+        let mut servers = Servers::recorded();
+        per_item(time, IN_FLIGHT as u32, || servers.burst())
+    });
     Group {
         name: "parts/machines".into(),
         about: "CPU ns per request and answer of 64 B in a machine without a runtime".into(),
         figures: &["ns"],
-        contestants: vec![client, server],
+        contestants: vec![client, server, recorded_client, recorded_server],
         goals: Vec::new(),
     }
 }

@@ -19,6 +19,7 @@ pub(super) fn groups() -> Vec<Group> {
         cpu("64B-1x256-apart", Load { apart: true, ..Load::new(1, 256, 64) }, 2.1, &UW),
         cpu("4KiB-1x256", Load::new(1, 256, 4_096), 1.25, &UW),
         cpu("64B-1x1", Load::new(1, 1, 64), 1.1, &UW),
+        recorded(),
         system_calls(),
         idle_connections(),
     ]
@@ -45,6 +46,13 @@ pub(super) fn spent(name: &str, load: &Load, kinds: &[Kind]) -> Group {
         contestants: kinds.iter().map(contestant).collect(),
         goals: Vec::new(),
     }
+}
+
+/// What a log of everything costs, on both sides.
+fn recorded() -> Group {
+    let mut group = spent("64B-1x256-recorded", &Load::new(1, 256, 64), &[Kind::Plimsoll, Kind::Recorded]);
+    group.goals.push(Goal::ratio("recorded", "both", "plimsoll", 1.03));
+    group
 }
 
 fn system_calls() -> Group {

@@ -30,6 +30,7 @@ pub(crate) mod resp;
 mod tonic;
 
 use clap::{Subcommand, ValueEnum};
+use plimsoll_tokio::Recording;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub(crate) use pair::{Pair, calls_per_request, check};
@@ -48,6 +49,8 @@ pub(crate) enum Kind {
     PlainTokio,
     /// Plimsoll on tokio, with all that it does by default.
     Plimsoll,
+    /// The same, with everything recorded on both sides.
+    Recorded,
     /// gRPC by tonic.
     Tonic,
     /// Plimsoll without handles, on mio.
@@ -72,6 +75,7 @@ impl Kind {
             Kind::Raw => "raw",
             Kind::PlainTokio => "plain-tokio",
             Kind::Plimsoll => "plimsoll",
+            Kind::Recorded => "recorded",
             Kind::Tonic => "tonic",
             Kind::MioEmbedded => "mio-embedded",
             Kind::TokioEmbedded => "tokio-embedded",
@@ -184,7 +188,8 @@ fn serve(kind: Kind, listen: &str) -> Result<()> {
     match kind {
         Kind::Raw => raw::server(listen),
         Kind::PlainTokio => plain_tokio::server(),
-        Kind::Plimsoll => ours_tokio::server(listen),
+        Kind::Plimsoll => ours_tokio::server(listen, None),
+        Kind::Recorded => ours_tokio::server(listen, Some(&Recording::memory())),
         Kind::MioEmbedded => embedded::server(embedded::On::Mio, listen),
         Kind::TokioEmbedded => embedded::server(embedded::On::Tokio, listen),
         Kind::SmolEmbedded => embedded::server(embedded::On::Smol, listen),
@@ -201,7 +206,8 @@ fn ask(kind: Kind, address: &str, load: &Load) -> Result<()> {
     match kind {
         Kind::Raw => raw::client(address, load),
         Kind::PlainTokio => plain_tokio::client(address, load),
-        Kind::Plimsoll => ours_tokio::client(address, load),
+        Kind::Plimsoll => ours_tokio::client(address, load, None),
+        Kind::Recorded => ours_tokio::client(address, load, Some(&Recording::memory())),
         Kind::MioEmbedded => embedded::client(embedded::On::Mio, address, load),
         Kind::TokioEmbedded => embedded::client(embedded::On::Tokio, address, load),
         Kind::SmolEmbedded => embedded::client(embedded::On::Smol, address, load),

@@ -5,19 +5,18 @@ use std::future;
 use std::time::Duration;
 
 use plimsoll_core::cluster::StateEvent;
-use plimsoll_tokio::{Client, Events, Server, Service, ServiceConfig};
+use plimsoll_tokio::{Client, Events, Recording, Server, Service, ServiceConfig};
 
 use super::callers::{Echo, call, runtime};
 use super::report::ready;
 use super::{Load, METHOD};
 use crate::Result;
 
-pub(super) fn server(listen: &str) -> Result<()> {
+pub(super) fn server(listen: &str, recording: Option<&Recording>) -> Result<()> {
     runtime()?.block_on(async {
-        let server = Server::builder()
-            .raw_method(METHOD, |content, _| async move { Ok(content) })
-            .bind(listen)
-            .await?;
+        let builder = Server::builder().raw_method(METHOD, |content, _| async move { Ok(content) });
+        let builder = recording.into_iter().fold(builder, |builder, recording| builder.record(recording));
+        let server = builder.bind(listen).await?;
         ready(server.local_addr());
         future::pending().await
     })
@@ -33,9 +32,10 @@ pub(super) fn service(method: &'static str, content: &'static str) -> Result<()>
     })
 }
 
-pub(super) fn client(address: &str, load: &Load) -> Result<()> {
+pub(super) fn client(address: &str, load: &Load, recording: Option<&Recording>) -> Result<()> {
     runtime()?.block_on(async {
-        let client = Client::builder().build();
+        let builder = recording.into_iter().fold(Client::builder(), |builder, to| builder.record(to));
+        let client = builder.build();
         let mut events = client.events();
         let service = client.configure_service("echo", config(address, load))?;
         connected(&mut events, load.connections).await?;

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use plimsoll_core::id::ConnId;
 use plimsoll_core::machine::{Action, Input, Machine, Peer};
+use plimsoll_core::record::{self, Record};
 use plimsoll_core::service::client::{Client, Config, Event, Options, Outcome};
 use plimsoll_core::service::server::{self, Server};
 use plimsoll_core::service::{Uw, UwRequest};
@@ -39,6 +40,18 @@ impl Default for Clients {
 }
 
 impl Clients {
+    /// The same, recorded.
+    pub fn recorded() -> Self {
+        let mut one = Clients::default();
+        one.client.record(record::Options::default());
+        one
+    }
+
+    /// The log since the last look at it.
+    pub fn log(&mut self) -> Vec<u8> {
+        self.client.recorded()
+    }
+
     /// 256 requests, their answers, their events.
     ///
     /// # Panics
@@ -114,6 +127,13 @@ impl Default for Servers {
 }
 
 impl Servers {
+    /// The same, recorded.
+    pub fn recorded() -> Self {
+        let mut one = Servers::default();
+        one.server.record(record::Options::default());
+        one
+    }
+
     /// 256 requests, and their answers.
     ///
     /// # Panics

@@ -6,3 +6,4 @@ pub mod machines;
 pub mod peers;
 pub mod pending;
 pub mod pick;
+pub mod saved;

@@ -142,6 +142,13 @@ impl Receiver {
         &storage[inbox.start..inbox.end]
     }
 
+    /// The same, to be changed: a replay puts back what it knows of them.
+    pub(crate) fn bytes_mut(&mut self, slot: u32) -> &mut [u8] {
+        let inbox = &mut self.inboxes[slot as usize];
+        let storage = if inbox.in_block { &mut self.block } else { &mut inbox.own };
+        &mut storage[inbox.start..inbox.end]
+    }
+
     /// The first frame of `slot` is whole when `total` bytes are there.
     pub fn need(&mut self, slot: u32, total: usize) {
         let inbox = &mut self.inboxes[slot as usize];
@@ -181,6 +188,12 @@ impl Receiver {
     pub fn lent(&self, lent: &Lent, range: Range<usize>) -> &[u8] {
         let storage = if lent.in_block { &self.block } else { &self.inboxes[lent.slot as usize].own };
         &storage[lent.start..lent.start + lent.len][range]
+    }
+
+    /// The same, to be changed: a replay puts back what it knows of it.
+    pub(crate) fn lent_mut(&mut self, lent: &Lent) -> &mut [u8] {
+        let storage = if lent.in_block { &mut self.block } else { &mut self.inboxes[lent.slot as usize].own };
+        &mut storage[lent.start..lent.start + lent.len]
     }
 
     /// Frees the long buffers that were lent no longer than until now.

@@ -16,6 +16,7 @@ pub struct SendPool {
     chunks: Vec<Vec<u8>>,
     limit: usize,
 }
+// Spare memory is not saved.
 crate::saved!(struct SendPool { limit; rebuilt chunks = Vec::new() });
 
 impl SendPool {

@@ -23,6 +23,7 @@ pub(super) struct Explainer {
     kept: NonZeroU32,
     latest: VecDeque<Explanation>,
 }
+// Explanations decide nothing: those that were kept are dropped, and the next ones are kept.
 crate::saved!(struct Explainer { kept; rebuilt latest = VecDeque::new() });
 
 impl Explainer {

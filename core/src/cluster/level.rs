@@ -26,9 +26,12 @@ pub(super) struct Level {
     pub(super) ramping: u32,
     pub(super) in_flight: u64,
     pub(super) spread: Spread,
+    /// The rank above which nobody gets into this client's subset; `None`: everybody is to be looked at.
+    pub(super) subset_limit: Option<u64>,
 }
 crate::saved!(struct Level {
-    listed, version, serving, out, barred, available, seasoned, ramping, in_flight, spread
+    listed, version, serving, out, barred, available, seasoned, ramping, in_flight, spread;
+    rebuilt subset_limit = None
 });
 
 impl Level {
@@ -44,6 +47,7 @@ impl Level {
             ramping: 0,
             in_flight: 0,
             spread: Spread::Available,
+            subset_limit: None,
         }
     }
 

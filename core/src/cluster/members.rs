@@ -163,8 +163,12 @@ impl Cluster {
     /// Lets an endpoint serve, if it is in this client's subset.
     fn enlist(&mut self, now: Instant, id: EndpointId) {
         let Some(endpoint) = self.endpoints.get(id) else { return };
-        if self.subset.is_some() {
-            self.select(now, endpoint.priority, None);
+        if let Some(subset) = &self.subset {
+            // Or a fleet that comes one by one would cost O(n) for each of them.
+            let limit = self.levels[usize::from(endpoint.priority)].subset_limit;
+            if limit.is_none_or(|limit| subset.rank(endpoint.name) <= limit) {
+                self.select(now, endpoint.priority, None);
+            }
             self.review(now, id);
         } else {
             self.set_duty(now, id, Duty::Serving);
@@ -192,7 +196,9 @@ impl Cluster {
                 names.push(endpoint.name);
             }
         }
-        let mut chosen = subset.select(&names).iter().copied().peekable();
+        let chosen = subset.select(&names).to_vec();
+        let mut chosen = chosen.into_iter().peekable();
+        self.levels[usize::from(priority)].subset_limit = subset.limit();
         let mut displaced = Vec::new();
         for (at, id) in (0..).zip(ids) {
             let is_chosen = chosen.next_if_eq(&at).is_some();

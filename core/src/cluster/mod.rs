@@ -127,6 +127,7 @@ pub struct Cluster {
     explainer: Option<Box<Explainer>>,
     draining: bool,
 }
+// The changes are empty between sweeps.
 crate::saved!(struct Cluster {
     config, rng, endpoints, conns, levels, balancers, priorities, taking, outliers, open_beside_ejected,
     subset, dialing, dialable, waiters, endpoint_timers, conn_timers, actions, states, missed, explainer,

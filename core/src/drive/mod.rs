@@ -30,6 +30,7 @@ mod methods;
 #[cfg(unix)]
 mod net;
 mod park;
+mod recording;
 pub mod server;
 #[cfg(unix)]
 pub mod socket_file;
@@ -53,6 +54,7 @@ pub use mailbox::{Answer, Inbox, Key, Mailbox, NotSent, PATIENCE, mailbox};
 #[cfg(unix)]
 pub use net::{Net, Sockets};
 pub use park::block_on;
+pub use recording::{Recording, RecordingStatus};
 pub use timer::{Time, Timer};
 pub use transport::{Runtime, Transport};
 pub use wake::ReadyList;

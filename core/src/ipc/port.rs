@@ -1,13 +1,16 @@
 //! The bytes of one connection: the next message in what was received, and what is to be sent.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::buf::{Receiver, SendPool, SendQueue};
 use crate::error::ProtocolError;
 use crate::policy::watermark::{Band, Watermark};
+use crate::record::Recorder;
+use crate::record::kinds::Kind;
 use crate::sched::Signals;
 use crate::time::Instant;
-use crate::wire::ipc::{Limits, Step, decode_frame};
+use crate::wire::ipc::{HEADER, Limits, Step, decode_frame};
 
 #[derive(Clone, Debug)]
 pub(super) struct Port {
@@ -42,6 +45,7 @@ impl Port {
         slot: u32,
         now: Instant,
         limits: &Limits,
+        log: &mut Option<Box<Recorder>>,
     ) -> Result<bool, ProtocolError> {
         if self.head.is_some() {
             return Ok(true);
@@ -51,7 +55,16 @@ impl Port {
             self.began = None;
             return Ok(false);
         }
-        match decode_frame(bytes, limits)? {
+        let step = match log {
+            None => decode_frame(bytes, limits)?,
+            Some(log) => {
+                log.put_back(receiver.bytes_mut(slot));
+                let bytes = receiver.bytes(slot);
+                log.find_bytes(Kind::Raw, [], &bytes[..bytes.len().min(HEADER)]);
+                decode_frame(bytes, limits)?
+            }
+        };
+        match step {
             Step::Need(total) => {
                 receiver.need(slot, total);
                 self.began = self.began.or(Some(now));

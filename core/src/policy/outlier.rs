@@ -140,6 +140,7 @@ pub struct Outliers {
     /// Used within a sweep only; kept for its memory.
     candidates: Vec<Candidate>,
 }
+// The candidates are empty between sweeps.
 crate::saved!(struct Outliers {
     config, hosts, count, ejected, next_sweep, has_news;
     rebuilt candidates = Vec::new()

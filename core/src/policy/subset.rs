@@ -38,6 +38,7 @@ pub struct Subset {
     ranked: Vec<(u64, u32)>,
     chosen: Vec<u32>,
 }
+// A selection begins anew every time.
 crate::saved!(struct Subset { salt, size; rebuilt ranked = Vec::new(), chosen = Vec::new() });
 
 impl Subset {
@@ -62,6 +63,17 @@ impl Subset {
         self.chosen.extend(self.ranked.iter().map(|&(_, at)| at));
         self.chosen.sort_unstable();
         &self.chosen
+    }
+
+    /// Where a name stands; the lowest are chosen.
+    pub fn rank(&self, name: u64) -> u64 {
+        mix(self.salt, name)
+    }
+
+    /// The rank that nobody above it is chosen with, beside those of the last selection; `None` if there is room.
+    pub fn limit(&self) -> Option<u64> {
+        let is_full = self.ranked.len() == self.size as usize;
+        self.ranked.iter().map(|&(rank, _)| rank).max().filter(|_| is_full)
     }
 }
 
@@ -89,6 +101,16 @@ mod tests {
             let after = chosen(salt, 8, &names);
             let lost = before.difference(&after).count();
             lost <= 1 && after.difference(&before).all(|name| *name == new)
+        }
+
+        fn exactly_who_ranks_below_the_limit_is_chosen_too(salt: u64, names: BTreeSet<u64>, new: u64) -> bool {
+            let mut names = names;
+            names.remove(&new);
+            let mut subset = Subset::new(salt, 8);
+            subset.select(&names.iter().copied().collect::<Vec<_>>());
+            let is_below = subset.limit().is_none_or(|limit| subset.rank(new) <= limit);
+            names.insert(new);
+            is_below == chosen(salt, 8, &names).contains(&new)
         }
 
         fn one_that_leaves_takes_nobody_with_it(salt: u64, names: BTreeSet<u64>, at: usize) -> bool {

@@ -1,6 +1,6 @@
 //! Why: the story of a request, of a choice, or of a moment.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -28,6 +28,8 @@ pub enum Query {
     At(Instant),
     /// What has changed: connections, breakers, ejections, refusals.
     Changes,
+    /// Requests that were refused, or ended without a good answer, by ids that can be asked about.
+    Failures,
 }
 
 /// Decisions that are told before the time that was asked for, and after it.
@@ -204,8 +206,15 @@ pub fn explain(bytes: &[u8], query: Query) -> Result<Story, Unreplayable> {
 }
 
 fn tell<const IDS: bool>(log: &Log<'_>, query: Query) -> Result<Story, Unreplayable> {
-    let mut teller =
-        Teller { query, story: Story::default(), picks: 0, recent: VecDeque::new(), after: None, life: None };
+    let mut teller = Teller {
+        query,
+        story: Story::default(),
+        picks: 0,
+        recent: VecDeque::new(),
+        after: None,
+        life: None,
+        under_way: BTreeMap::new(),
+    };
     teller.story.from = log.segments[0].now;
     let replayed = start::<ClientPlayer<IDS>>(log, |player, step| teller.watch(player, step))?;
     teller.story.to = replayed.to;
@@ -230,6 +239,8 @@ struct Teller {
     /// Once the time that was asked for has come: how many lines are still to come.
     after: Option<usize>,
     life: Option<Life>,
+    /// When each request was taken that has not ended, for [`Query::Failures`].
+    under_way: BTreeMap<RequestId, Instant>,
 }
 
 impl Teller {
@@ -245,7 +256,23 @@ impl Teller {
                     self.say(step, what);
                 }
             }
+            Query::Failures => self.find_failure(step, before),
             Query::At(at) => self.look_at(player, step, at, decisions),
+        }
+    }
+
+    fn find_failure(&mut self, step: &Step<'_>, code: Option<String>) {
+        match step.came {
+            Came::Taken(id) => drop(self.under_way.insert(id, step.now)),
+            Came::Refused => self.say(step, refused(step)),
+            Came::Ended { id, told } => {
+                let taken = self.under_way.remove(&id);
+                if told != Told::Answer {
+                    let took = taken.map(|taken| crate::time::nanos(step.now.since(taken)));
+                    self.say(step, Happening::Ended { id, how: how(told), code, took });
+                }
+            }
+            _ => {}
         }
     }
 
@@ -371,6 +398,10 @@ fn taken<const IDS: bool>(player: &ClientPlayer<IDS>, step: &Step<'_>, id: Reque
     }
 }
 
+fn refused(step: &Step<'_>) -> Happening {
+    Happening::Refused { name: step.name.into(), why: codes::refusal(step.record.fields[8]) }
+}
+
 /// What is no everyday matter.
 fn changes<const IDS: bool>(
     player: &ClientPlayer<IDS>,
@@ -390,10 +421,7 @@ fn changes<const IDS: bool>(
             });
             changes.push(Happening::Changed(event, address));
         }
-        Came::Refused => {
-            let why = codes::refusal(step.record.fields[8]);
-            changes.push(Happening::Refused { name: step.name.into(), why });
-        }
+        Came::Refused => changes.push(refused(step)),
         _ => {}
     }
     if matches!(
@@ -420,6 +448,6 @@ fn how(told: Told) -> &'static str {
         Told::Lost => "its connection was lost",
         Told::Protocol => "its peer broke the rules of the wire",
         Told::Cancelled => "its caller gave it up",
-        Told::State => "",
+        Told::State | Told::Request | Told::Message => "",
     }
 }

@@ -159,7 +159,7 @@ pub(crate) struct Segment<'a> {
 #[derive(Clone, Debug)]
 pub struct Log<'a> {
     pub(crate) segments: Vec<Segment<'a>>,
-    /// What is wrong behind the run, or within its last segment.
+    /// What is wrong behind the run, or within its last segment, or else before the first segment that was found.
     pub damage: Option<Damage>,
 }
 
@@ -170,7 +170,7 @@ impl<'a> Log<'a> {
     /// # Errors
     /// [`Damage`] if not even one segment begins.
     pub fn read(bytes: &'a [u8]) -> Result<Self, Damage> {
-        let mut found = find_segments(bytes)?;
+        let (mut found, lead) = find_segments(bytes)?;
         found.sort_by_key(|segment| segment.head.segment);
         let mut damage = None;
         let mut run = 1;
@@ -189,7 +189,7 @@ impl<'a> Log<'a> {
             }
             run += 1;
         }
-        damage = damage.or(found[run - 1].damage);
+        damage = damage.or(found[run - 1].damage).or(lead);
         found.truncate(run);
         Ok(Log { segments: found, damage })
     }
@@ -211,10 +211,11 @@ impl<'a> Log<'a> {
     }
 }
 
-fn find_segments(bytes: &[u8]) -> Result<Vec<Segment<'_>>, Damage> {
+/// The segments, in the order in which they stand; and what is wrong before the first.
+fn find_segments(bytes: &[u8]) -> Result<(Vec<Segment<'_>>, Option<Damage>), Damage> {
     let mut segments: Vec<Segment<'_>> = Vec::new();
     let mut at = 0;
-    let mut first_damage = None;
+    let mut lead = None;
     // Whether blocks may follow that belong to the last segment.
     let mut open_end = false;
     while at < bytes.len() {
@@ -244,7 +245,9 @@ fn find_segments(bytes: &[u8]) -> Result<Vec<Segment<'_>>, Damage> {
         let zeros = bytes[at..].iter().take(HEAD).all(|&byte| byte == 0);
         let damage = Damage { at, segment: segments.last().map_or(0, |last| last.head.segment), what };
         if !zeros {
-            first_damage = first_damage.or(Some(damage));
+            if segments.is_empty() {
+                lead = lead.or(Some(damage));
+            }
             if let Some(last) = segments.last_mut().filter(|_| open_end) {
                 last.damage = Some(damage);
             }
@@ -254,9 +257,9 @@ fn find_segments(bytes: &[u8]) -> Result<Vec<Segment<'_>>, Damage> {
     }
     if segments.is_empty() {
         let nothing = Damage { at: 0, segment: 0, what: What::NoBlock };
-        return Err(first_damage.unwrap_or(nothing));
+        return Err(lead.unwrap_or(nothing));
     }
-    Ok(segments)
+    Ok((segments, lead))
 }
 
 fn next_magic(bytes: &[u8]) -> usize {

@@ -95,6 +95,8 @@ kinds! {
     Greeting = 32: 2 plain Finding,
     /// Bytes of a question to the peer, plus one; 0 if the wire has none.
     Question = 33: 1 plain Finding,
+    /// Bytes of a message that a client of a hub has written, and whether it could.
+    Written = 34: 2 plain Finding,
 
     // What its application does. An endpoint takes two numbers.
     /// Flags, name, length of the content, of what the frame adds to it and the name, low and high half of the tag,
@@ -112,4 +114,40 @@ kinds! {
     /// Endpoint, health, whether it was there.
     SetHealth = 47: 4 plain Call,
     Scale = 48: 1 plain Call,
+
+    // What a server finds.
+    /// The bytes of the id that are others than those of the last one (as bits), the method, the length of the content;
+    /// those bytes.
+    Asked = 56: 3 bytes Finding,
+    /// The front of what was decoded, as it came: a ping, a part of a header, or what is no frame.
+    Raw = 57: 0 bytes Finding,
+    /// A message of Bro IPC, without its bodies.
+    Message = 58: 0 bytes Finding,
+    /// The length of a message in the other format; why there is none.
+    Converted = 59: 1 bytes Finding,
+
+    // What its application does with the request that it was lent, or had put off (token: two numbers).
+    /// Length of the content, whether it could be sent; the content if it is kept.
+    Reply = 60: 2 bytes Call,
+    /// Length of the message as it is sent, whether it could be; the code.
+    Fail = 61: 2 bytes Call,
+    /// The token.
+    Defer = 62: 2 plain Call,
+    /// Nobody has answered.
+    Unanswered = 63: 0 plain Call,
+    /// Token, length, whether it could be sent; the content if it is kept.
+    LateReply = 64: 4 bytes Call,
+    /// Token, length of the message, whether it could be sent; the code.
+    LateFail = 65: 4 bytes Call,
+
+    // What the application of a client of a hub does.
+    Connect = 66: 0 plain Call,
+    Disconnect = 67: 0 plain Call,
+    /// Whether it was added, or could not be; the method.
+    RegisterMethod = 68: 1 bytes Call,
+    /// Whether it was there; the method.
+    UnregisterMethod = 69: 1 bytes Call,
+    /// Flags, service and method (with a zero between them), low and high half of the tag, timeout, refusal; the context that
+    /// it is made in.
+    Call = 70: 6 bytes Call,
 }

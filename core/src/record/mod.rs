@@ -4,13 +4,48 @@
 //! came of each: so a [`replay`] goes through the same states, and says where it does not. Handlers and sockets take no
 //! part in it; a log from any runtime replays on any other.
 //!
+//! ```
+//! use plimsoll_core::machine::{Action, Input, Machine};
+//! use plimsoll_core::policy::balance::Strategy;
+//! use plimsoll_core::record::{self, Options, Query, Record};
+//! use plimsoll_core::service::client::{self, Client, Config};
+//! use plimsoll_core::service::{Uw, UwRequest};
+//! use plimsoll_core::time::Instant;
+//!
+//! let now = Instant::ZERO;
+//! let mut client = Client::new(Uw::default(), Config::default(), 42);
+//! client.add_endpoint(now, "users-1.internal:3001")?;
+//! client.add_endpoint(now, "users-2.internal:3001")?;
+//! client.record(Options::default());
+//! while let Some(action) = client.poll() {
+//!     client.handle(now, Input::Connected(action.conn()));
+//! }
+//! let request = UwRequest { method: "greet", content: br#"{"name":"Ada"}"# };
+//! let id = client.request(now, &request, client::Options::default())?;
+//!
+//! // Later, anywhere: the same machine, told the same, does the same.
+//! let log = client.recorded();
+//! let replayed = record::replay(&log)?;
+//! assert!(replayed.calls > 3 && replayed.damage.is_none());
+//!
+//! // Why did it go where it went?
+//! let story = record::explain(&log, Query::Request(id))?;
+//! assert!(story.to_string().contains("the cheaper of users-"));
+//!
+//! // Where would it have gone otherwise?
+//! let diff = record::diff(&log, |config| config.cluster.strategy = Strategy::RoundRobin)?;
+//! assert_eq!(diff.compared, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # What is in a log, and what is not
 //!
 //! - Every call that can change the machine: what the runtime tells, with the time; which actions and events were drained;
 //!   every command of the application, with the names of methods and the addresses of endpoints.
 //! - **Bodies are masked**: in their place stands their length, and what the machine has read in them (whether it was a
 //!   failure, with its code; whether the bytes were a frame). Where bytes were *no* frame, they are kept as they came, since
-//!   they are what one wants to see. [`Options::content`] keeps all bytes.
+//!   they are what one wants to see. [`Options::content`] keeps what
+//!   is received, asked and answered, for people: a replay goes by what was read in it, and does not look at it again.
 //! - With every record, a byte of a running hash of everything that came out: actions, outcomes with their lengths, where each
 //!   request went under which id. A difference shows at the very call, but for once in 256 times; then at the next.
 //!
@@ -30,6 +65,7 @@ mod diff;
 mod explain;
 mod format;
 pub(crate) mod kinds;
+mod mask;
 mod recorder;
 mod replay;
 mod surrogate;
@@ -52,7 +88,7 @@ pub(crate) use codes::{of_health, of_misuse, of_protocol_error, of_refusal};
 /// How much is kept, and of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// A segment has about so many bytes; the next one begins with a snapshot. 1 MiB.
+    /// A segment has about so many bytes besides its snapshot; more, if the snapshot has more than twice as many. 1 MiB.
     pub segment: NonZeroU32,
     /// So many segments are kept until they are taken; then the oldest is dropped. 16.
     pub segments: NonZeroU32,
@@ -133,6 +169,8 @@ pub(crate) enum Told {
     Protocol = 5,
     Cancelled = 6,
     State = 7,
+    Request = 8,
+    Message = 9,
 }
 
 /// An id as two numbers.

@@ -2,15 +2,18 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::format::{self, BlockHead, HEAD, Part};
 use super::kinds::{FIELDS, Kind};
+use super::mask;
 use super::{Options, Subject};
 use crate::id::ConnId;
 use crate::machine::{Action, Input};
-use crate::save::Writer;
+use crate::save::{Reader, Save, Writer};
 use crate::time::Instant;
+use crate::wire::ipc::{ConvertError, Format};
 
 /// Records are sealed, with a checksum, in blocks of about this many bytes.
 const BLOCK: usize = 16 * 1024;
@@ -44,6 +47,8 @@ pub struct Recorder {
     /// The number of the block in its segment, and the bytes of those before it.
     index: u32,
     written: u64,
+    /// The next segment begins when so many bytes are written in this one.
+    ends_at: u64,
     /// Blocks that nobody has taken, oldest first.
     pieces: VecDeque<Piece>,
     /// Segments that were dropped before anybody took them.
@@ -59,15 +64,22 @@ pub struct Recorder {
     pub(crate) verdicts: u64,
     /// The length of the frame that was encoded last, and why it was not.
     pub(crate) frame: Result<usize, crate::error::Misuse>,
+    /// What was received last, if content is kept.
+    received: Vec<u8>,
+    /// The id that was noted last.
+    last_id: [u8; 16],
     /// Whether records are only compared, and never sealed.
     compares: bool,
+    /// In a replay: what the bytes to be decoded next begin with.
+    script: VecDeque<Vec<u8>>,
+    conversions: VecDeque<Result<usize, ConvertError>>,
+    writes: VecDeque<Option<usize>>,
 }
 
 impl Recorder {
     /// A log without records; a segment is to be begun first.
     pub(crate) fn new(subject: Subject, options: Options, has_ids: bool) -> Self {
-        let mut block = Vec::new();
-        block.resize(BLOCK + WINDOW, 0);
+        let block = vec![0; BLOCK + WINDOW];
         Recorder {
             subject,
             options,
@@ -77,6 +89,7 @@ impl Recorder {
             segment: 0,
             index: 0,
             written: 0,
+            ends_at: 0,
             pieces: VecDeque::new(),
             dropped: 0,
             now: Instant::ZERO,
@@ -86,7 +99,12 @@ impl Recorder {
             last_name: 0,
             verdicts: 0,
             frame: Ok(0),
+            received: Vec::new(),
+            last_id: [0; 16],
             compares: false,
+            script: VecDeque::new(),
+            conversions: VecDeque::new(),
+            writes: VecDeque::new(),
         }
     }
 
@@ -102,7 +120,7 @@ impl Recorder {
     /// Whether the next segment is to be begun.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        !self.compares && self.written + self.at as u64 >= u64::from(self.options.segment.get())
+        !self.compares && self.written + self.at as u64 >= self.ends_at
     }
 
     /// Begins the next segment with a snapshot of the machine as it is now.
@@ -118,6 +136,8 @@ impl Recorder {
         head.varint(self.hash);
         head.raw(snapshot);
         self.put_away(Part::Head, head.as_bytes());
+        // However large the snapshots are, they are not most of the log by far.
+        self.ends_at = self.written + u64::from(self.options.segment.get()).max(self.written / 2);
         self.drop_oldest();
     }
 
@@ -127,6 +147,70 @@ impl Recorder {
         self.names.clear();
         self.last_name = 0;
         self.verdicts = 0;
+        self.last_id = [0; 16];
+    }
+
+    /// The bytes to be decoded next begin so.
+    pub(crate) fn expect(&mut self, bytes: Vec<u8>) {
+        self.script.push_back(bytes);
+    }
+
+    /// In a replay, puts back what the log has of bytes that are about to be decoded.
+    pub(crate) fn put_back(&mut self, bytes: &mut [u8]) {
+        if self.compares
+            && let Some(known) = self.script.pop_front()
+        {
+            let n = known.len().min(bytes.len());
+            bytes[..n].copy_from_slice(&known[..n]);
+        }
+    }
+
+    /// A message of Bro IPC is taken, of a connection that speaks this format, if it has said anything.
+    pub(crate) fn message(&mut self, format: Option<Format>, message: &[u8]) {
+        let masked = mask::mask(format, message);
+        self.find_bytes(Kind::Message, [], &masked);
+    }
+
+    pub(crate) fn expect_conversion(&mut self, len: usize, error: &[u8]) {
+        let failed = ConvertError::load(&mut Reader::new(error));
+        self.conversions.push_back(failed.map_or(Ok(len), Err));
+    }
+
+    /// In a replay, what came of the conversion that is about to be made.
+    pub(crate) fn conversion(&mut self) -> Option<Result<usize, ConvertError>> {
+        if self.compares { self.conversions.pop_front() } else { None }
+    }
+
+    pub(crate) fn expect_write(&mut self, len: Option<usize>) {
+        self.writes.push_back(len);
+    }
+
+    /// In a replay, how many bytes are written now, if they can be.
+    pub(crate) fn write_again(&mut self) -> Option<Option<usize>> {
+        if self.compares { self.writes.pop_front() } else { None }
+    }
+
+    /// A message was converted into so many bytes, or was not.
+    pub(crate) fn converted(&mut self, result: Result<usize, ConvertError>) {
+        let mut error = Writer::new();
+        if let Err(failed) = result {
+            failed.save(&mut error);
+        }
+        self.find_bytes(Kind::Converted, [result.unwrap_or(0) as u64], error.as_bytes());
+    }
+
+    /// Notes an id by what is new in it, which is little where they come from one peer.
+    pub(crate) fn find_id(&mut self, kind: Kind, id: [u8; 16], fields: [u64; 2]) {
+        let (mut bits, mut new, mut len) = (0, [0; 16], 0);
+        for (at, (&now, last)) in id.iter().zip(&mut self.last_id).enumerate() {
+            if now != *last {
+                bits |= 1 << at;
+                new[len] = now;
+                len += 1;
+                *last = now;
+            }
+        }
+        self.find_bytes(kind, [bits, fields[0], fields[1]], &new[..len]);
     }
 
     /// As [`restart`](Self::restart), in the middle of a replay: what was noted last belongs to the segment before.
@@ -356,9 +440,18 @@ impl Recorder {
         }
     }
 
-    /// A runtime has told something; `bytes` is what it has received.
+    /// The last `n` of these bytes were received just now.
     #[inline]
-    pub(crate) fn input(&mut self, now: Instant, input: Input, bytes: &[u8]) {
+    pub(crate) fn keep_received(&mut self, bytes: &[u8], n: usize) {
+        if self.options.content {
+            self.received.clear();
+            self.received.extend_from_slice(&bytes[bytes.len().saturating_sub(n)..]);
+        }
+    }
+
+    /// A runtime has told something.
+    #[inline]
+    pub(crate) fn input(&mut self, now: Instant, input: Input) {
         let now = Some(now);
         let both = |conn: ConnId| [conn.slot().into(), conn.generation().into()];
         let with = |conn: ConnId, more: u64| [conn.slot().into(), conn.generation().into(), more];
@@ -366,7 +459,10 @@ impl Recorder {
             Input::Received(conn, n) => {
                 if self.room.is_some_and(|(room, _)| room == conn) {
                     self.room = None;
-                    self.put_bytes_now(Kind::Received, now, with(conn, n as u64), bytes);
+                    let bytes = core::mem::take(&mut self.received);
+                    self.put_bytes_now(Kind::Received, now, with(conn, n as u64), &bytes);
+                    self.received = bytes;
+                    self.received.clear();
                 } else {
                     self.put(Kind::Filled, now, with(conn, n as u64));
                 }
@@ -380,6 +476,14 @@ impl Recorder {
             Input::Tick => self.put(Kind::Tick, now, []),
             Input::Wall(unix_ms) => self.put(Kind::Wall, now, [unix_ms]),
         }
+    }
+
+    /// Somebody has connected.
+    pub(crate) fn accepted(&mut self, now: Instant, peer: crate::machine::Peer, conn: Option<ConnId>) {
+        let [slot, generation] = conn.map_or([0; 2], super::pair);
+        let mut who = Writer::new();
+        peer.save(&mut who);
+        self.put_bytes(Kind::Accept, Some(now), [conn.is_some().into(), slot, generation], who.as_bytes());
     }
 
     /// A runtime was told what to do.

@@ -36,6 +36,10 @@ impl fmt::Display for Words<'_> {
             Kind::PolledReadOff => write!(f, "to do: read from connection {id} no more"),
             Kind::PolledFlush => write!(f, "to do: send on connection {id}"),
             Kind::NoEvent => write!(f, "nothing to tell"),
+            Kind::Event if a == super::Told::Request as u64 => {
+                write!(f, "told: a request of {c} bytes on connection {b}")
+            }
+            Kind::Event if a == super::Told::Message as u64 => write!(f, "told: a message"),
             Kind::Event => match a {
                 1 => write!(f, "told: request {b} is answered with {c} bytes"),
                 2 => write!(f, "told: request {b} has failed at the service"),
@@ -70,6 +74,29 @@ impl fmt::Display for Words<'_> {
             Kind::ResumeEndpoint => write!(f, "endpoint {a} is used again"),
             Kind::SetHealth => write!(f, "endpoint {a} is {}", codes::to_health(c)),
             Kind::Scale => write!(f, "{a} connections per endpoint"),
+            Kind::Asked => write!(f, "found: a request {name:?} of {c} bytes"),
+            Kind::Raw => write!(f, "found: {} bytes that are no request", record.bytes.len()),
+            Kind::Written => write!(f, "found: {a} bytes were written"),
+            Kind::Connect => write!(f, "connect"),
+            Kind::Disconnect => write!(f, "disconnect"),
+            Kind::RegisterMethod => write!(f, "the method {:?} is added", text()),
+            Kind::UnregisterMethod => write!(f, "the method {:?} is removed", text()),
+            Kind::Call => {
+                let (to, method) = name.split_once('\0').unwrap_or(("", name));
+                write!(
+                    f,
+                    "a call of {method:?} of {to:?}{}",
+                    if record.fields[5] == 0 { "" } else { " is refused" }
+                )
+            }
+            Kind::Message => write!(f, "found: a message"),
+            Kind::Converted => write!(f, "found: {a} bytes in the other format"),
+            Kind::Reply => write!(f, "it is answered with {a} bytes"),
+            Kind::Fail => write!(f, "it is answered with the error {:?}", text()),
+            Kind::Defer => write!(f, "it is put off as {id}"),
+            Kind::Unanswered => write!(f, "it is dropped without an answer"),
+            Kind::LateReply => write!(f, "request {id} is answered with {c} bytes"),
+            Kind::LateFail => write!(f, "request {id} is answered with the error {:?}", text()),
         }?;
         let _ = d;
         Ok(())

@@ -1,8 +1,11 @@
 //! Machines as bytes: what is saved and loaded behaves as what was saved (law 10 of [`machine`](crate::machine)).
 //!
 //! A [`Snapshot`] of a machine holds all that it is: configuration, connections, requests, half-decoded frames, bytes not sent
-//! yet, timers, breakers, the state of its random generators, and which slot is given away next. It does not hold what nobody
-//! can see: spare buffers, and how much memory stands behind a list.
+//! yet, timers, breakers, the state of its random generators, and which slot is given away next. It does not hold what decides
+//! nothing: spare buffers, how much memory stands behind a list, and the explanations that were kept. It is taken between two
+//! calls, but not between [`recv_buf`](crate::machine::Machine::recv_buf) and the `Received` that belongs to it.
+//!
+//! It is as secret as the machine: content that waits to be sent, or that has come in part, stands in it as it is.
 //!
 //! ```
 //! use plimsoll_core::machine::Machine;

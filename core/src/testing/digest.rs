@@ -2,6 +2,7 @@
 
 use core::fmt::{self, Write};
 
+use crate::save::{Save, Writer};
 use crate::time::Instant;
 
 /// Odd numbers without a pattern: the fractional parts of the golden ratio and of the square root of 3.
@@ -74,6 +75,15 @@ impl Digest {
         self.left_out = None;
         // Where one value ends is known.
         self.mix(u64::MAX);
+        self
+    }
+
+    /// Takes in a machine by the bytes that it is saved as. Nothing of it is left out, not even what it has counted, and
+    /// times are absolute.
+    pub fn add_saved(&mut self, machine: &impl Save) -> &mut Self {
+        let mut bytes = Writer::new();
+        machine.save(&mut bytes);
+        self.text(bytes.as_bytes());
         self
     }
 

@@ -23,7 +23,7 @@
 //!
 //!     fn moves(&self) -> Vec<String> {
 //!         let busy = |clerk: &usize| !self.done[*clerk];
-//!         let next = |clerk| if self.read[clerk].is_some() { "writes" } else { "reads" };
+//!         let next = |clerk: usize| if self.read[clerk].is_some() { "writes" } else { "reads" };
 //!         (0..2).filter(busy).map(|clerk| format!("{clerk} {}", next(clerk))).collect()
 //!     }
 //!

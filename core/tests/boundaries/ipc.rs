@@ -37,7 +37,8 @@ impl Services {
         for name in NAMES {
             net.join(Config::new(name));
         }
-        net.piece = 300;
+        // A message takes a few rounds, so that faults find it in parts.
+        net.piece = 90;
         Services { net, calls: Vec::new() }
     }
 
@@ -170,56 +171,35 @@ impl Player for Services {
     }
 }
 
+/// Rounds between the commands.
+fn with_rounds(commands: &[Step], rounds: usize) -> Vec<Step> {
+    commands.iter().flat_map(|step| [step.clone()].into_iter().chain(vec![Round; rounds])).collect()
+}
+
 #[test]
 fn a_call_through_a_hub_that_calls_on_leaves_nothing_behind() {
-    let trace = [
+    let commands = [
         Call(0, 1, "chain", "\"bank\""),
-        Round,
-        Round,
         Call(2, 0, "later", "1"),
-        Round,
-        Round,
-        Round,
         Call(1, 2, "echo", "2"),
-        Round,
-        Round,
-        Round,
         Answer(0),
-        Round,
-        Round,
-        Round,
+        Pass(100),
     ];
-    strike_everywhere("ipc, nested", Services::new, &trace);
+    strike_everywhere("ipc, nested", Services::new, &with_rounds(&commands, 5));
 }
 
 #[test]
 fn calls_while_services_and_the_hub_go_and_come_back_leave_nothing_behind() {
-    let trace = [
+    let commands = [
         Call(0, 1, "later", "1"),
-        Round,
-        Round,
-        Round,
         Cut(1),
         Call(0, 2, "echo", "2"),
-        Round,
-        Round,
         Pass(5_000),
-        Round,
-        Round,
         Call(0, 1, "echo", "3"),
-        Round,
-        Round,
         KillHub,
-        Round,
         Rise,
         Pass(5_000),
-        Round,
-        Round,
-        Round,
         Call(2, 1, "fail", "4"),
-        Round,
-        Round,
-        Round,
     ];
-    strike_everywhere("ipc, deaths", Services::new, &trace);
+    strike_everywhere("ipc, deaths", Services::new, &with_rounds(&commands, 4));
 }

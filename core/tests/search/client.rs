@@ -9,6 +9,7 @@ use plimsoll_core::id::{ConnId, EndpointId, RequestId};
 use plimsoll_core::machine::{Action, Input, Machine};
 use plimsoll_core::policy::balance::Strategy;
 use plimsoll_core::policy::breaker::Mode;
+use plimsoll_core::policy::{concurrency, hedge};
 use plimsoll_core::service::Uw;
 use plimsoll_core::service::client::{Client, Config, Event, Options, Outcome};
 use plimsoll_core::testing::play::rig::{Frame, Toy, Wire, limit, steady};
@@ -70,12 +71,16 @@ struct Pool<W: Wire> {
     now: Instant,
     /// Of each endpoint, at most.
     connections: u32,
+    /// Of each connection, at most.
+    in_flight: u32,
     /// How many requests may be made in all.
     most: usize,
     peers: Vec<Peer>,
     /// By tag.
     asked: Vec<Asked>,
     endpoints: Vec<EndpointId>,
+    /// How many endpoints there ever were.
+    added: u32,
     /// Whether endpoints come and go.
     moves_endpoints: bool,
 }
@@ -119,19 +124,44 @@ impl fmt::Display for Move {
 
 impl<W: Wire + Default> Pool<W> {
     fn of(most: usize, endpoints: usize, connections: u32) -> Self {
-        let mut config = config();
+        Self::with(config(), most, endpoints, connections)
+    }
+
+    fn with(mut config: Config, most: usize, endpoints: usize, connections: u32) -> Self {
         config.cluster.max_connections = limit(connections);
         let mut pool = Pool {
             client: Client::new(W::default(), config, 42),
             connections,
+            in_flight: config.cluster.in_flight.get(),
             now: START,
             most,
             peers: Vec::new(),
             asked: Vec::new(),
             endpoints: Vec::new(),
+            added: 0,
             moves_endpoints: endpoints > 1,
         };
         (0..endpoints).for_each(|_| pool.add());
+        pool
+    }
+
+    /// Two endpoints with a connection each, and a second copy for whatever takes longer than 10 ms.
+    fn hedged() -> Self {
+        let mut config = config();
+        config.cluster.in_flight = limit(2);
+        config.hedging = Some(hedge::Config { volume: 2, ..Default::default() });
+        config.concurrency =
+            Some(concurrency::Config { minimum: limit(100), maximum: 100, ..Default::default() });
+        let mut pool = Self::with(config, 4, 2, 1);
+        for _ in 0..2 {
+            pool.request().expect("it is taken");
+            pool.settle().expect("nothing is wrong");
+            pool.now = pool.now + Duration::from_millis(10);
+            pool.answer_all().expect("it is answered");
+        }
+        pool.request().expect("it is taken");
+        pool.request().expect("it is taken");
+        pool.settle().expect("nothing is wrong");
         pool
     }
 
@@ -148,7 +178,8 @@ impl<W: Wire + Default> Pool<W> {
     }
 
     fn add(&mut self) {
-        let address = format!("users-{}.internal:3001", self.endpoints.len());
+        let address = format!("users-{}.internal:3001", self.added);
+        self.added += 1;
         self.endpoints.push(self.client.add_endpoint(self.now, &address).expect("an address"));
     }
 }
@@ -345,7 +376,7 @@ impl<W: Wire + Default> World for Pool<W> {
         }
         if self.moves_endpoints {
             moves.extend(self.endpoints.iter().map(|endpoint| Move::Remove(*endpoint)));
-            if self.endpoints.len() < 2 {
+            if self.endpoints.len() < 2 && self.added < 4 {
                 moves.push(Move::Add);
             }
         }
@@ -391,8 +422,10 @@ impl<W: Wire + Default> World for Pool<W> {
     fn check(&self) -> Result<(), String> {
         let status = self.client.status();
         // Those of an endpoint that was removed stay until their requests have ended.
-        let most = self.connections * (self.endpoints.len() as u32 + 1);
-        if status.connections + status.dialing > most || status.in_flight > status.connections {
+        let most = self.connections * self.added;
+        if status.connections + status.dialing > most
+            || status.in_flight > status.connections * self.in_flight
+        {
             return Err(format!("more than allowed: {status:?}"));
         }
         if self.client.deadline_reason() != Some("actions wait") {
@@ -424,6 +457,8 @@ impl<W: Wire + Default> World for Pool<W> {
         self.answer_all()?;
         let status = self.client.status();
         agree("what is left in flight and waiting", (status.in_flight, status.waiting), (0, 0))?;
+        let permits = self.client.admission().concurrency().map_or(0, |limit| limit.in_flight());
+        agree("permits that are out", permits, 0)?;
         self.client.audit();
         self.client.shutdown(self.now, self.now + SOON);
         self.settle()?;
@@ -460,4 +495,10 @@ fn a_pool_on_a_wire_without_ids_loses_no_request_and_no_place() {
 #[test]
 fn a_pool_whose_endpoints_come_and_go_loses_no_request_and_no_place() {
     explore("client, 2 endpoints", &Pool::<Uw>::of(3, 2, 1), 6);
+}
+
+#[test]
+fn requests_with_a_second_copy_end_once_and_leave_nothing() {
+    explore("client, hedged", &Pool::<Uw>::hedged(), 4);
+    explore("client, hedged, without ids", &Pool::<Toy>::hedged(), 4);
 }

@@ -19,6 +19,8 @@ use crate::{agree, explore};
 const NAMES: [&str; 3] = ["order", "user", "bank"];
 /// Who calls, who is called, and for what. Nobody has a method that is called `none`.
 const CALLS: [(usize, usize, &str); 4] = [(0, 1, "get"), (1, 0, "get"), (0, 2, "get"), (2, 1, "none")];
+/// Who reads only now and then.
+const SLOW: usize = 1;
 /// Longer than a call may take.
 const PATIENCE: Duration = Duration::from_secs(31);
 
@@ -57,6 +59,8 @@ enum Move {
     Forge(usize),
     TakeEvent,
     Act,
+    /// Whoever is slow reads what the hub has for it.
+    Send,
     Read(usize),
     Die(usize),
     HangUp(usize),
@@ -74,6 +78,7 @@ impl fmt::Display for Move {
             Move::Answer(call) => write!(f, "{} answers call {call}", NAMES[CALLS[call].1]),
             Move::Forge(call) => write!(f, "{} answers call {call}, though not called", NAMES[forger(call)]),
             Move::TakeEvent => f.write_str("one event of the hub is taken"),
+            Move::Send => write!(f, "{} reads what the hub has for it", NAMES[SLOW]),
             Move::Act => f.write_str("all actions of the hub are taken"),
             Move::Read(service) => write!(f, "the hub reads on what {} has said", NAMES[service]),
             Move::Die(service) => write!(f, "{} dies", NAMES[service]),
@@ -247,6 +252,9 @@ impl World for Services {
                 moves.push(Move::Forge(number));
             }
         }
+        if self.conns[SLOW].is_some_and(|conn| self.hub.send_bufs(conn, &mut [&[][..]; 1]) > 0) {
+            moves.push(Move::Send);
+        }
         if self.hub.has_event() {
             moves.push(Move::TakeEvent);
         }
@@ -283,6 +291,7 @@ impl World for Services {
             Move::TakeEvent => _ = self.hub.event(),
             Move::Read(service) => _ = self.read(service),
             Move::Act => self.act(),
+            Move::Send => _ = self.send(SLOW)?,
             Move::Die(service) => self.die(service),
             Move::HangUp(service) => {
                 self.deaths += 1;
@@ -295,8 +304,8 @@ impl World for Services {
                 self.hub.handle(self.now, Input::Tick);
             }
         }
-        // Services read what they are sent at once.
-        (0..3).try_for_each(|service| self.send(service).map(drop))
+        // All but one read what they are sent at once.
+        (0..3).filter(|service| *service != SLOW).try_for_each(|service| self.send(service).map(drop))
     }
 
     fn check(&self) -> Result<(), String> {

@@ -423,10 +423,14 @@ impl World for Service {
     }
 
     fn digest(&self, digest: &mut Digest) {
-        let status = self.client.status();
-        let away = self.client.deadline().map(|at| at.since(self.now));
-        digest.add(&(status.pending, status.serving, status.registered, away, self.client.has_event()));
-        digest.add(&(&self.lines, &self.calls, &self.tokens, self.called, &self.heard, self.losses));
+        digest.add_saved(&self.client).add(&(
+            &self.lines,
+            &self.calls,
+            &self.tokens,
+            self.called,
+            &self.heard,
+            self.losses,
+        ));
     }
 }
 

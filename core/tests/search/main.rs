@@ -17,6 +17,7 @@ mod hub;
 mod ipc_client;
 mod outliers;
 mod pool;
+mod server;
 
 use std::fmt;
 

@@ -4,17 +4,20 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use plimsoll_core::cluster::{CloseCause, StateEvent};
+use plimsoll_core::drive::Recording;
+use plimsoll_core::drive::client::Builder;
 use plimsoll_core::error::Rejected;
-use plimsoll_tokio::{Cause, Service, ServiceConfig, ipc};
+use plimsoll_tokio::{Cause, Client, Service, ServiceConfig, ipc};
 
 use super::{Args, Failure};
 use crate::config::UwAddress;
+use crate::recorded::loss;
 use crate::target::{IpcAddress, Serializer, Target, name_for};
 
 /// Who is called.
 pub(super) enum Callee {
-    Uw { service: Service, method: String },
-    Ipc { client: ipc::Client, service: String, method: String },
+    Uw { client: Client, service: Service, method: String, recording: Option<Recording> },
+    Ipc { client: ipc::Client, service: String, method: String, recording: Option<Recording> },
 }
 
 /// A call that has failed.
@@ -35,16 +38,22 @@ impl Callee {
     }
 
     fn with_uw(address: &UwAddress, args: &Args) -> Result<(Callee, Events), Failure> {
-        let client = plimsoll_tokio::Client::builder().build();
+        let recording = args.record.recording().map_err(Failure::Usage)?;
+        let builder = Client::builder();
+        let client = recording.iter().fold(builder, Builder::record).build();
         let events = Events::Uw(client.events());
         let service = client.configure_service("", service_config(address, args));
         let service = service.map_err(|misuse| Failure::Usage(misuse.to_string()))?;
-        Ok((Callee::Uw { service, method: args.method.clone() }, events))
+        Ok((Callee::Uw { client, service, method: args.method.clone(), recording }, events))
     }
 
     fn at_hub(hub: &IpcAddress, args: &Args) -> Result<(Callee, Events), Failure> {
         let in_flight = args.in_flight();
-        let client = ipc::Client::builder(&name_for("bench"))
+        let recording = args.record.recording().map_err(Failure::Usage)?;
+        let builder = ipc::Client::builder(&name_for("bench"));
+        let client = recording
+            .iter()
+            .fold(builder, |builder, recording| builder.record(recording))
             .path(hub.path())
             .serializer(args.serializer().into())
             .pool_size(args.connections)
@@ -54,7 +63,7 @@ impl Callee {
             .map_err(|error| Failure::Usage(error.to_string()))?;
         let events = Events::Ipc { changes: client.changes(), is_registered: false };
         let (service, method) = (args.service.clone().unwrap_or_default(), args.method.clone());
-        Ok((Callee::Ipc { client, service, method }, events))
+        Ok((Callee::Ipc { client, service, method, recording }, events))
     }
 
     /// Begins to connect, if that does not happen by itself.
@@ -67,13 +76,29 @@ impl Callee {
         }
     }
 
+    /// Ends the recording, if there is one.
+    pub(super) async fn finish(&self) -> Result<(), Failure> {
+        let recording = match self {
+            Callee::Uw { client, recording: Some(recording), .. } => {
+                client.shutdown(Duration::ZERO).await;
+                recording
+            }
+            Callee::Ipc { client, recording: Some(recording), .. } => {
+                client.shutdown(Duration::ZERO).await;
+                recording
+            }
+            _ => return Ok(()),
+        };
+        loss(recording).map_or(Ok(()), |loss| Err(Failure::Recording(loss)))
+    }
+
     /// One call. Its answer may come in the vector of its params.
     pub(super) async fn call(&self, params: Vec<u8>) -> Result<Vec<u8>, Failed> {
         match self {
-            Callee::Uw { service, method } => {
+            Callee::Uw { service, method, .. } => {
                 service.call(method).send(params).await.map_err(|error| uw_failed(error.cause))
             }
-            Callee::Ipc { client, service, method } => {
+            Callee::Ipc { client, service, method, .. } => {
                 client.prepare(service, method).send(params).await.map_err(|error| ipc_failed(error.cause))
             }
         }

@@ -24,6 +24,7 @@ pub(super) struct File {
     pub(super) services: ServicesTable,
     pub(super) metrics: MetricsTable,
     pub(super) log: LogTable,
+    pub(super) record: RecordTable,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -182,6 +183,13 @@ pub(super) struct MetricsTable {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LogTable {
     pub(super) level: Key<LogLevel>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RecordTable {
+    pub(super) file: Key<PathBuf>,
+    pub(super) bodies: Key<bool>,
 }
 
 /// A place in the file, counted from 1.

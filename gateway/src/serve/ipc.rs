@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{Args, DRAIN_TIMEOUT, methods};
+use crate::recorded::loss;
 use crate::run::Signals;
 use crate::target::IpcAddress;
 
@@ -17,7 +18,11 @@ const MAX_CALLS: usize = 100;
 
 pub(super) async fn serve(hub: &IpcAddress, args: &Args) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
-    let mut builder = Client::builder(args.name.as_deref().unwrap_or_default())
+    let recording = args.record.recording()?;
+    let builder = Client::builder(args.name.as_deref().unwrap_or_default());
+    let mut builder = recording
+        .iter()
+        .fold(builder, |builder, recording| builder.record(recording))
         .path(hub.path())
         .serializer(args.serializer.unwrap_or_default().into())
         .pool_size(args.pool.unwrap_or(1))
@@ -50,7 +55,7 @@ pub(super) async fn serve(hub: &IpcAddress, args: &Args) -> Result<(), Box<dyn E
         }
     }
     tokio::select! {
-        _ = client.shutdown(DRAIN_TIMEOUT) => Ok(()),
+        _ = client.shutdown(DRAIN_TIMEOUT) => recording.as_ref().and_then(loss).map_or(Ok(()), |loss| Err(loss.into())),
         name = signals.next() => Err(format!("{name} again: stopped at once").into()),
     }
 }

@@ -34,7 +34,7 @@ impl Services {
 }
 
 fn explained(explanation: &Explanation) -> Value {
-    let (kind, details) = details(&explanation.decision);
+    let (kind, details) = Teller { name: id_at }.details(&explanation.decision);
     json!({
         "service": PROJECT_SERVICE,
         "sinceStartMs": millis(explanation.at),
@@ -44,90 +44,105 @@ fn explained(explanation: &Explanation) -> Value {
     })
 }
 
-/// What was decided, in a word, and what is known of it.
-pub(crate) fn details(decision: &Decision) -> (&'static str, Value) {
-    match decision {
-        Decision::Pick(pick) => ("pick", picked(pick)),
-        Decision::Wait(left) => ("wait", json!({ "excluded": excluded(left), "moreExcluded": left.more })),
-        Decision::Rejection { rejected, left } => (
-            "rejection",
-            json!({ "code": code(*rejected), "excluded": excluded(left), "moreExcluded": left.more }),
-        ),
-        Decision::Ejection { endpoint, cause, until, out, of } => (
-            "ejection",
-            json!({
-                "endpoint": named(endpoint),
-                "cause": ejected_for(*cause),
-                "untilMs": millis(*until),
-                "out": out,
-                "of": of,
-            }),
-        ),
-        Decision::Trip { endpoint, from, to, consecutive, window } => (
-            "trip",
-            json!({
-                "endpoint": named(endpoint),
-                "from": name(*from),
-                "to": name(*to),
-                "consecutiveFailures": consecutive,
-                "failureCount": window.failures,
-                "successCount": window.successes,
-            }),
-        ),
-        _ => ("other", Value::Null),
-    }
+/// Tells decisions as data.
+#[derive(Clone, Copy)]
+pub(crate) struct Teller {
+    /// What an endpoint is called, by its address.
+    pub(crate) name: fn(&str) -> String,
 }
 
-fn picked(pick: &Pick) -> Value {
-    json!({
-        "endpoint": named(&pick.endpoint),
-        "strategy": pick.strategy.name(),
-        "rule": if pick.of == 1 { json!({ "name": "only_candidate" }) } else { rule(&pick.rule) },
-        "priority": pick.priority,
-        "share": per_mille(pick.share),
-        "spread": match pick.spread {
-            Spread::Available => "available",
-            Spread::All => "all",
-            Spread::None => "none",
-        },
-        "candidates": pick.candidates.iter().map(candidate).collect::<Vec<_>>(),
-        "totalCandidates": pick.of,
-        "excluded": excluded(&pick.left),
-        "moreExcluded": pick.left.more,
-        "passedOn": pick.passed_on,
-        "avoided": pick.avoided.as_ref().map(named),
-    })
-}
-
-fn rule(rule: &Rule) -> Value {
-    match rule {
-        Rule::Turn => json!({ "name": "turn" }),
-        Rule::LeastLoaded => json!({ "name": "least_loaded" }),
-        Rule::HighestScore => json!({ "name": "highest_score" }),
-        Rule::Drawn => json!({ "name": "drawn" }),
-        Rule::CheaperOf(one, other) => {
-            json!({ "name": "cheaper_of", "drawn": [candidate(one), candidate(other)] })
+impl Teller {
+    /// What was decided, in a word, and what is known of it.
+    pub(crate) fn details(self, decision: &Decision) -> (&'static str, Value) {
+        match decision {
+            Decision::Pick(pick) => ("pick", self.picked(pick)),
+            Decision::Wait(left) => {
+                ("wait", json!({ "excluded": self.excluded(left), "moreExcluded": left.more }))
+            }
+            Decision::Rejection { rejected, left } => (
+                "rejection",
+                json!({ "code": code(*rejected), "excluded": self.excluded(left), "moreExcluded": left.more }),
+            ),
+            Decision::Ejection { endpoint, cause, until, out, of } => (
+                "ejection",
+                json!({
+                    "endpoint": self.named(endpoint),
+                    "cause": ejected_for(*cause),
+                    "untilMs": millis(*until),
+                    "out": out,
+                    "of": of,
+                }),
+            ),
+            Decision::Trip { endpoint, from, to, consecutive, window } => (
+                "trip",
+                json!({
+                    "endpoint": self.named(endpoint),
+                    "from": name(*from),
+                    "to": name(*to),
+                    "consecutiveFailures": consecutive,
+                    "failureCount": window.failures,
+                    "successCount": window.successes,
+                }),
+            ),
+            _ => ("other", Value::Null),
         }
-        Rule::Key(key) => json!({ "name": "key", "key": key.map(|key| format!("{key:016x}")) }),
-        Rule::Probes => json!({ "name": "probes" }),
-        _ => json!({ "name": "other" }),
     }
-}
 
-fn candidate(candidate: &Candidate) -> Value {
-    json!({
-        "endpoint": named(&candidate.endpoint),
-        "inFlight": candidate.in_flight,
-        "costMs": candidate.cost as f64 / 1e6,
-        "weight": per_mille(candidate.weight),
-        "score": per_mille(candidate.score),
-        "passes": candidate.passes,
-    })
-}
+    fn picked(self, pick: &Pick) -> Value {
+        json!({
+            "endpoint": self.named(&pick.endpoint),
+            "strategy": pick.strategy.name(),
+            "rule": if pick.of == 1 { json!({ "name": "only_candidate" }) } else { self.rule(&pick.rule) },
+            "priority": pick.priority,
+            "share": per_mille(pick.share),
+            "spread": match pick.spread {
+                Spread::Available => "available",
+                Spread::All => "all",
+                Spread::None => "none",
+            },
+            "candidates": pick.candidates.iter().map(|one| self.candidate(one)).collect::<Vec<_>>(),
+            "totalCandidates": pick.of,
+            "excluded": self.excluded(&pick.left),
+            "moreExcluded": pick.left.more,
+            "passedOn": pick.passed_on,
+            "avoided": pick.avoided.as_ref().map(|endpoint| self.named(endpoint)),
+        })
+    }
 
-fn excluded(left: &Left) -> Vec<Value> {
-    let one = |(endpoint, why): &(Named, Exclusion)| json!({ "endpoint": named(endpoint), "cause": word(*why), "message": why.to_string() });
-    left.excluded.iter().map(one).collect()
+    fn rule(self, rule: &Rule) -> Value {
+        match rule {
+            Rule::Turn => json!({ "name": "turn" }),
+            Rule::LeastLoaded => json!({ "name": "least_loaded" }),
+            Rule::HighestScore => json!({ "name": "highest_score" }),
+            Rule::Drawn => json!({ "name": "drawn" }),
+            Rule::CheaperOf(one, other) => {
+                json!({ "name": "cheaper_of", "drawn": [self.candidate(one), self.candidate(other)] })
+            }
+            Rule::Key(key) => json!({ "name": "key", "key": key.map(|key| format!("{key:016x}")) }),
+            Rule::Probes => json!({ "name": "probes" }),
+            _ => json!({ "name": "other" }),
+        }
+    }
+
+    fn candidate(self, candidate: &Candidate) -> Value {
+        json!({
+            "endpoint": self.named(&candidate.endpoint),
+            "inFlight": candidate.in_flight,
+            "costMs": candidate.cost as f64 / 1e6,
+            "weight": per_mille(candidate.weight),
+            "score": per_mille(candidate.score),
+            "passes": candidate.passes,
+        })
+    }
+
+    fn excluded(self, left: &Left) -> Vec<Value> {
+        let one = |(endpoint, why): &(Named, Exclusion)| json!({ "endpoint": self.named(endpoint), "cause": word(*why), "message": why.to_string() });
+        left.excluded.iter().map(one).collect()
+    }
+
+    fn named(self, endpoint: &Named) -> String {
+        (self.name)(&endpoint.address)
+    }
 }
 
 fn word(why: Exclusion) -> &'static str {
@@ -153,10 +168,6 @@ fn ejected_for(cause: outlier::Cause) -> Value {
         outlier::Cause::SuccessRate(rate) => json!({ "name": "success_rate", "rate": per_mille(rate) }),
         outlier::Cause::FailureShare(share) => json!({ "name": "failure_share", "share": per_mille(share) }),
     }
-}
-
-fn named(endpoint: &Named) -> String {
-    id_at(&endpoint.address)
 }
 
 fn per_mille(thousandths: u32) -> f64 {

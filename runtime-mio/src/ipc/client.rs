@@ -4,6 +4,7 @@ use std::future::ready;
 use std::io;
 use std::time::Duration;
 
+use plimsoll_core::drive::Recording;
 use plimsoll_core::drive::ipc::client::{
     self, BuildError, CacheLimits, CallError, ClientEvent, ClientStatus, Config, ConnectError, Context,
     Dropped, Format, HandlerError, MethodError, Metrics, Retry,
@@ -130,6 +131,12 @@ impl ClientBuilder {
     /// name must not have the same.
     pub fn seed(self, seed: u64) -> Self {
         self.with(move |builder| builder.seed(seed))
+    }
+
+    /// Records everything that it is told: see [`record`](plimsoll_core::record).
+    pub fn record(self, recording: &Recording) -> Self {
+        let recording = recording.clone();
+        self.with(move |builder| builder.record(&recording))
     }
 
     /// Keeps the results of typed calls of a method for so long, by their parameters: a call that was answered so lately is

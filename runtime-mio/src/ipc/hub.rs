@@ -6,7 +6,7 @@ use std::time::Duration;
 use plimsoll_core::drive::ipc::hub::{
     Builder, Config, Dropped, Events, Hub as Inner, HubEvent, HubStatus, Metrics, ServiceInfo,
 };
-use plimsoll_core::drive::{Address, ListenOptions};
+use plimsoll_core::drive::{Address, ListenOptions, Recording};
 
 use crate::Mio;
 
@@ -28,6 +28,12 @@ impl HubBuilder {
     /// Other limits and times than those of [`Config::default`].
     pub fn limits(mut self, config: Config) -> Self {
         self.inner = self.inner.limits(config);
+        self
+    }
+
+    /// Records everything that it is told: see [`record`](plimsoll_core::record).
+    pub fn record(mut self, recording: &Recording) -> Self {
+        self.inner = self.inner.record(recording);
         self
     }
 

@@ -75,3 +75,19 @@ fn the_end_of_a_stream_does_not_arrive_either() {
     sim.faults().heal(&web, &users);
     assert_eq!(sim.block_on(read(&mut there)).unwrap(), b"");
 }
+
+#[test]
+fn what_is_late_when_the_way_is_free_again_arrives_all_the_same() {
+    let Pair { mut sim, web, users, mut here, mut there } = Pair::new();
+    sim.faults().partition(&web, &users);
+    say(&mut sim, &mut here, "in time, ");
+    sim.run_for(ms(20));
+    sim.faults().link(&web, &users, Link { late_per_mille: 1_000, ..slow_way() });
+    say(&mut sim, &mut here, "late");
+    sim.faults().link(&web, &users, slow_way());
+    sim.faults().heal(&web, &users);
+    assert_eq!(sim.block_on(read(&mut there)).unwrap(), b"in time, ");
+    let healed = sim.now();
+    assert_eq!(sim.block_on(read(&mut there)).unwrap(), b"late");
+    assert_eq!(sim.now() - healed, ms(200), "it takes its time");
+}

@@ -83,4 +83,7 @@ fn a_paused_host_that_crashes_and_restarts_is_paused_no_more() {
     let ran = clockwork(&users);
     sim.run_for(ms(15));
     assert_eq!(ran.lock().unwrap().len(), 1);
+    sim.faults().pause(&users, ms(100));
+    sim.run_for(ms(150));
+    assert!(ran.lock().unwrap().len() > 1, "nor does the old pause count for the next");
 }

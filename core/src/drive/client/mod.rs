@@ -39,8 +39,8 @@ use serde::de::DeserializeOwned;
 
 pub use crate::cluster::EndpointOptions;
 
-use super::Runtime;
 use super::hub::Hub;
+use super::{Recording, Runtime};
 use crate::error::Misuse;
 use crate::rng::Pcg;
 use crate::service::Uw;
@@ -57,6 +57,7 @@ struct Shared<R, P> {
     rng: Mutex<Pcg>,
     services: RwLock<BTreeMap<String, Service<P>>>,
     hub: Arc<Hub<ServiceEvent>>,
+    recording: Option<Recording>,
 }
 
 /// What can be said about a client before it is there.
@@ -65,13 +66,15 @@ pub struct Builder<R, P = Uw> {
     runtime: R,
     shards: usize,
     seed: Option<u64>,
+    recording: Option<Recording>,
     wire: PhantomData<fn() -> P>,
 }
 
 impl<R: Runtime, P: Callable> Builder<R, P> {
     /// Its services speak another wire than UW.
     pub fn protocol<Q: Callable>(self) -> Builder<R, Q> {
-        Builder { runtime: self.runtime, shards: self.shards, seed: self.seed, wire: PhantomData }
+        let Builder { runtime, shards, seed, recording, .. } = self;
+        Builder { runtime, shards, seed, recording, wire: PhantomData }
     }
 
     /// How many drivers each service has, so that so many cores can work for it; 1 by default. Limits are divided
@@ -87,6 +90,13 @@ impl<R: Runtime, P: Callable> Builder<R, P> {
         self
     }
 
+    /// Records everything that its services are told, one log for each shard of each service: see
+    /// [`record`](crate::record).
+    pub fn record(mut self, recording: &Recording) -> Self {
+        self.recording = Some(recording.clone());
+        self
+    }
+
     /// A client that knows no service yet.
     pub fn build(self) -> Client<R, P> {
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
@@ -97,6 +107,7 @@ impl<R: Runtime, P: Callable> Builder<R, P> {
                 rng: Mutex::new(Pcg::new(seed, 0)),
                 services: RwLock::default(),
                 hub: Arc::default(),
+                recording: self.recording,
             }),
         }
     }
@@ -112,7 +123,7 @@ impl<R: Runtime + Default> Client<R> {
 impl<R: Runtime> Client<R> {
     /// Begins a client on a given runtime.
     pub fn on(runtime: R) -> Builder<R> {
-        Builder { runtime, shards: 1, seed: None, wire: PhantomData }
+        Builder { runtime, shards: 1, seed: None, recording: None, wire: PhantomData }
     }
 
     /// Calls `method` of `service` with parameters that are written as JSON, and reads the answer as `T`.
@@ -138,7 +149,9 @@ impl<R: Runtime, P: Callable> Client<R, P> {
     pub fn configure_service(&self, name: &str, config: ServiceConfig<P>) -> Result<Service<P>, Misuse> {
         let shared = &*self.shared;
         let mut rng = shared.rng.lock().unwrap_or_else(PoisonError::into_inner);
-        let service = Service::start(name, &config, shared.shards, &mut rng, &shared.hub, &shared.runtime)?;
+        let recording = shared.recording.as_ref();
+        let service =
+            Service::start(name, &config, shared.shards, &mut rng, &shared.hub, &shared.runtime, recording)?;
         let mut services = shared.services.write().unwrap_or_else(PoisonError::into_inner);
         services.insert(name.into(), service.clone());
         Ok(service)

@@ -20,7 +20,8 @@ use super::error::{CallError, Cause};
 use super::events::ServiceEvent;
 use super::host::{Answer, Command, Dropped, ServiceHost, Snapshot};
 use crate::drive::hub::Hub;
-use crate::drive::{Driver, Key, Mailbox, NotSent, Runtime, mailbox};
+use crate::drive::recording::Taped;
+use crate::drive::{Driver, Key, Mailbox, NotSent, Recording, Runtime, mailbox};
 use crate::error::{Misuse, Rejected};
 use crate::rng::Pcg;
 use crate::service::Uw;
@@ -51,6 +52,7 @@ impl<P: Callable> Service<P> {
         rng: &mut Pcg,
         hub: &Arc<Hub<ServiceEvent>>,
         runtime: &R,
+        recording: Option<&Recording>,
     ) -> Result<Self, Misuse> {
         let name: Arc<str> = name.into();
         let shards = config.shards(shards);
@@ -72,6 +74,7 @@ impl<P: Callable> Service<P> {
             let transport = crate::drive::tls::Secured::client(transport, config.tls.clone());
             #[cfg(feature = "tls")]
             let host = host.with_failures(transport.failures());
+            let host = Taped::new(host, &mut machine, recording);
             drivers.push(Driver::new(machine, host, transport));
             mailboxes.push(handle);
         }

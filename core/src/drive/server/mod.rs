@@ -18,7 +18,8 @@ pub use super::handlers::HandlerError;
 
 use super::handlers::Handlers;
 use super::methods::{About, Json, Method, Raw, Typed};
-use super::{Address, Driver, Key, ListenOptions, Mailbox, Runtime, mailbox};
+use super::recording::Taped;
+use super::{Address, Driver, Key, ListenOptions, Mailbox, Recording, Runtime, mailbox};
 use crate::id::ConnId;
 use crate::service::server::{self, Config, Metrics, Status};
 use crate::wire::uw::code;
@@ -51,6 +52,7 @@ pub struct Builder<R> {
     listening: ListenOptions,
     shards: usize,
     methods: Vec<(Arc<str>, Box<dyn Method<Ctx>>)>,
+    recording: Option<Recording>,
     #[cfg(feature = "tls")]
     tls: Option<super::tls::ServerTls>,
 }
@@ -112,6 +114,12 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
+    /// Records everything that it is told, one log for each shard: see [`record`](crate::record).
+    pub fn record(mut self, recording: &Recording) -> Self {
+        self.recording = Some(recording.clone());
+        self
+    }
+
     /// Binds `addr` (`host:port`, port 0 for any; or the [path](crate::machine::unix_path) of a Unix socket) and serves.
     ///
     /// # Errors
@@ -128,7 +136,9 @@ impl<R: Runtime> Builder<R> {
             let mut handlers = Handlers::new();
             self.methods.iter().for_each(|(name, method)| handlers.add(name.clone(), method.pool()));
             let host = ServerHost::new(inbox, handlers);
-            self.runtime.spawn(Driver::new(server::Server::new(share(self.config, shards)), host, transport));
+            let mut machine = server::Server::new(share(self.config, shards));
+            let host = Taped::new(host, &mut machine, self.recording.as_ref());
+            self.runtime.spawn(Driver::new(machine, host, transport));
             mailboxes.push(handle);
         }
         Ok(Server { shards: mailboxes, local_addr, runtime: PhantomData })
@@ -186,6 +196,7 @@ impl<R: Runtime> Server<R> {
             listening: ListenOptions::default(),
             shards: 1,
             methods: Vec::new(),
+            recording: None,
             #[cfg(feature = "tls")]
             tls: None,
         }

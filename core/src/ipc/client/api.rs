@@ -289,7 +289,7 @@ impl Refused {
 /// Names a call that was put off. It may be kept, copied and sent elsewhere; answering it a second time, after its time is
 /// over, or after its connection has gone, is [`ReplyError::Gone`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(pub(super) RequestId);
+pub struct Token(pub(crate) RequestId);
 crate::saved!(struct Token { 0 });
 
 impl Token {

@@ -73,6 +73,7 @@ pub(super) struct Calls {
     id: String,
     context: Context,
 }
+// The last two are written before they are read.
 crate::saved!(struct Calls {
     table, deadlines, ended, salt;
     rebuilt id = String::new(), context = no_context()

@@ -1,17 +1,21 @@
 //! The connections of a client: each dials, registers, beats, and waits before it dials again.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::api::{Cause, Config, Metrics, StateEvent};
-use crate::buf::SendPool;
-use crate::error::Misuse;
+use crate::buf::{Receiver, SendPool};
+use crate::error::{Misuse, ProtocolError};
 use crate::id::{ConnId, Table, kind};
 use crate::ipc::port::Port;
 use crate::machine::Action;
 use crate::policy::backoff::Backoff;
+use crate::record::Recorder;
+use crate::record::kinds::Kind;
 use crate::rng::Pcg;
 use crate::time::Instant;
+use crate::wire::ipc::Limits;
 
 /// Emptied send chunks that are kept, at most 128 KiB each.
 const KEPT_CHUNKS: usize = 64;
@@ -79,9 +83,12 @@ pub(super) struct Links {
     pub(super) released: Vec<u32>,
     /// Where the search for the next connection begins.
     next: usize,
+    /// Beside what is sent, since its length is all that a log has of it.
+    pub(super) log: Option<Box<Recorder>>,
 }
 crate::saved!(struct Links {
-    pool, conns, actions, events, missed, chunks, rng, wanted, ended, released, next
+    pool, conns, actions, events, missed, chunks, rng, wanted, ended, released, next;
+    rebuilt log = None
 });
 
 impl Links {
@@ -104,6 +111,7 @@ impl Links {
             ended: VecDeque::new(),
             released: Vec::new(),
             next: 0,
+            log: None,
         }
     }
 
@@ -220,6 +228,19 @@ impl Links {
         }
     }
 
+    /// Finds the next message of a connection; `None` if it is none of the pool.
+    pub(super) fn look_ahead(
+        &mut self,
+        conn: ConnId,
+        receiver: &mut Receiver,
+        now: Instant,
+        limits: &Limits,
+    ) -> Option<Result<bool, ProtocolError>> {
+        let index = self.find(conn)?;
+        let port = &mut self.pool[index as usize].port;
+        Some(port.look_ahead(receiver, conn.slot(), now, limits, &mut self.log))
+    }
+
     /// Lets `write` append what is to be sent; whether too much waits by now.
     pub(super) fn push(
         &mut self,
@@ -229,7 +250,22 @@ impl Links {
     ) -> Result<bool, Misuse> {
         let Some(index) = self.find(conn) else { return Ok(false) };
         let link = &mut self.pool[index as usize];
-        link.port.push(&mut self.chunks, write)?;
+        match &mut self.log {
+            None => drop(link.port.push(&mut self.chunks, write)?),
+            Some(log) => {
+                let again = log.write_again();
+                let written = link.port.push(&mut self.chunks, |out| match again {
+                    None => write(out),
+                    Some(Some(len)) => {
+                        out.resize(out.len() + len, 0);
+                        Ok(())
+                    }
+                    Some(None) => Err(Misuse::Unencodable("as it was then")),
+                });
+                log.find(Kind::Written, [written.unwrap_or(0), written.is_err().into()]);
+                written?;
+            }
+        }
         let waits = link.port.load.bytes();
         self.settle(conn);
         Ok(waits >= config.unsent.high().saturating_mul(2))

@@ -56,6 +56,7 @@
 mod api;
 mod calls;
 mod links;
+mod recording;
 mod serve;
 mod state;
 
@@ -63,6 +64,7 @@ pub use api::{
     CallError, Cause, Config, MethodError, Metrics, Options, Outcome, Refused, ReplyError, StateEvent,
     Status, Token,
 };
+pub(crate) use recording::read_context;
 pub use serve::{Incoming, Responder};
 
 use super::Context;
@@ -70,6 +72,8 @@ use crate::buf::Receiver;
 use crate::error::Fault;
 use crate::id::{ConnId, RequestId};
 use crate::machine::{Action, Input, Machine};
+use crate::record::Told;
+use crate::record::kinds;
 use crate::save::Snapshot;
 use crate::time::Instant;
 use crate::wire::ipc::{Envelope, HEADER, Kind, MessageError, Text, Value};
@@ -142,6 +146,7 @@ impl Client {
         self.begin(now);
         self.state.connect();
         self.end();
+        self.state.note(kinds::Kind::Connect, []);
     }
 
     /// Ends all calls as [`Outcome::Disconnected`], sends what waits, and closes all connections. It connects no more by
@@ -150,6 +155,7 @@ impl Client {
         self.begin(now);
         self.state.disconnect();
         self.end();
+        self.state.note(kinds::Kind::Disconnect, []);
     }
 
     /// Makes no more calls, sees those it has made and those it has put off to their end, and disconnects; at `deadline`
@@ -162,6 +168,7 @@ impl Client {
             state.disconnect();
         }
         self.end();
+        self.state.note(kinds::Kind::Shutdown, [deadline.as_nanos()]);
     }
 
     /// Adds a method; `false` if it is there already.
@@ -172,6 +179,7 @@ impl Client {
         self.begin(now);
         let added = self.state.add_method(method);
         self.end();
+        self.state.note_text(kinds::Kind::RegisterMethod, [added.map_or(2, u64::from)], method);
         added
     }
 
@@ -180,6 +188,7 @@ impl Client {
         self.begin(now);
         let removed = self.state.remove_method(method);
         self.end();
+        self.state.note_text(kinds::Kind::UnregisterMethod, [removed.into()], method);
         removed
     }
 
@@ -206,13 +215,18 @@ impl Client {
         let id = self.state.call(to, method, params, within, options);
         self.state.metrics.rejected += u64::from(id.is_err());
         self.end();
+        if self.state.links.log.is_some() {
+            self.state.note_call([to, method], within, options, &id);
+        }
         id
     }
 
     /// Gives a call up; it ends as [`Outcome::Cancelled`]. `false` if it has ended.
     pub fn cancel(&mut self, now: Instant, id: RequestId) -> bool {
         self.begin(now);
-        self.state.cancel(id)
+        let waited = self.state.cancel(id);
+        self.state.note(kinds::Kind::Cancel, [id.slot().into(), id.generation().into(), waited.into()]);
+        waited
     }
 
     /// Answers a call that was put off.
@@ -223,6 +237,7 @@ impl Client {
         self.begin(now);
         let result = self.state.succeed_later(token, data);
         self.end();
+        self.state.note_reply(Some(token), data, result.is_ok());
         result
     }
 
@@ -234,6 +249,7 @@ impl Client {
         self.begin(now);
         let result = self.state.fail_later(token, code, message);
         self.end();
+        self.state.note_failure(Some(token), code, message, result.is_ok());
         result
     }
 
@@ -275,6 +291,7 @@ impl Client {
     /// Counts from nothing again.
     pub fn reset_metrics(&mut self) {
         self.state.metrics.reset();
+        self.state.note(kinds::Kind::ResetMetrics, []);
     }
 
     /// Begins whatever happens now: first, what events have left to do.
@@ -311,6 +328,9 @@ impl Client {
             return;
         }
         self.receiver.filled(conn.slot(), n);
+        if let Some(log) = &mut self.state.links.log {
+            log.keep_received(self.receiver.bytes(conn.slot()), n);
+        }
         self.state.metrics.bytes_in += n as u64;
         if let Some(cause) = self.look_ahead(conn) {
             self.state.break_off(conn, cause);
@@ -326,7 +346,7 @@ impl Client {
     /// Finds the next message of a connection.
     fn look_ahead(&mut self, conn: ConnId) -> Option<Cause> {
         let (slot, now, limits) = (conn.slot(), self.state.now, self.state.config.limits);
-        let found = self.state.links.get(conn)?.port.look_ahead(&mut self.receiver, slot, now, &limits);
+        let found = self.state.links.look_ahead(conn, &mut self.receiver, now, &limits)?;
         self.state.ready.set(slot, found == Ok(true));
         found.err().map(Cause::Protocol)
     }
@@ -341,6 +361,9 @@ impl Client {
         // What is behind this message is dealt with at the next call, since the answer to this one is still to be sent.
         self.state.doomed = self.look_ahead(conn).map(|cause| (conn, cause));
         self.state.ready.took(slot);
+        if self.state.links.log.is_some() {
+            self.note_message(&lent);
+        }
         let message = self.receiver.lent(&lent, HEADER..end);
         let parsed = Envelope::parse(self.state.config.format, message);
         let envelope = match parsed {
@@ -349,12 +372,21 @@ impl Client {
                 if error.is_fatal() {
                     self.state.doomed = Some((conn, Cause::Message(error)));
                 }
-                return Some(Event::Invalid(error));
+                let event = Event::Invalid(error);
+                if let Some(log) = &mut self.state.links.log {
+                    log.event_of(Some(&event));
+                }
+                return Some(event);
             }
         };
-        Some(match envelope.kind() {
+        let event = match envelope.kind() {
             Kind::Call => match self.state.admit(&envelope) {
-                Ok(call) => Event::Call(self.state.respond(conn, &envelope, call)),
+                Ok(call) => {
+                    if let Some(log) = &mut self.state.links.log {
+                        log.event(Told::Request, 0, 0);
+                    }
+                    return Some(Event::Call(self.state.respond(conn, &envelope, call)));
+                }
                 Err(refused) => {
                     self.state.refuse(conn, &envelope, refused);
                     Event::Refused { call: envelope, refused }
@@ -378,7 +410,11 @@ impl Client {
                 }
             },
             Kind::Register | Kind::Heartbeat => Event::Ignored(envelope),
-        })
+        };
+        if let Some(log) = &mut self.state.links.log {
+            log.event_of(Some(&event));
+        }
+        Some(event)
     }
 }
 
@@ -406,25 +442,36 @@ impl Machine for Client {
             Input::Wall(unix_ms) => self.state.set_wall(unix_ms),
         }
         self.end();
+        if self.state.links.log.is_some() {
+            self.note_input(input);
+        }
     }
 
     fn poll(&mut self) -> Option<Action> {
         self.end();
-        self.state.links.poll()
+        let action = self.state.links.poll();
+        if let Some(log) = &mut self.state.links.log {
+            log.action(action);
+        }
+        action
     }
 
     fn event(&mut self) -> Option<Event<'_>> {
         self.end();
-        if let Some(ended) = self.state.calls.ended.pop_front() {
-            return Some(Event::Outcome { id: ended.id, tag: ended.tag, outcome: ended.how.into() });
+        let event = if let Some(ended) = self.state.calls.ended.pop_front() {
+            Some(Event::Outcome { id: ended.id, tag: ended.tag, outcome: ended.how.into() })
+        } else if let Some(token) = self.state.serving.abandoned.pop_front() {
+            Some(Event::Abandoned(token))
+        } else {
+            self.state.links.next_event().map(Event::State)
+        };
+        if event.is_none() && self.state.ready.current().is_some() {
+            return self.take_message();
         }
-        if let Some(token) = self.state.serving.abandoned.pop_front() {
-            return Some(Event::Abandoned(token));
+        if let Some(log) = &mut self.state.links.log {
+            log.event_of(event.as_ref());
         }
-        if let Some(event) = self.state.links.next_event() {
-            return Some(Event::State(event));
-        }
-        self.take_message()
+        event
     }
 
     fn has_event(&self) -> bool {
@@ -439,10 +486,13 @@ impl Machine for Client {
     fn recv_buf(&mut self, conn: ConnId) -> &mut [u8] {
         self.end();
         if !self.listens(conn) {
+            self.state.links.note_room(conn, false);
             return &mut [];
         }
         let slot = conn.slot();
-        if self.receiver.buf(slot).is_empty() {
+        let is_full = self.receiver.buf(slot).is_empty();
+        self.state.links.note_room(conn, !is_full);
+        if is_full {
             let starved = self.receiver.is_starved(slot);
             if let Some(link) = self.state.links.get(conn) {
                 link.starved = starved;

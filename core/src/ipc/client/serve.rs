@@ -11,6 +11,8 @@ use crate::error::Misuse;
 use crate::id::{ConnId, RequestId, Table, kind};
 use crate::ipc::ContextError;
 use crate::ipc::context;
+use crate::record::kinds::Kind;
+use crate::record::pair;
 use crate::sched::Deadlines;
 use crate::wire::ipc::{
     Context, Envelope, Limits, MessageError, Reply, Text, Value, code, write_failure, write_success,
@@ -56,7 +58,9 @@ impl<'a> Responder<'a> {
     /// A message above the limit; the caller is answered with `SERIALIZATION_FAILED` then.
     pub fn reply(mut self, data: Option<Value<'_>>) -> Result<(), Misuse> {
         self.done = true;
-        self.state.succeed(self.conn, &self.reply, data)
+        let result = self.state.succeed(self.conn, &self.reply, data);
+        self.state.note_reply(None, data, result.is_ok());
+        result
     }
 
     /// Answers that the method failed: a word for machines (see [`code`]) and a sentence for people.
@@ -65,14 +69,18 @@ impl<'a> Responder<'a> {
     /// A message above the limit; the caller is answered with `SERIALIZATION_FAILED` then.
     pub fn fail(mut self, code: &str, message: &str) -> Result<(), Misuse> {
         self.done = true;
-        self.state.fail(self.conn, &self.reply, code, message)
+        let result = self.state.fail(self.conn, &self.reply, code, message);
+        self.state.note_failure(None, code, message, result.is_ok());
+        result
     }
 
     /// Leaves the answer for later: [`Client::reply`](super::Client::reply) and [`Client::fail`](super::Client::fail) take
     /// it, until the deadline of the call. What it was called with must be copied to be kept.
     pub fn defer(mut self) -> Token {
         self.done = true;
-        self.state.defer(self.conn, &self.reply, self.deadline)
+        let token = self.state.defer(self.conn, &self.reply, self.deadline);
+        self.state.note(Kind::Defer, pair(token.0));
+        token
     }
 }
 
@@ -81,6 +89,7 @@ impl Drop for Responder<'_> {
         if !self.done {
             let message = "the call was dropped without an answer";
             let _ = self.state.fail(self.conn, &self.reply, code::EXECUTION_FAILED, message);
+            self.state.note(Kind::Unanswered, []);
         }
     }
 }
@@ -109,6 +118,7 @@ pub(super) struct Serving {
     pub(super) abandoned: VecDeque<Token>,
     spare: ObjectPool<Vec<u8>>,
 }
+// Spare memory is not saved.
 crate::saved!(struct Serving { table, deadlines, abandoned; rebuilt spare = spare_buffers() });
 
 fn spare_buffers() -> ObjectPool<Vec<u8>> {

@@ -50,6 +50,7 @@ mod conn;
 mod lines;
 mod pending;
 mod query;
+mod recording;
 mod route;
 mod services;
 mod state;
@@ -62,6 +63,8 @@ use crate::buf::Receiver;
 use crate::error::ProtocolError;
 use crate::id::ConnId;
 use crate::machine::{Action, Input, Machine, Peer};
+use crate::record::Told;
+use crate::record::kinds::Kind;
 use crate::save::Snapshot;
 use crate::time::Instant;
 use conn::Intake;
@@ -76,6 +79,7 @@ pub struct Hub {
     /// The name of the service whose end was told last.
     lent: Option<Box<str>>,
 }
+// Nothing is lent between calls.
 crate::saved!(struct Hub { receiver, state; rebuilt lent = None });
 
 impl Snapshot for Hub {
@@ -95,6 +99,7 @@ impl Hub {
         self.begin(now);
         self.state.shutdown(deadline);
         self.end();
+        self.state.note(Kind::Shutdown, [deadline.as_nanos()]);
     }
 
     /// What was counted so far.
@@ -105,6 +110,7 @@ impl Hub {
     /// Counts from nothing again.
     pub fn reset_metrics(&mut self) {
         self.state.metrics.reset();
+        self.state.note(Kind::ResetMetrics, []);
     }
 
     /// How the hub stands now; takes time in proportion to its connections.
@@ -161,6 +167,9 @@ impl Hub {
             return;
         }
         self.receiver.filled(conn.slot(), n);
+        if let Some(log) = &mut self.state.log {
+            log.keep_received(self.receiver.bytes(conn.slot()), n);
+        }
         self.state.hear(conn, n);
         if let Some(error) = self.look_ahead(conn) {
             self.state.broke(conn, error);
@@ -183,8 +192,9 @@ impl Hub {
     /// Finds the next message of a connection.
     fn look_ahead(&mut self, conn: ConnId) -> Option<ProtocolError> {
         let (slot, now, limits) = (conn.slot(), self.state.now, self.state.config.limits);
+        let log = &mut self.state.log;
         let live = self.state.lines.live(conn)?;
-        match live.port.look_ahead(&mut self.receiver, slot, now, &limits) {
+        match live.port.look_ahead(&mut self.receiver, slot, now, &limits, log) {
             Ok(found) => self.state.ready.set(slot, found),
             Err(error) => {
                 self.state.ready.set(slot, false);
@@ -202,7 +212,13 @@ impl Hub {
         let lent = self.receiver.consume(slot, end);
         let broken = self.look_ahead(conn);
         self.state.ready.took(slot);
+        if self.state.log.is_some() {
+            self.note_message(conn, &lent);
+        }
         let event = self.state.take(conn, self.receiver.lent(&lent, 0..end));
+        if let Some(log) = &mut self.state.log {
+            log.passed_on(conn, &event);
+        }
         if let Some(error) = broken {
             self.state.broke(conn, error);
         }
@@ -236,30 +252,50 @@ impl Machine for Hub {
             Input::Connected(_) => {}
         }
         self.end();
+        if self.state.log.is_some() {
+            self.note_input(input);
+        }
     }
 
     fn accept(&mut self, now: Instant, peer: Peer) -> Option<ConnId> {
         self.begin(now);
-        let conn = self.state.accept(peer)?;
-        self.receiver.open(conn.slot());
-        Some(conn)
+        let conn = self.state.accept(peer);
+        if let Some(log) = &mut self.state.log {
+            log.accepted(self.state.now, peer, conn);
+        }
+        self.receiver.open(conn?.slot());
+        conn
     }
 
     fn poll(&mut self) -> Option<Action> {
         self.end();
-        self.state.lines.poll()
+        let action = self.state.lines.poll();
+        if let Some(log) = &mut self.state.log {
+            log.action(action);
+        }
+        action
     }
 
     fn event(&mut self) -> Option<Event<'_>> {
         self.end();
         if let Some(notice) = self.state.notices.pop_front() {
             self.lent = notice.name;
+            if let Some(log) = &mut self.state.log {
+                log.ended(notice.conn, notice.cause);
+            }
             let service = self.lent.as_deref();
             return Some(Event::Disconnected { conn: notice.conn, service, cause: notice.cause });
         }
         match core::mem::take(&mut self.state.missed) {
+            0 if self.state.ready.current().is_none() => {
+                self.state.note(Kind::NoEvent, []);
+                None
+            }
             0 => self.take_message(),
-            missed => Some(Event::Missed(missed)),
+            missed => {
+                self.state.note(Kind::Event, [Told::State as u64, 0, missed]);
+                Some(Event::Missed(missed))
+            }
         }
     }
 
@@ -270,10 +306,13 @@ impl Machine for Hub {
     fn recv_buf(&mut self, conn: ConnId) -> &mut [u8] {
         self.end();
         if !self.state.listens(conn) {
+            self.state.note_room(conn, false);
             return &mut [];
         }
         let slot = conn.slot();
-        if self.receiver.buf(slot).is_empty() {
+        let is_full = self.receiver.buf(slot).is_empty();
+        self.state.note_room(conn, !is_full);
+        if is_full {
             let starved = self.receiver.is_starved(slot);
             if let Some(live) = self.state.lines.live(conn) {
                 live.starved = starved;

@@ -105,6 +105,7 @@ pub(super) struct Pending {
     vacant: Option<Vacant>,
     bytes: usize,
 }
+// Spare memory is not saved; a key is looked for anew in every call.
 crate::saved!(struct Pending {
     calls, deadlines, bytes;
     rebuilt spare = spare_buffers(), key = Vec::new(), vacant = None

@@ -277,9 +277,22 @@ impl State {
             });
         }
         self.metrics.converted += 1;
+        let known = self.log.as_mut().and_then(|log| log.conversion());
+        let mut len = 0;
         let converted = self.lines.push(&self.config, to, |out| {
-            write_frame(out, format, &limits, |body| body.convert(envelope.whole(), limits.body as usize))
+            let before = out.len();
+            match known {
+                None => write_frame(out, format, &limits, |body| {
+                    body.convert(envelope.whole(), limits.body as usize)
+                })?,
+                Some(known) => out.resize(before + known?, 0),
+            }
+            len = out.len() - before;
+            Ok(())
         });
+        if let Some(log) = &mut self.log {
+            log.converted(converted.map(|()| len));
+        }
         Ok(converted?)
     }
 }

@@ -16,6 +16,7 @@ use crate::error::ProtocolError;
 use crate::id::ConnId;
 use crate::machine::Peer;
 use crate::map::Seed;
+use crate::record::Recorder;
 use crate::rng::Pcg;
 use crate::sched::{MAX_KEYS, Timers, Turns};
 use crate::time::{Instant, WallClock};
@@ -58,11 +59,13 @@ pub(super) struct State {
     wall: WallClock,
     /// What is said about an error.
     words: String,
+    pub(super) log: Option<Box<Recorder>>,
 }
+// The words are written before they are read.
 crate::saved!(struct State {
     config, lines, services, pending, metrics, now, timers, drain_until, ready, notices, missed, released,
     wall;
-    rebuilt words = String::new()
+    rebuilt words = String::new(), log = None
 });
 
 impl State {
@@ -83,6 +86,7 @@ impl State {
             released: Vec::new(),
             wall: WallClock::default(),
             words: String::new(),
+            log: None,
         }
     }
 

@@ -33,6 +33,7 @@ pub struct WeightedRandom {
     /// Columns still too high, while the table is built.
     rich: Vec<u32>,
 }
+// Who is rich matters only while the table is built.
 crate::saved!(struct WeightedRandom { columns, total; rebuilt rich = Vec::new() });
 
 #[derive(Clone, Copy, Debug)]

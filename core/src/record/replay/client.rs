@@ -1,16 +1,17 @@
 //! A client of a service plays a log.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::super::format::{Record, Segment};
 use super::super::kinds::Kind;
 use super::super::surrogate::{Masked, Surrogate};
 use super::super::{Options, Record as _, Recorder, Told, codes};
-use super::{Came, Player};
+use super::{Came, Player, tell};
 use crate::cluster::EndpointOptions;
-use crate::id::{ConnId, Id};
-use crate::machine::{Input, Machine};
+use crate::id::Id;
+use crate::machine::Machine;
 use crate::save::Damaged;
 use crate::service::Described;
 use crate::service::client::{self, Client, Event, Outcome};
@@ -29,7 +30,7 @@ impl<const IDS: bool> Player for ClientPlayer<IDS> {
         Ok(ClientPlayer { client, code: None, blame: (false, false) })
     }
 
-    fn expect(&mut self, finding: &Record<'_>) {
+    fn expect(&mut self, finding: &Record<'_>, _: &str) {
         if finding.kind == Kind::Failure {
             self.code = Some(String::from_utf8_lossy(finding.bytes).into());
             self.blame = (finding.fields[1] & 1 != 0, finding.fields[1] & 2 != 0);
@@ -41,10 +42,13 @@ impl<const IDS: bool> Player for ClientPlayer<IDS> {
         self.client.compare(options, now, hash);
     }
 
-    fn restart(&mut self, now: Instant, hash: u64) {
+    fn snapshot(&mut self) -> Vec<u8> {
+        self.client.masked_again()
+    }
+
+    fn restart(&mut self, now: Instant) {
         self.client.surrogate().restart();
         if let Some(log) = self.client.recorder() {
-            let _ = hash;
             log.restart_at(now);
         }
     }
@@ -55,30 +59,10 @@ impl<const IDS: bool> Player for ClientPlayer<IDS> {
 
     fn call(&mut self, now: Instant, call: &Record<'_>, name: &str) -> Came {
         let client = &mut self.client;
-        let [a, b, c, d, ..] = call.fields;
-        let conn = ConnId::new(a as u32, b as u32);
-        let n = usize::try_from(c).unwrap_or(usize::MAX);
+        let [a, b, c, ..] = call.fields;
         match call.kind {
             Kind::Request => return self.request(now, call, name),
-            Kind::PolledNothing
-            | Kind::PolledConnect
-            | Kind::PolledClose
-            | Kind::PolledReadOn
-            | Kind::PolledReadOff
-            | Kind::PolledFlush => return client.poll().map_or(Came::Nothing, Came::Action),
             Kind::NoEvent | Kind::Event => return client.event().map_or(Came::Nothing, came),
-            Kind::Room => drop(client.recv_buf(conn).len()),
-            Kind::Received => {
-                client.recv_buf(conn);
-                client.handle(now, Input::Received(conn, n));
-            }
-            Kind::Filled => client.handle(now, Input::Received(conn, n)),
-            Kind::Sent => client.handle(now, Input::Sent(conn, n)),
-            Kind::Connected => client.handle(now, Input::Connected(conn)),
-            Kind::ReadClosed => client.handle(now, Input::ReadClosed(conn)),
-            Kind::Closed => client.handle(now, Input::Closed(conn, codes::to_fault(c))),
-            Kind::Tick => client.handle(now, Input::Tick),
-            Kind::Wall => client.handle(now, Input::Wall(a)),
             Kind::Cancel => drop(client.cancel(now, Id::new(a as u32, b as u32))),
             Kind::AddEndpoint => {
                 let options = EndpointOptions { weight: a as u32, priority: b as u8 };
@@ -93,9 +77,8 @@ impl<const IDS: bool> Player for ClientPlayer<IDS> {
             Kind::Scale => client.scale(now, a as u32),
             Kind::Shutdown => client.shutdown(now, Instant::from_nanos(a)),
             Kind::ResetMetrics => client.reset_metrics(),
-            _ => {}
+            _ => return tell(client, now, call),
         }
-        let _ = d;
         Came::Nothing
     }
 }

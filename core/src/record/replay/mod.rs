@@ -1,6 +1,9 @@
 //! The same machine, told the same.
 
 mod client;
+mod hub;
+mod ipc_client;
+mod server;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -12,15 +15,18 @@ use core::time::Duration;
 use thiserror::Error;
 
 pub(crate) use client::ClientPlayer;
+pub(crate) use hub::HubPlayer;
+pub(crate) use ipc_client::IpcClientPlayer;
+pub(crate) use server::ServerPlayer;
 
 use super::format::{Damage, Log, Record, Segment, What};
 use super::kinds::{Kind, Side};
 use super::recorder::Recorder;
 use super::words::Words;
-use super::{Options, Subject};
+use super::{Options, Subject, codes};
 use crate::cluster::StateEvent;
-use crate::id::RequestId;
-use crate::machine::Action;
+use crate::id::{ConnId, RequestId};
+use crate::machine::{Action, Input, Machine};
 use crate::save::Reader;
 use crate::time::Instant;
 
@@ -131,14 +137,21 @@ pub(crate) trait Player {
     where
         Self: Sized;
     /// A finding of the calls to come.
-    fn expect(&mut self, finding: &Record<'_>);
+    /// `name`: the word of a request.
+    fn expect(&mut self, finding: &Record<'_>, name: &str);
     /// Does what was done. `name`: the word of a request.
     fn call(&mut self, now: Instant, call: &Record<'_>, name: &str) -> Came;
     /// Notes from now on what it does.
     fn compare(&mut self, options: Options, now: Instant, hash: u64);
     /// A segment begins.
-    fn restart(&mut self, now: Instant, hash: u64);
+    fn restart(&mut self, now: Instant);
     fn recorder(&mut self) -> Option<&mut Recorder>;
+    /// The machine as the next segment would begin with it.
+    fn snapshot(&mut self) -> Vec<u8>;
+    /// Whether the last call is made together with the next one.
+    fn defers(&self) -> bool {
+        false
+    }
 }
 
 /// One call, as whoever watches a replay sees it.
@@ -159,7 +172,9 @@ pub fn replay(bytes: &[u8]) -> Result<Replayed, Unreplayable> {
     match (log.subject(), log.segments[0].head.has_ids) {
         (Subject::Client, true) => start::<ClientPlayer<true>>(&log, |_, _| {}),
         (Subject::Client, false) => start::<ClientPlayer<false>>(&log, |_, _| {}),
-        _ => Err(Unreplayable::Unknown("no machine for it")),
+        (Subject::IpcClient, _) => start::<IpcClientPlayer>(&log, |_, _| {}),
+        (Subject::Hub, _) => start::<HubPlayer>(&log, |_, _| {}),
+        (Subject::Server, _) => start::<ServerPlayer>(&log, |_, _| {}),
     }
 }
 
@@ -199,14 +214,19 @@ pub(crate) fn play<P: Player>(
             to: first.now,
             damage: log.damage,
         },
-        names: Vec::new(),
+        names: Names(Vec::new()),
         before: VecDeque::new(),
+        carried: Vec::new(),
     };
     for segment in &log.segments {
         tape.now = segment.now;
-        tape.names.clear();
-        tape.before.clear();
-        player.restart(segment.now, segment.hash);
+        tape.names.0.clear();
+        tape.carried.clear();
+        player.restart(segment.now);
+        if compare && player.snapshot() != segment.snapshot {
+            let (expected, got) = ("the snapshot of the machine", "a machine in another state");
+            return Err(tape.difference(segment, segment.at, expected.into(), got.into()).into());
+        }
         tape.replayed.segments += 1;
         for &(at, block) in &segment.blocks {
             tape.play_block(&mut player, segment, at, block, compare, &mut watch)?;
@@ -216,11 +236,28 @@ pub(crate) fn play<P: Player>(
     Ok(tape.replayed)
 }
 
+/// The words of a segment, by their numbers.
+struct Names(Vec<String>);
+
+impl Names {
+    /// The word that a record speaks of.
+    fn of(&self, record: &Record<'_>) -> &str {
+        match record.kind {
+            Kind::Request | Kind::Asked | Kind::Call => {
+                self.0.get(record.fields[1] as usize).map_or("", |name| name)
+            }
+            _ => "",
+        }
+    }
+}
+
 struct Tape {
     now: Instant,
     replayed: Replayed,
-    names: Vec<String>,
+    names: Names,
     before: VecDeque<String>,
+    /// What is not compared yet.
+    carried: Vec<u8>,
 }
 
 impl Tape {
@@ -248,10 +285,7 @@ impl Tape {
                 continue;
             }
             self.replayed.calls += 1;
-            let name = match record.kind {
-                Kind::Request => self.names.get(record.fields[1] as usize).map_or("", |name| &**name),
-                _ => "",
-            };
+            let name = self.names.of(&record);
             let came = player.call(self.now, &record, name);
             let step = Step { now: self.now, call: self.replayed.calls, record: &record, name, came };
             watch(player, &step);
@@ -259,8 +293,9 @@ impl Tape {
                 continue;
             }
             // That room was given in vain is noted only with the next call.
-            if record.kind != Kind::Room {
-                let expected = &block[compared..from.at()];
+            if record.kind != Kind::Room && !player.defers() {
+                self.carried.extend_from_slice(&block[compared..from.at()]);
+                let expected = &*self.carried;
                 let got = player.recorder().map_or(&[][..], |log| log.written());
                 if got != expected
                     && let Some((expected, got)) = differ(expected, got)
@@ -268,26 +303,29 @@ impl Tape {
                     return Err(self.difference(segment, at + compared, expected, got).into());
                 }
                 compared = from.at();
+                self.carried.clear();
             }
             if self.before.len() == SURROUNDINGS {
                 self.before.pop_front();
             }
             self.before.push_back(alloc::format!("{:?} {}", self.now, Words(&record, name)));
         }
+        // The call that these findings belong to is in the next block.
+        self.carried.extend_from_slice(&block[compared..]);
         Ok(())
     }
 
     fn find<P: Player>(&mut self, player: &mut P, record: &Record<'_>) {
         if record.kind == Kind::Name {
             // As whoever writes forgets them.
-            if self.names.len() == super::recorder::NAMES {
-                self.names.clear();
+            if self.names.0.len() == super::recorder::NAMES {
+                self.names.0.clear();
             }
-            self.names.push(String::from_utf8_lossy(record.bytes).into());
+            self.names.0.push(String::from_utf8_lossy(record.bytes).into());
             return;
         }
         self.replayed.findings += 1;
-        player.expect(record);
+        player.expect(record, self.names.of(record));
     }
 
     fn difference(&self, segment: &Segment<'_>, at: usize, expected: String, got: String) -> Difference {
@@ -329,9 +367,53 @@ fn differ(expected: &[u8], got: &[u8]) -> Option<(String, String)> {
     }
 }
 
+/// Tells a machine what a runtime told it, and takes its actions.
+pub(crate) fn tell<M: Machine>(machine: &mut M, now: Instant, call: &Record<'_>) -> Came {
+    let [a, b, c, ..] = call.fields;
+    let conn = ConnId::new(a as u32, b as u32);
+    let n = usize::try_from(c).unwrap_or(usize::MAX);
+    match call.kind {
+        Kind::PolledNothing
+        | Kind::PolledConnect
+        | Kind::PolledClose
+        | Kind::PolledReadOn
+        | Kind::PolledReadOff
+        | Kind::PolledFlush => return machine.poll().map_or(Came::Nothing, Came::Action),
+        Kind::Room => drop(machine.recv_buf(conn).len()),
+        Kind::Received => {
+            let buf = machine.recv_buf(conn);
+            let n = n.min(buf.len());
+            buf[..n].fill(0);
+            machine.handle(now, Input::Received(conn, n));
+        }
+        Kind::Filled => machine.handle(now, Input::Received(conn, n)),
+        Kind::Sent => machine.handle(now, Input::Sent(conn, n)),
+        Kind::Connected => machine.handle(now, Input::Connected(conn)),
+        Kind::ReadClosed => machine.handle(now, Input::ReadClosed(conn)),
+        Kind::Closed => machine.handle(now, Input::Closed(conn, codes::to_fault(c))),
+        Kind::Tick => machine.handle(now, Input::Tick),
+        Kind::Wall => machine.handle(now, Input::Wall(a)),
+        _ => {}
+    }
+    Came::Nothing
+}
+
+/// An id of which only what is new is in the log.
+pub(crate) fn flat_id(last: &mut [u8; 16], record: &Record<'_>) -> [u8; 16] {
+    let mut new = record.bytes.iter();
+    for (at, byte) in last.iter_mut().enumerate() {
+        if record.fields[0] >> at & 1 != 0 {
+            *byte = new.next().copied().unwrap_or(0);
+        }
+    }
+    *last
+}
+
 fn found(record: Record<'_>) -> Record<'_> {
     match record.kind {
         Kind::Skip | Kind::Broken | Kind::Failure => Record { bytes: &[], ..record },
+        // Content, if it is kept, is for people.
+        Kind::Received | Kind::Request | Kind::Reply | Kind::LateReply => Record { bytes: &[], ..record },
         _ => record,
     }
 }

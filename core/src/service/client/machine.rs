@@ -200,6 +200,9 @@ impl<P: Protocol> Client<P> {
         self.metrics.bytes_in += n as u64;
         self.cluster.received(now, conn);
         self.receiver.filled(conn.slot(), n);
+        if let Some(log) = &mut self.log {
+            log.keep_received(self.receiver.bytes(conn.slot()), n);
+        }
         if self.receiver.is_due(conn.slot()) {
             self.ready.push(conn.slot());
         }

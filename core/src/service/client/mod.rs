@@ -133,6 +133,7 @@ pub struct Client<P: Protocol> {
     draining: Option<Instant>,
     log: Option<Box<Recorder>>,
 }
+// Spare frames are not saved; nothing is lent, and nobody is tried again, between calls.
 crate::saved!(impl[P: Protocol<Progress: Save> + Save] struct Client<P> {
     protocol, config, admission, cluster, requests, links, receiver, progress, send_pool, budget, hedging,
     ready, next, doomed, outcomes, actions, metrics, now, wall, draining;

@@ -63,7 +63,7 @@ impl<P: Protocol> Client<P> {
             log.mix(send.sent());
             log.mix(send.len() as u64);
         }
-        log.input(self.now, input, &[]);
+        log.input(self.now, input);
         if log.is_full() {
             self.begin_segment();
         }
@@ -257,6 +257,10 @@ impl<const IDS: bool> Client<Surrogate<IDS>> {
             }
         }
         masked
+    }
+
+    pub(crate) fn masked_again(&self) -> Vec<u8> {
+        Self::masked(self).snapshot()
     }
 
     /// The client at the head of a segment.

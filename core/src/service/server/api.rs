@@ -63,7 +63,7 @@ impl Default for Config {
 /// Names a request that was deferred. It may be kept, copied and sent elsewhere; answering it a second time, or after
 /// its connection has gone, is [`ReplyError::Gone`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(pub(super) RequestId);
+pub struct Token(pub(crate) RequestId);
 
 /// Why an answer was not sent as it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

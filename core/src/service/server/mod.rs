@@ -40,6 +40,7 @@ mod api;
 mod conn;
 mod in_flight;
 mod metrics;
+mod recording;
 mod request;
 mod state;
 
@@ -53,6 +54,7 @@ pub use request::{Request, Responder};
 use crate::buf::Receiver;
 use crate::id::ConnId;
 use crate::machine::{Action, Input, Machine, Peer};
+use crate::record::kinds::Kind;
 use crate::save::Snapshot;
 use crate::time::Instant;
 use crate::wire::uw::{self, Step};
@@ -82,8 +84,10 @@ impl Server {
     /// [`ReplyError::Gone`] if nobody waits for it; content above the limit.
     pub fn reply(&mut self, now: Instant, token: Token, content: &[u8]) -> Result<(), ReplyError> {
         self.state.advance(now);
-        let to = self.state.resume(token)?;
-        Ok(self.state.answer(to, content)?)
+        let resumed = self.state.resume(token);
+        let result = resumed.map(|to| self.state.answer(to, content));
+        self.state.note_reply(Some(token), resumed.ok(), content, matches!(result, Ok(Ok(()))));
+        Ok(result??)
     }
 
     /// Answers a deferred request with an error, as [`Responder::fail`] does.
@@ -92,8 +96,10 @@ impl Server {
     /// [`ReplyError::Gone`] if nobody waits for it; an error above the limit on content.
     pub fn fail(&mut self, now: Instant, token: Token, code: &str, message: &str) -> Result<(), ReplyError> {
         self.state.advance(now);
-        let to = self.state.resume(token)?;
-        Ok(self.state.answer_error(to, code, message)?)
+        let resumed = self.state.resume(token);
+        let result = resumed.map(|to| self.state.answer_error(to, code, message));
+        self.state.note_failure(Some(token), resumed.ok(), code, matches!(result, Ok(Ok(()))));
+        Ok(result??)
     }
 
     /// Takes no more connections and no more requests, answers those in flight until `deadline`, and closes each
@@ -103,6 +109,7 @@ impl Server {
     /// What was dropped is [`Metrics::abandoned`] and [`Metrics::unsent_bytes`].
     pub fn shutdown(&mut self, now: Instant, deadline: Instant) {
         self.state.advance(now);
+        let asked = deadline;
         let deadline = self.state.drain_until.map_or(deadline, |until| until.min(deadline));
         self.state.drain_until = Some(deadline);
         for slot in self.state.slots() {
@@ -113,6 +120,7 @@ impl Server {
                 self.settle(conn);
             }
         }
+        self.state.note(Kind::Shutdown, [asked.as_nanos()]);
     }
 
     /// What was counted so far.
@@ -123,6 +131,7 @@ impl Server {
     /// Counts from nothing again.
     pub fn reset_metrics(&mut self) {
         self.state.metrics.reset();
+        self.state.note(Kind::ResetMetrics, []);
     }
 
     /// How the server stands now; takes time in proportion to its connections.
@@ -135,6 +144,9 @@ impl Server {
         let Some(live) = self.state.live(conn) else { return };
         live.touch(now);
         self.receiver.filled(conn.slot(), n);
+        if let Some(log) = &mut self.state.log {
+            log.keep_received(self.receiver.bytes(conn.slot()), n);
+        }
         self.state.metrics.bytes_in += n as u64;
         self.look_ahead(conn);
         self.settle(conn);
@@ -159,16 +171,22 @@ impl Server {
     /// that what is lent stays in place.
     fn look_ahead(&mut self, conn: ConnId) {
         let slot = conn.slot();
-        while let Some((live, config, now)) = self.state.live_with_config(conn) {
+        while let Some((live, config, now, log)) = self.state.live_with_config(conn) {
             if matches!(live.intake, Intake::Stopped(_)) {
                 self.receiver.consume(slot, usize::MAX);
                 return;
             }
-            let bytes = self.receiver.bytes(slot);
-            if live.head.is_some() || bytes.is_empty() || !live.takes_bytes(config) {
+            if live.head.is_some() || self.receiver.bytes(slot).is_empty() || !live.takes_bytes(config) {
                 return;
             }
+            if let Some(log) = &mut *log {
+                log.put_back(self.receiver.bytes_mut(slot));
+            }
+            let bytes = self.receiver.bytes(slot);
             let step = uw::decode_request(bytes, &config.limits, config.mode);
+            if let Some(log) = log {
+                log.step(bytes, &step);
+            }
             live.set_partial(now, matches!(step, Ok(Step::Need(_))));
             match step {
                 Ok(Step::Need(total)) => return self.receiver.need(slot, total),
@@ -262,28 +280,44 @@ impl Machine for Server {
             Input::Connected(_) => {}
         }
         self.reclaim();
+        if self.state.log.is_some() {
+            self.note_input(input);
+        }
     }
 
-    fn accept(&mut self, now: Instant, _: Peer) -> Option<ConnId> {
+    fn accept(&mut self, now: Instant, peer: Peer) -> Option<ConnId> {
         self.state.advance(now);
-        let conn = self.state.accept()?;
-        self.receiver.open(conn.slot());
-        Some(conn)
+        let conn = self.state.accept();
+        if let Some(log) = &mut self.state.log {
+            log.accepted(self.state.now, peer, conn);
+        }
+        self.receiver.open(conn?.slot());
+        conn
     }
 
     fn poll(&mut self) -> Option<Action> {
         self.reclaim();
-        self.state.poll()
+        let action = self.state.poll();
+        if let Some(log) = &mut self.state.log {
+            log.action(action);
+        }
+        action
     }
 
     fn event(&mut self) -> Option<Request<'_>> {
         self.reclaim();
-        let (conn, head) = self.state.take()?;
+        let Some((conn, head)) = self.state.take() else {
+            self.state.note(Kind::NoEvent, []);
+            return None;
+        };
         let lent = self.receiver.consume(conn.slot(), head.content.end);
         self.look_ahead(conn);
         self.state.took_turn(conn);
         let frame = self.receiver.lent(&lent, 0..head.content.end);
         let to = Addressee { conn, wire: head.id, taken: self.state.now };
+        if let Some(log) = &mut self.state.log {
+            log.lent(conn, &head, &frame[head.method.clone()]);
+        }
         Some(Request {
             method: core::str::from_utf8(&frame[head.method]).expect("the decoder has looked at it"),
             content: &frame[head.content],
@@ -296,10 +330,16 @@ impl Machine for Server {
     }
 
     fn recv_buf(&mut self, conn: ConnId) -> &mut [u8] {
-        let config = self.state.config;
-        let Some(live) = self.state.live(conn) else { return &mut [] };
-        let room = live.room(&config);
-        if self.receiver.buf(conn.slot()).is_empty() {
+        let Some((live, config, _, log)) = self.state.live_with_config(conn) else {
+            self.state.note_room(conn, false);
+            return &mut [];
+        };
+        let room = live.room(config);
+        let is_full = self.receiver.buf(conn.slot()).is_empty();
+        if let Some(log) = log {
+            log.gave_room(conn, !is_full);
+        }
+        if is_full {
             live.starved = self.receiver.is_starved(conn.slot());
             self.state.settle(conn);
             return &mut [];

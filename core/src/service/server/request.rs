@@ -6,6 +6,8 @@ use super::api::Token;
 use super::state::{Addressee, State};
 use crate::error::Misuse;
 use crate::id::ConnId;
+use crate::record::kinds::Kind;
+use crate::record::pair;
 
 /// A request, lent out of the receive buffer.
 #[derive(Debug)]
@@ -37,7 +39,9 @@ impl<'a> Responder<'a> {
     /// Content above the limit; the peer is answered with `INTERNAL_ERROR` then.
     pub fn reply(mut self, content: &[u8]) -> Result<(), Misuse> {
         self.done = true;
-        self.state.answer(self.to, content)
+        let result = self.state.answer(self.to, content);
+        self.state.note_reply(None, Some(self.to), content, result.is_ok());
+        result
     }
 
     /// Answers that the request failed: a word for machines (see [`code`](crate::wire::uw::code)), and a sentence for
@@ -47,7 +51,9 @@ impl<'a> Responder<'a> {
     /// Both together above the limit on content; the peer is answered with `INTERNAL_ERROR` then.
     pub fn fail(mut self, code: &str, message: &str) -> Result<(), Misuse> {
         self.done = true;
-        self.state.answer_error(self.to, code, message)
+        let result = self.state.answer_error(self.to, code, message);
+        self.state.note_failure(None, Some(self.to), code, result.is_ok());
+        result
     }
 
     /// Leaves the answer for later: [`Server::reply`](super::Server::reply) and
@@ -55,7 +61,9 @@ impl<'a> Responder<'a> {
     /// be copied to be kept.
     pub fn defer(mut self) -> Token {
         self.done = true;
-        self.state.defer(self.to)
+        let token = self.state.defer(self.to);
+        self.state.note(Kind::Defer, pair(token.0));
+        token
     }
 
     /// The connection that the request came over.
@@ -68,6 +76,7 @@ impl Drop for Responder<'_> {
     fn drop(&mut self) {
         if !self.done {
             self.state.answer_dropped(self.to);
+            self.state.note(Kind::Unanswered, []);
         }
     }
 }

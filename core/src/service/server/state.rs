@@ -1,5 +1,6 @@
 //! Everything of a server but its receive buffers, so that a request can be lent out of those while it is answered.
 
+use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -14,6 +15,7 @@ use crate::error::Misuse;
 use crate::id::{ConnId, Table, kind};
 use crate::machine::Action;
 use crate::policy::watermark::{Band, Watermark};
+use crate::record::Recorder;
 use crate::sched::{MAX_KEYS, ReadyList, Timers, Turns};
 use crate::time::{Instant, WallClock, nanos};
 use crate::wire::uw::{
@@ -27,6 +29,9 @@ const KEPT_CHUNKS: usize = 256;
 const BURST: u32 = 64;
 /// Errors that the server itself words are short, and not subject to the limit on what others word.
 const NO_LIMIT: Limits = Limits { content: u32::MAX };
+
+/// What is recorded, if it is.
+pub(super) type Log = Option<Box<Recorder>>;
 
 #[derive(Clone, Debug)]
 pub(super) struct State {
@@ -52,11 +57,13 @@ pub(super) struct State {
     /// What a request takes lately, in nanoseconds.
     latency: u64,
     scratch: Vec<u8>,
+    pub(super) log: Log,
 }
+// What stands in the scratch is written before it is read.
 crate::saved!(struct State {
     config, conns, metrics, now, timers, drain_until, in_flight, total, scarce, pool, ready, actions, wall,
     latency;
-    rebuilt scratch = Vec::new()
+    rebuilt scratch = Vec::new(), log = None
 });
 
 impl State {
@@ -77,8 +84,17 @@ impl State {
             actions: ReadyList::new(),
             wall: WallClock::default(),
             scratch: Vec::new(),
+            log: None,
             config,
         }
+    }
+
+    /// The same, but that it is not recorded.
+    pub(super) fn without_log(&mut self) -> Self {
+        let log = self.log.take();
+        let state = self.clone();
+        self.log = log;
+        state
     }
 
     /// Time never runs backwards.
@@ -108,9 +124,12 @@ impl State {
     }
 
     /// The same, with what else it takes to look at its bytes.
-    pub(super) fn live_with_config(&mut self, conn: ConnId) -> Option<(&mut Conn, &Config, Instant)> {
+    pub(super) fn live_with_config(
+        &mut self,
+        conn: ConnId,
+    ) -> Option<(&mut Conn, &Config, Instant, &mut Log)> {
         let conn = self.conns.get_mut(conn).filter(|conn| !conn.closed)?;
-        Some((conn, &self.config, self.now))
+        Some((conn, &self.config, self.now, &mut self.log))
     }
 
     /// Whether [`take`](Self::take) would find a request.
@@ -321,6 +340,9 @@ impl State {
         let mut content = core::mem::take(&mut self.scratch);
         content.clear();
         write_error(&mut content, code, message);
+        if let Some(log) = &mut self.log {
+            log.frame = Ok(content.len());
+        }
         let result = self.push(to.conn, |out| encode_response(out, to.wire, &content, &limits));
         self.scratch = content;
         result

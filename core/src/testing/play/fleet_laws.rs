@@ -1,4 +1,4 @@
-//! A service client of many endpoints, with everything switched on that can be, as a subject of the laws.
+//! A service client of some endpoints, with everything switched on that can be, as a subject of the laws.
 
 use alloc::format;
 use alloc::string::String;
@@ -21,7 +21,14 @@ use crate::time::Instant;
 /// The client chooses by whichever strategy the seed says, and its peers tell how busy they are.
 pub struct Fleet(Surroundings<Uw>);
 
-const ENDPOINTS: u32 = PREQUAL_FLEET as u32 + 2;
+fn strategy(seed: u64) -> Strategy {
+    Strategy::ALL[seed as usize % Strategy::ALL.len()]
+}
+
+/// As few as will do, so that much happens to each.
+fn endpoints(seed: u64) -> u32 {
+    if strategy(seed) == Strategy::Prequal { PREQUAL_FLEET as u32 + 4 } else { 4 }
+}
 
 fn config(seed: u64) -> Config {
     let mut config = Config {
@@ -32,12 +39,12 @@ fn config(seed: u64) -> Config {
         ..Config::default()
     };
     let cluster = &mut config.cluster;
-    cluster.strategy = Strategy::ALL[seed as usize % Strategy::ALL.len()];
+    cluster.strategy = strategy(seed);
     cluster.max_connections = limit(2);
     cluster.in_flight = limit(2);
     cluster.grow_at = 1;
     cluster.max_age = Some(Duration::from_secs(30));
-    cluster.subset = (seed / 16 % 4 == 0).then(|| limit(4));
+    cluster.subset = (seed / 16).is_multiple_of(4).then(|| limit(2));
     cluster.breaker.mode = match seed / 32 % 2 {
         0 => breaker::Mode::Count { failures: limit(2) },
         _ => breaker::Mode::Rate { consecutive: limit(2), success: Ratio::percent(80), volume: limit(4) },
@@ -59,8 +66,8 @@ impl Subject for Fleet {
         let (surroundings, _) = Surroundings::new(seed);
         let mut client = Client::new(Uw::default(), config(seed), seed);
         client.set_explain(Some(limit(4)));
-        for n in 0..ENDPOINTS {
-            let options = EndpointOptions { priority: u8::from(n >= ENDPOINTS - 2), weight: 1 + n % 3 };
+        for n in 0..endpoints(seed) {
+            let options = EndpointOptions { priority: u8::from(n == 3), weight: 1 + n % 3 };
             client.add_endpoint_with(Instant::ZERO, &format!("users-{n}.internal:3001"), options).unwrap();
         }
         (Fleet(surroundings), client)

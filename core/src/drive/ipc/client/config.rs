@@ -21,7 +21,8 @@ use super::host::ClientHost;
 use super::{Client, Config, Format, HandlerError};
 use crate::drive::ipc::feeds::Feeds;
 use crate::drive::methods::{Json, Method, Raw, Typed};
-use crate::drive::{Clock, Driver, Runtime, mailbox};
+use crate::drive::recording::Taped;
+use crate::drive::{Clock, Driver, Recording, Runtime, mailbox};
 use crate::ipc::client as machine;
 use crate::time::Instant;
 
@@ -37,6 +38,7 @@ pub struct Builder<R> {
     seed: Option<u64>,
     methods: Vec<(Arc<str>, Box<dyn Method<Ctx>>)>,
     cache: Cache,
+    recording: Option<Recording>,
 }
 
 impl<R: Runtime> Builder<R> {
@@ -47,7 +49,14 @@ impl<R: Runtime> Builder<R> {
             seed: None,
             methods: Vec::new(),
             cache: Cache::new(CacheLimits::default()),
+            recording: None,
         }
+    }
+
+    /// Records everything that it is told: see [`record`](crate::record).
+    pub fn record(mut self, recording: &Recording) -> Self {
+        self.recording = Some(recording.clone());
+        self
     }
 
     /// Where the hub listens. `/tmp/bro-gateway.sock` by default.
@@ -165,7 +174,7 @@ impl<R: Runtime> Builder<R> {
     /// # Errors
     /// [`BuildError`]: a name that is none, or too many methods.
     pub fn build(self) -> Result<Client<R>, BuildError> {
-        let Builder { runtime, config, seed, methods, cache } = self;
+        let Builder { runtime, config, seed, methods, cache, recording } = self;
         let name = &config.service_name;
         if name.is_empty() || name.len() > NAME || name.starts_with('$') {
             return Err(BuildError::BadName(Box::from(&**name)));
@@ -189,7 +198,8 @@ impl<R: Runtime> Builder<R> {
         let (mailbox, inbox) = mailbox(CALLS);
         let own = Handle { mailbox: mailbox.uncounted(), shared: shared.clone() };
         let pools = methods.into_iter().map(|(name, method)| (name, method.pool())).collect();
-        runtime.spawn(Driver::new(machine, ClientHost::new(inbox, own, pools), runtime.connector()));
+        let host = Taped::new(ClientHost::new(inbox, own, pools), &mut machine, recording.as_ref());
+        runtime.spawn(Driver::new(machine, host, runtime.connector()));
         Ok(Client { handle: Handle { mailbox, shared }, runtime })
     }
 }

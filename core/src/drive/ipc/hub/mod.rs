@@ -20,7 +20,8 @@ pub use view::{HubStatus, PeerInfo, ServiceInfo};
 
 use crate::drive::hub::Wakes;
 use crate::drive::ipc::feeds::Feeds;
-use crate::drive::{Address, Driver, Key, ListenOptions, Mailbox, Runtime, mailbox};
+use crate::drive::recording::Taped;
+use crate::drive::{Address, Driver, Key, ListenOptions, Mailbox, Recording, Runtime, mailbox};
 use crate::ipc::hub as machine;
 use host::{Answer, Command, HubHost};
 
@@ -35,6 +36,7 @@ pub struct Builder<R> {
     listening: ListenOptions,
     seed: Option<u64>,
     feeds: Arc<Feeds<HubEvent>>,
+    recording: Option<Recording>,
 }
 
 impl<R> Builder<R> {
@@ -82,10 +84,16 @@ impl<R> Builder<R> {
         self.feeds.all()
     }
 
+    /// Records everything that it is told: see [`record`](crate::record).
+    pub fn record(mut self, recording: &Recording) -> Self {
+        self.recording = Some(recording.clone());
+        self
+    }
+
     /// The same on another runtime.
     pub fn on<Q: Runtime>(self, runtime: Q) -> Builder<Q> {
-        let Builder { config, listening, seed, feeds, .. } = self;
-        Builder { runtime, config, listening, seed, feeds }
+        let Builder { config, listening, seed, feeds, recording, .. } = self;
+        Builder { runtime, config, listening, seed, feeds, recording }
     }
 }
 
@@ -98,6 +106,7 @@ impl Default for Builder<()> {
             listening: ListenOptions::default(),
             seed: None,
             feeds: Arc::default(),
+            recording: None,
         }
     }
 }
@@ -118,8 +127,9 @@ impl<R: Runtime> Builder<R> {
         wakes.wake();
         // All routing is the work of one machine, which knows all services: there is one transport.
         if let Some(transport) = transports.into_iter().next() {
-            let machine = machine::Hub::new(self.config, seed);
+            let mut machine = machine::Hub::new(self.config, seed);
             let host = HubHost::new(inbox, self.feeds.clone(), address);
+            let host = Taped::new(host, &mut machine, self.recording.as_ref());
             self.runtime.spawn(Driver::new(machine, host, transport));
         }
         Ok(Hub { mailbox, local_addr, feeds: self.feeds, runtime: PhantomData })

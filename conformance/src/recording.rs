@@ -1,0 +1,50 @@
+//! What machines were told on this runtime, they do again without it.
+#![expect(missing_docs, reason = "the names of the functions say it")]
+
+use std::time::Duration;
+
+use plimsoll_core::drive::client::{Client, ServiceConfig};
+use plimsoll_core::drive::{Recording, Runtime};
+use plimsoll_core::record;
+
+use crate::support::*;
+
+/// In no body but these.
+const SECRET: &str = "the-secret-of-a-body";
+
+fn contains(log: &[u8], what: &str) -> bool {
+    log.windows(what.len()).any(|window| window == what.as_bytes())
+}
+
+pub fn a_client_and_a_server_that_are_recorded_do_the_same_in_a_replay(world: World<impl Runtime>) {
+    let recording = Recording::memory().segment_bytes(20_000.try_into().expect("not zero"));
+    let taken = Recording::memory();
+    let methods = methods(&world, &Gate::default()).record(&taken);
+    let server = within("an address", methods.bind(&world.any_address())).expect("a free address");
+    let client = Client::on(world.runtime.clone()).seed(7).record(&recording).build();
+    let config = ServiceConfig::new(server.local_addr().to_string()).endpoint(world.free_address());
+    let service = client.configure_service("test", config).expect("a good configuration");
+    for n in 0..5 {
+        let calls = (0..200).map(|_| service.request::<String>("echo", SECRET));
+        for answer in within("answers", all(calls)) {
+            assert_eq!(answer.as_deref(), Ok(SECRET));
+        }
+        let failure = within("a failure", service.request::<u32>("fail", &format!("CODE_{n}")));
+        assert!(failure.is_err());
+        let size = within("an answer", service.request::<String>("size", &300_000));
+        assert_eq!(size.map(|size| size.len()), Ok(300_000));
+    }
+    within("the end", client.shutdown(Duration::from_secs(5)));
+    within("the end", server.shutdown(Duration::from_secs(5)));
+    // At the other end, the same.
+    let log = taken.log(0);
+    let replayed = record::replay(&log).unwrap_or_else(|error| panic!("{error}"));
+    assert!(replayed.damage.is_none() && replayed.calls > 2_000, "{replayed}");
+    assert!(contains(&log, "echo") && !contains(&log, SECRET), "methods are told, bodies are not");
+    let log = recording.log(0);
+    let replayed = record::replay(&log).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((replayed.damage, recording.status().lost), (None, 0));
+    assert!(replayed.segments > 1 && replayed.calls > 2_000, "{replayed}");
+    assert!(contains(&log, "echo") && contains(&log, "CODE_3"), "names and codes are told");
+    assert!(!contains(&log, SECRET) && !contains(&log, "xxxxxxxx"), "bodies are not");
+}

@@ -1,0 +1,129 @@
+//! A client of a hub plays a log.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::super::format::{Record, Segment};
+use super::super::kinds::Kind;
+use super::super::{Options, Record as _, Recorder};
+use super::hub::expect;
+use super::{Came, Player, tell};
+use crate::id::Id;
+use crate::ipc::client::{self, Client, Event, Token};
+use crate::machine::Machine;
+use crate::save::{Damaged, Snapshot};
+use crate::time::Instant;
+use crate::wire::ipc::{Format, Value};
+
+pub(crate) struct IpcClientPlayer {
+    client: Client,
+    /// An event is taken with the next call, which says what becomes of it if it is a call.
+    lends: bool,
+}
+
+impl Player for IpcClientPlayer {
+    fn load(segment: &Segment<'_>) -> Result<Self, Damaged> {
+        Ok(IpcClientPlayer { client: Client::restore(segment.snapshot)?, lends: false })
+    }
+
+    fn expect(&mut self, finding: &Record<'_>, _: &str) {
+        if let Some(log) = self.client.recorder() {
+            expect(log, finding);
+        }
+    }
+
+    fn compare(&mut self, options: Options, now: Instant, hash: u64) {
+        self.client.compare(options, now, hash);
+    }
+
+    fn restart(&mut self, now: Instant) {
+        if let Some(log) = self.client.recorder() {
+            log.restart_at(now);
+        }
+    }
+
+    fn recorder(&mut self) -> Option<&mut Recorder> {
+        self.client.recorder()
+    }
+
+    fn snapshot(&mut self) -> Vec<u8> {
+        self.client.masked_snapshot()
+    }
+
+    fn defers(&self) -> bool {
+        self.lends
+    }
+
+    fn call(&mut self, now: Instant, call: &Record<'_>, name: &str) -> Came {
+        if core::mem::take(&mut self.lends) {
+            if self.answer(call) {
+                return Came::Nothing;
+            }
+            self.take_event();
+        }
+        let client = &mut self.client;
+        let [a, b, c, ..] = call.fields;
+        let token = Token(Id::new(a as u32, b as u32));
+        let text = core::str::from_utf8(call.bytes).unwrap_or("");
+        match call.kind {
+            Kind::Event => self.lends = true,
+            Kind::NoEvent => self.take_event(),
+            Kind::Connect => client.connect(now),
+            Kind::Disconnect => client.disconnect(now),
+            Kind::Shutdown => client.shutdown(now, Instant::from_nanos(a)),
+            Kind::ResetMetrics => client.reset_metrics(),
+            Kind::RegisterMethod => drop(client.register_method(now, text)),
+            Kind::UnregisterMethod => drop(client.unregister_method(now, text)),
+            Kind::Cancel => drop(client.cancel(now, Id::new(a as u32, b as u32))),
+            Kind::LateReply => drop(client.reply(now, token, Value::parse(Format::Json, &body(c)).ok())),
+            Kind::LateFail => drop(client.fail(now, token, text, &words(c))),
+            Kind::Call => {
+                let [flags, _, low, high, timeout, ..] = call.fields;
+                let (to, method) = name.split_once('\0').unwrap_or(("", name));
+                let timeout = (flags & 1 != 0).then_some(Duration::from_nanos(timeout));
+                let options = client::Options { timeout, tag: high << 32 | low };
+                let within = client::read_context(call.bytes);
+                let _ = client.call(now, to, method, None, within.as_ref(), options);
+            }
+            _ => return tell(client, now, call),
+        }
+        Came::Nothing
+    }
+}
+
+impl IpcClientPlayer {
+    /// An event of which nothing comes; a call is lent, and forgotten.
+    fn take_event(&mut self) {
+        if let Some(Event::Call(call)) = self.client.event() {
+            core::mem::forget(call.responder);
+        }
+    }
+
+    /// Does with the call that is lent what was done; whether this was about it.
+    fn answer(&mut self, call: &Record<'_>) -> bool {
+        if !matches!(call.kind, Kind::Reply | Kind::Fail | Kind::Defer | Kind::Unanswered) {
+            return false;
+        }
+        let Some(Event::Call(lent)) = self.client.event() else { return true };
+        let len = call.fields[0];
+        match call.kind {
+            Kind::Reply => drop(lent.responder.reply(Value::parse(Format::Json, &body(len)).ok())),
+            Kind::Fail => {
+                let _ = lent.responder.fail(core::str::from_utf8(call.bytes).unwrap_or(""), &words(len));
+            }
+            Kind::Defer => drop(lent.responder.defer()),
+            _ => drop(lent.responder),
+        }
+        true
+    }
+}
+
+/// A value of so many bytes, or nothing.
+fn body(len: u64) -> Vec<u8> {
+    words(len).into_bytes()
+}
+
+fn words(len: u64) -> String {
+    "1".repeat(usize::try_from(len).unwrap_or(0))
+}

@@ -1,0 +1,183 @@
+//! What a server notes while it is recorded.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::Server;
+use super::api::Token;
+use super::state::{Addressee, State};
+use crate::error::ProtocolError;
+use crate::id::ConnId;
+use crate::machine::Input;
+use crate::record::kinds::Kind;
+use crate::record::{self, Record, Recorder, Subject, Told, pair};
+use crate::save::Snapshot;
+use crate::wire::uw::{self, RequestHead, Step};
+
+/// So many bytes of a ping are kept.
+const PING: usize = 256;
+/// The bytes of a request's head without its method, and where the length of that stands.
+const HEAD: usize = 24;
+const METHOD_LEN: usize = 19;
+
+impl Record for Server {
+    fn record(&mut self, options: record::Options) {
+        self.state.log = Some(Box::new(Recorder::new(Subject::Server, options, true)));
+        self.begin_segment();
+    }
+
+    fn recorder(&mut self) -> Option<&mut Recorder> {
+        self.state.log.as_deref_mut()
+    }
+
+    fn stop_recording(&mut self) {
+        self.state.log = None;
+    }
+}
+
+impl Server {
+    #[cold]
+    fn begin_segment(&mut self) {
+        let masked = self.masked_snapshot();
+        let now = self.state.now;
+        if let Some(log) = &mut self.state.log {
+            log.begin_segment(now, &masked);
+        }
+    }
+
+    /// The same without the bytes of bodies: of what was received, only the heads of requests that wait are left.
+    fn masked(&mut self) -> Self {
+        let state = self.state.without_log();
+        let head = |slot| {
+            let conn = self.state.conns.id_at(slot).and_then(|id| self.state.conns.get(id));
+            conn.and_then(|conn| conn.head.as_ref()).map_or(0, |head| head.content.start)
+        };
+        let mut masked = Server { receiver: self.receiver.masked(head), state };
+        for slot in masked.state.slots() {
+            if let Some(conn) = masked.state.conns.id_at(slot).and_then(|id| masked.state.conns.get_mut(id)) {
+                conn.send.mask();
+            }
+        }
+        masked
+    }
+
+    pub(super) fn note_input(&mut self, input: Input) {
+        let State { log: Some(log), conns, now, .. } = &mut self.state else { return };
+        if let Input::Sent(conn, _) = input
+            && let Some(conn) = conns.get(conn)
+        {
+            log.mix(conn.send.sent());
+            log.mix(conn.send.len() as u64);
+        }
+        log.input(*now, input);
+        if log.is_full() {
+            self.begin_segment();
+        }
+    }
+}
+
+impl State {
+    #[inline]
+    pub(super) fn note<const N: usize>(&mut self, kind: Kind, fields: [u64; N]) {
+        if let Some(log) = &mut self.log {
+            log.put(kind, Some(self.now), fields);
+        }
+    }
+
+    pub(super) fn note_room(&mut self, conn: ConnId, room: bool) {
+        if let Some(log) = &mut self.log {
+            log.gave_room(conn, room);
+        }
+    }
+
+    /// An answer has gone to somebody, or to nobody any more.
+    pub(super) fn note_reply(
+        &mut self,
+        token: Option<Token>,
+        to: Option<Addressee>,
+        content: &[u8],
+        sent: bool,
+    ) {
+        let State { log: Some(log), conns, now, .. } = self else { return };
+        if let Some(conn) = to.and_then(|to| conns.get(to.conn)) {
+            log.mix(conn.send.end());
+        }
+        let kept = if log.keeps_content() { content } else { &[] };
+        let (len, sent) = (content.len() as u64, sent.into());
+        match token.map(|token| pair(token.0)) {
+            None => log.put_bytes(Kind::Reply, Some(*now), [len, sent], kept),
+            Some([slot, generation]) => {
+                log.put_bytes(Kind::LateReply, Some(*now), [slot, generation, len, sent], kept);
+            }
+        }
+    }
+
+    pub(super) fn note_failure(
+        &mut self,
+        token: Option<Token>,
+        to: Option<Addressee>,
+        code: &str,
+        sent: bool,
+    ) {
+        let State { log: Some(log), conns, now, .. } = self else { return };
+        if let Some(conn) = to.and_then(|to| conns.get(to.conn)) {
+            log.mix(conn.send.end());
+        }
+        let mut bare = Vec::new();
+        uw::write_error(&mut bare, code, "");
+        // Of the message, as it was written, with its escapes.
+        let len = log.frame.map_or(0, |whole| whole.saturating_sub(bare.len())) as u64;
+        let len = if to.is_some() { len } else { 0 };
+        match token.map(|token| pair(token.0)) {
+            None => log.put_bytes(Kind::Fail, Some(*now), [len, sent.into()], code.as_bytes()),
+            Some([slot, generation]) => {
+                let fields = [slot, generation, len, sent.into()];
+                log.put_bytes(Kind::LateFail, Some(*now), fields, code.as_bytes());
+            }
+        }
+    }
+}
+
+impl Recorder {
+    /// What a server has decoded.
+    pub(super) fn step(&mut self, bytes: &[u8], step: &Result<Step<RequestHead>, ProtocolError>) {
+        match step {
+            Ok(Step::Frame(head)) if bytes[head.method.clone()] != *uw::PING.as_bytes() => {
+                let name = self.name(&bytes[head.method.clone()]);
+                self.find_id(Kind::Asked, head.id.0, [name, head.content.len() as u64]);
+            }
+            Ok(Step::Frame(head)) => self.find_bytes(Kind::Raw, [], &bytes[..head.content.end.min(PING)]),
+            Ok(Step::Skip(n)) => {
+                let n = head_of(bytes).max(n + 2).min(bytes.len());
+                self.find_bytes(Kind::Raw, [], &bytes[..n]);
+            }
+            Ok(Step::Need(_)) | Err(_) => self.find_bytes(Kind::Raw, [], &bytes[..head_of(bytes)]),
+        }
+    }
+
+    /// A request was lent.
+    pub(super) fn lent(&mut self, conn: ConnId, head: &RequestHead, method: &[u8]) {
+        self.mix_bytes(&head.id.0);
+        self.mix_bytes(method);
+        self.event(Told::Request, conn.slot(), head.content.len());
+    }
+}
+
+/// How many bytes belong to the head of a request, of those that are there.
+fn head_of(bytes: &[u8]) -> usize {
+    let method = bytes.get(METHOD_LEN).copied().unwrap_or(0);
+    (HEAD + usize::from(method)).min(bytes.len())
+}
+
+impl Server {
+    pub(crate) fn masked_snapshot(&mut self) -> Vec<u8> {
+        self.masked().snapshot()
+    }
+
+    /// The server at the head of a segment, which notes what it does, to be compared.
+    pub(crate) fn compare(&mut self, options: record::Options, now: crate::time::Instant, hash: u64) {
+        let mut log = Recorder::comparing(Subject::Server, options, true);
+        log.restart(now, hash);
+        self.state.log = Some(Box::new(log));
+    }
+}

@@ -1,0 +1,244 @@
+//! What a log is good for when it is damaged, cut, turned in a ring, or of another machine.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use plimsoll_core::id::{ConnId, RequestId};
+use plimsoll_core::machine::{Action, Input, Machine};
+use plimsoll_core::policy::balance::Strategy;
+use plimsoll_core::record::{self, Happening, Options, Query, Record, Unreplayable};
+use plimsoll_core::service::client::{self, Client, Config};
+use plimsoll_core::service::{Uw, UwRequest};
+use plimsoll_core::time::Instant;
+use plimsoll_core::wire::uw::{Limits, Mode, Step, decode_request, encode_response};
+use quickcheck::quickcheck;
+
+const SECRET: &[u8] = b"the secret of a body";
+
+fn limit(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).unwrap()
+}
+
+fn ring(segments: u32) -> Options {
+    Options { segment: limit(6_000), segments: limit(segments), content: false }
+}
+
+/// A client of three endpoints, of which the second answers slowly, and fails now and then.
+struct Session {
+    client: Client<Uw>,
+    now: Instant,
+    conns: Vec<ConnId>,
+    late: Vec<(ConnId, Vec<u8>)>,
+    ids: Vec<RequestId>,
+    answers: u32,
+}
+
+impl Session {
+    fn new(seed: u64, options: Options) -> Self {
+        let mut client = Client::new(Uw::default(), Config::default(), seed);
+        for n in 1..=3 {
+            client.add_endpoint(Instant::ZERO, &format!("users-{n}.internal:3001")).unwrap();
+        }
+        client.record(options);
+        let (conns, late, ids) = (Vec::new(), Vec::new(), Vec::new());
+        Session { client, now: Instant::ZERO, conns, late, ids, answers: 0 }
+    }
+
+    fn run(mut self, turns: u32) -> Self {
+        for turn in 0..turns {
+            self.now = self.now + Duration::from_millis(3);
+            self.client.handle(self.now, Input::Tick);
+            for _ in 0..turn % 7 {
+                let request = UwRequest { method: "getUser", content: SECRET };
+                self.ids.extend(self.client.request(self.now, &request, client::Options::default()));
+            }
+            self.turn();
+            for (conn, bytes) in std::mem::take(&mut self.late) {
+                for piece in bytes.chunks(11) {
+                    self.client.feed(self.now, conn, piece);
+                }
+            }
+            self.turn();
+        }
+        self
+    }
+
+    fn turn(&mut self) {
+        loop {
+            while self.client.event().is_some() {}
+            match self.client.poll() {
+                None => return,
+                Some(Action::Connect(conn)) => {
+                    self.conns.push(conn);
+                    self.client.handle(self.now, Input::Connected(conn));
+                }
+                Some(Action::Flush(conn)) => self.serve(conn),
+                Some(Action::Read(..) | Action::Close(_)) => {}
+            }
+        }
+    }
+
+    fn serve(&mut self, conn: ConnId) {
+        let mut bufs = [&[][..]; 8];
+        let n = self.client.send_bufs(conn, &mut bufs);
+        let sent = bufs[..n].concat();
+        self.client.handle(self.now, Input::Sent(conn, sent.len()));
+        let (mut rest, limits, mut answers) = (&sent[..], Limits::default(), Vec::new());
+        while let Ok(Step::Frame(head)) = decode_request(rest, &limits, Mode::Strict) {
+            self.answers += 1;
+            let fails = self.answers.is_multiple_of(50);
+            let answer = if fails {
+                br#"{"error":{"code":"OVERLOADED","message":"the secret of a body"}}"#
+            } else {
+                SECRET
+            };
+            encode_response(&mut answers, head.id, answer, &limits).unwrap();
+            rest = &rest[head.content.end..];
+        }
+        match self.client.target(conn) {
+            Some("users-2.internal:3001") => self.late.push((conn, answers)),
+            _ => drop(self.client.feed(self.now, conn, &answers)),
+        }
+    }
+
+    fn log(&mut self) -> Vec<u8> {
+        self.client.recorded()
+    }
+}
+
+fn log(turns: u32, options: Options) -> Vec<u8> {
+    Session::new(7, options).run(turns).log()
+}
+
+#[test]
+fn a_log_of_many_segments_is_replayed_from_its_first() {
+    let log = log(300, ring(1_000));
+    let replayed = record::replay(&log).unwrap();
+    assert!(replayed.segments > 3, "{replayed}");
+    assert_eq!(replayed.time(), Duration::from_millis(900));
+}
+
+#[test]
+fn a_ring_that_has_gone_round_is_replayed_from_its_oldest_segment() {
+    let all = record::replay(&log(900, ring(1_000))).unwrap();
+    let log = log(900, ring(3));
+    let left = record::replay(&log).unwrap();
+    assert_eq!((left.segments, left.damage, left.to), (3, None, all.to));
+    assert!(left.calls < all.calls / 2);
+}
+
+#[test]
+fn no_byte_of_a_body_is_in_a_log() {
+    let log = log(300, ring(1_000));
+    for part in SECRET.windows(6) {
+        assert!(
+            !log.windows(part.len()).any(|window| window == part),
+            "{:?}",
+            part.escape_ascii().to_string()
+        );
+    }
+    assert!(log.windows(7).any(|window| window == b"getUser"));
+}
+
+#[test]
+fn content_is_kept_on_request_and_the_log_replays_as_well() {
+    let log = log(300, Options { content: true, ..ring(1_000) });
+    assert!(log.windows(SECRET.len()).any(|window| window == SECRET));
+    assert_eq!(record::replay(&log).unwrap().damage, None);
+}
+
+#[test]
+fn a_machine_that_decides_otherwise_is_found_out_at_its_first_decision() {
+    // Records of one client behind the snapshot of another, whose chance is another.
+    let (one, other) = (Session::new(7, ring(1_000)), Session::new(8, ring(1_000)));
+    let (mut log, other) = (one.run(40).log(), other.run(0).log());
+    let head = log.windows(4).enumerate().filter(|(_, window)| *window == b"PLRC").nth(1).unwrap().0;
+    log.splice(..head, other);
+    let Err(Unreplayable::Different(difference)) = record::replay(&log) else { panic!("they differ") };
+    assert!(difference.call < 60 && !difference.before.is_empty(), "{difference}");
+    assert_ne!(difference.expected, difference.got);
+}
+
+#[test]
+fn a_cut_log_is_replayed_up_to_the_cut() {
+    let log = log(300, ring(1_000));
+    let whole = record::replay(&log).unwrap();
+    let mut last = 0;
+    for cut in (0..log.len()).step_by(997) {
+        match record::replay(&log[..cut]) {
+            Ok(replayed) => {
+                assert!(replayed.calls >= last && replayed.calls <= whole.calls);
+                last = replayed.calls;
+            }
+            Err(Unreplayable::Damaged(_)) => assert_eq!(last, 0, "cut at {cut}"),
+            Err(error) => panic!("cut at {cut}: {error}"),
+        }
+    }
+    assert!(last > whole.calls / 2);
+}
+
+#[test]
+fn of_a_log_that_lacks_a_block_all_before_it_is_replayed_and_the_gap_is_told() {
+    let log = log(600, ring(1_000));
+    // The second segment's head is overwritten.
+    let second = log.windows(4).enumerate().filter(|(_, window)| *window == b"PLRC").nth(4).unwrap().0;
+    let mut damaged = log.clone();
+    damaged[second..second + 4].fill(0xee);
+    let replayed = record::replay(&damaged).unwrap();
+    let damage = replayed.damage.expect("it is told");
+    assert!(damage.at >= second - 1 && damage.at <= second, "{damage} at {second}");
+    assert!(replayed.calls > 0 && replayed.calls < record::replay(&log).unwrap().calls);
+}
+
+quickcheck! {
+    fn a_log_with_a_changed_byte_is_never_taken_for_the_whole(at: usize, change: u8) -> bool {
+        let log = log(60, ring(1_000));
+        let whole = record::replay(&log).unwrap();
+        let mut damaged = log.clone();
+        let at = at % log.len();
+        damaged[at] ^= change.max(1);
+        match record::replay(&damaged) {
+            Ok(replayed) => replayed.damage.is_some() && replayed.calls <= whole.calls,
+            Err(Unreplayable::Damaged(_)) => true,
+            Err(_) => false,
+        }
+    }
+
+    fn any_bytes_are_no_log_and_no_panic(bytes: Vec<u8>) -> bool {
+        record::replay(&bytes).is_err()
+    }
+}
+
+#[test]
+fn a_request_has_a_story() {
+    let mut session = Session::new(7, ring(1_000)).run(120);
+    let log = session.log();
+    let id = session.ids[100];
+    let story = record::explain(&log, Query::Request(id)).unwrap();
+    let told: Vec<_> = story.lines.iter().map(|line| &line.what).collect();
+    assert!(matches!(told[0], Happening::Taken { id: taken, .. } if *taken == id), "{story}");
+    assert!(told.iter().any(|what| matches!(what, Happening::Decision(_))), "{story}");
+    assert!(matches!(told.last(), Some(Happening::Ended { id: ended, .. }) if *ended == id), "{story}");
+    assert!(story.to_string().contains("goes to users-"), "{story}");
+}
+
+#[test]
+fn a_pick_and_a_moment_are_explained() {
+    let log = log(120, ring(1_000));
+    let pick = record::explain(&log, Query::Pick(40)).unwrap();
+    assert!(pick.to_string().contains("candidates"), "{pick}");
+    let moment = record::explain(&log, Query::At(Instant::from_millis(200))).unwrap();
+    assert_eq!(moment.endpoints.len(), 3, "{moment}");
+    assert!(!moment.lines.is_empty() && moment.lines.iter().any(|line| line.at > Instant::from_millis(200)));
+}
+
+#[test]
+fn the_same_policy_differs_in_little_and_another_in_its_shares() {
+    let log = log(400, ring(1_000));
+    let turns = record::diff(&log, |config| config.cluster.strategy = Strategy::RoundRobin).unwrap();
+    assert!(turns.compared > 500, "{turns}");
+    assert!(turns.first.is_some() && turns.same < turns.compared, "{turns}");
+    let all: u64 = turns.shares.iter().map(|share| share.other).sum();
+    assert!(turns.shares.iter().all(|share| share.other.abs_diff(all / 3) <= all / 20), "{turns}");
+    assert!(turns.to_string().contains("simulate it"));
+}

@@ -1,0 +1,23 @@
+//! What a recorded server does, its log does again.
+
+use core::num::NonZeroU32;
+
+use plimsoll_core::record::Options;
+use plimsoll_core::testing::laws::{self, Op};
+use plimsoll_core::testing::play::server_laws::{Large, Small, with_connections};
+use quickcheck::quickcheck;
+
+fn small() -> Options {
+    let limit = |n| NonZeroU32::new(n).unwrap();
+    Options { segment: limit(300), segments: limit(100_000), content: false }
+}
+
+quickcheck! {
+    fn a_recorded_server_is_replayed(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::recorded_and_replayed::<Large>(seed, &with_connections(&ops), Options::default())
+    }
+
+    fn a_server_recorded_in_many_segments_is_replayed(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::recorded_and_replayed::<Small>(seed, &with_connections(&ops), small())
+    }
+}
