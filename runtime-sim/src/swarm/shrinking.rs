@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::plan::{Cast, Event, Fault, Plan, What};
 use super::services::{Act, Ask};
-use super::{Law, Violation, run};
+use super::{Law, Violation, hub, run};
 
 /// How long it is tried to make a plan smaller.
 #[derive(Clone, Copy, Debug)]
@@ -148,16 +148,31 @@ fn is_same(a: &Violation, b: &Violation) -> bool {
 fn simpler(what: What) -> Vec<What> {
     let halves =
         |lasts: Duration| [Duration::from_secs(1), lasts / 2].into_iter().filter(move |half| *half < lasts);
+    let fewer = |count: u32| {
+        [1, count / 2, count.saturating_sub(1)].into_iter().filter(move |fewer| (1..count).contains(fewer))
+    };
     match what {
         What::Service(Act::Ask(ask)) => {
-            let fewer =
-                [1, ask.count / 2, ask.count - 1].into_iter().filter(|count| (1..ask.count).contains(count));
-            let mut asks: Vec<Ask> = fewer.map(|count| Ask { count, ..ask }).collect();
+            let mut asks: Vec<Ask> = fewer(ask.count).map(|count| Ask { count, ..ask }).collect();
             asks.extend((ask.size > 0).then_some(Ask { size: 0, ..ask }));
             asks.extend(ask.key.map(|_| Ask { key: None, ..ask }));
             asks.extend(ask.timeout.map(|_| Ask { timeout: None, ..ask }));
             asks.extend(ask.idempotent.then_some(Ask { idempotent: false, ..ask }));
             asks.into_iter().map(|ask| What::Service(Act::Ask(ask))).collect()
+        }
+        What::Hub(hub::Act::Call(call)) => {
+            let mut calls: Vec<hub::Call> =
+                fewer(call.count).map(|count| hub::Call { count, ..call }).collect();
+            calls.extend((call.size > 0).then_some(hub::Call { size: 0, ..call }));
+            calls.extend((call.depth > 0).then_some(hub::Call { depth: call.depth - 1, ..call }));
+            calls.extend(call.timeout.map(|_| hub::Call { timeout: None, ..call }));
+            calls.into_iter().map(|call| What::Hub(hub::Act::Call(call))).collect()
+        }
+        What::Hub(hub::Act::Lie { lie, count }) => {
+            fewer(count).map(|count| What::Hub(hub::Act::Lie { lie, count })).collect()
+        }
+        What::Hub(hub::Act::Leave { service, lasts }) => {
+            halves(lasts).map(|lasts| What::Hub(hub::Act::Leave { service, lasts })).collect()
         }
         What::Service(Act::Cancel { client, count }) if count > 1 => {
             vec![What::Service(Act::Cancel { client, count: 1 })]
