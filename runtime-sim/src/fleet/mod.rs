@@ -36,8 +36,8 @@
 //!     [policy.by_cost]
 //!     strategy = "p2c_ewma"
 //!
-//!     [[expect.latency]]
-//!     p999 = "200ms"
+//!     [[expect.goodput]]
+//!     at_least = 0.99
 //!     missed_by = ["in_turn"]
 //! "#)?;
 //!
