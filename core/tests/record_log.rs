@@ -242,3 +242,30 @@ fn the_same_policy_differs_in_little_and_another_in_its_shares() {
     assert!(turns.shares.iter().all(|share| share.other.abs_diff(all / 3) <= all / 20), "{turns}");
     assert!(turns.to_string().contains("simulate it"));
 }
+
+/// Bursts like those of a loaded client, as many as make many segments.
+#[test]
+fn a_client_under_load_is_not_disturbed_by_its_log() {
+    for options in [None, Some(Options { segments: limit(2), ..Options::default() })] {
+        let mut session = Session::new(7, ring(1));
+        session.client.stop_recording();
+        if let Some(options) = options {
+            session.client.record(options);
+        }
+        session.turn();
+        for _ in 0..400 {
+            session.now = session.now + Duration::from_micros(100);
+            for _ in 0..256 {
+                let request = UwRequest { method: "echo", content: SECRET };
+                session.client.request(session.now, &request, client::Options::default()).unwrap();
+            }
+            session.turn();
+            for (conn, bytes) in std::mem::take(&mut session.late) {
+                assert_eq!(session.client.feed(session.now, conn, &bytes), bytes.len());
+            }
+            session.turn();
+        }
+        let log = session.client.recorded();
+        assert!(options.is_none() || record::replay(&log).unwrap().segments == 2);
+    }
+}
