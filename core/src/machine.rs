@@ -157,15 +157,21 @@ pub trait Machine {
     /// something to read. Empty while undrained events fill the buffer: drain them, then ask again.
     fn recv_buf(&mut self, conn: ConnId) -> &mut [u8];
 
-    /// For drivers that own their buffers: copies in what fits, and says how much that was.
+    /// For drivers that own their buffers: copies in what fits, in as many pieces as the machine makes room for, and says
+    /// how much that was.
     fn feed(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) -> usize {
-        let buf = self.recv_buf(conn);
-        let n = buf.len().min(bytes.len());
-        buf[..n].copy_from_slice(&bytes[..n]);
-        if n > 0 {
+        let mut fed = 0;
+        while fed < bytes.len() {
+            let buf = self.recv_buf(conn);
+            let n = buf.len().min(bytes.len() - fed);
+            if n == 0 {
+                break;
+            }
+            buf[..n].copy_from_slice(&bytes[fed..fed + n]);
             self.handle(now, Input::Received(conn, n));
+            fed += n;
         }
-        n
+        fed
     }
 
     /// What is to be sent, in order, as up to `bufs.len()` slices; how many were filled in.
