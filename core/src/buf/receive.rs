@@ -380,6 +380,8 @@ impl Save for Receiver {
         // What is held follows from the sizes of the buffers.
         let Receiver { block, owner, inboxes, held: _, budget, starved, emptied } = self;
         budget.save(out);
+        // How large it has grown decides into which pieces the next bytes are cut.
+        block.len().save(out);
         out.length(inboxes.len());
         for Inbox { in_block, own, start, end, want, open_ended, starved } in inboxes {
             in_block.save(out);
@@ -397,6 +399,11 @@ impl Save for Receiver {
 
     fn load(from: &mut Reader<'_>) -> Result<Self, Damaged> {
         let mut receiver = Receiver::new(Save::load(from)?);
+        let block: usize = Save::load(from)?;
+        if block > BLOCK {
+            return Err(from.invalid(0));
+        }
+        receiver.block = vec![0; block];
         for _ in 0..from.length()? {
             let inbox = receiver.load_inbox(from)?;
             receiver.inboxes.push(inbox);
@@ -415,13 +422,10 @@ impl Receiver {
         let bytes = from.bytes()?;
         let end = start.saturating_add(bytes.len());
         self.held = self.held.saturating_add(weight(size));
-        if self.held > self.budget || end > if in_block { BLOCK } else { size } {
+        if self.held > self.budget || end > if in_block { self.block.len() } else { size } {
             return Err(from.invalid(bytes.len()));
         }
         let mut own = vec![0; size];
-        if in_block {
-            self.block.resize(BLOCK, 0);
-        }
         let storage = if in_block { &mut self.block } else { &mut own };
         storage[start..end].copy_from_slice(bytes);
         let (want, open_ended, starved) = Save::load(from)?;
