@@ -120,8 +120,13 @@ fn the_more_answers_a_peer_leaves_unread_the_less_of_its_requests_is_read_at_onc
     let config = Config { unsent: Band::new(10_000, 40_000).unwrap(), ..Config::default() };
     let mut world = World::new(config);
     let conn = world.accept();
-    assert_eq!(world.server.recv_buf(conn).len(), 40_000);
     let content = "x".repeat(10_000);
+    // The room to read into grows with what is said.
+    world.request(conn, 9, "m", &content);
+    assert!(world.echo());
+    let unsent = world.unsent(conn).len();
+    world.handle(Input::Sent(conn, unsent));
+    assert_eq!(world.server.recv_buf(conn).len(), 40_000);
     for (id, room) in [(0, 29_000..30_000), (1, 19_000..20_000), (2, 9_000..10_000), (3, 4_096..4_097)] {
         world.request(conn, id, "m", &content);
         assert!(world.echo());
