@@ -69,7 +69,8 @@ fn options(dice: &mut Dice, servers: u32) -> Vec<Feature> {
     maybe(dice, 300, &mut |dice| Feature::Burst(dice.between(0, 4)));
     maybe(dice, 300, &mut |dice| Feature::Dials {
         stagger: dice.below(500),
-        timeout: dice.between(50, 5_000),
+        // A dial goes there and back; with less than that, it never gets anywhere.
+        timeout: dice.between(500, 5_000),
     });
     maybe(dice, 300, &mut |dice| Feature::IdleClose(dice.between(500, 60_000)));
     maybe(dice, 500, &mut |dice| Feature::Heartbeat {
