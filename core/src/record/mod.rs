@@ -71,6 +71,7 @@ mod replay;
 mod surrogate;
 mod words;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
@@ -82,6 +83,8 @@ pub use recorder::Piece;
 pub use recorder::Recorder;
 pub use replay::{Difference, Replayed, Unreplayable, replay};
 pub use surrogate::Surrogate;
+
+use crate::time::Instant;
 
 pub(crate) use codes::{of_health, of_misuse, of_protocol_error, of_refusal};
 
@@ -107,14 +110,57 @@ impl Default for Options {
 
 /// A machine that can be recorded. It costs nothing while it is off.
 pub trait Record {
+    #[doc(hidden)]
+    const SUBJECT: Subject;
+
+    /// Whether its wire has ids.
+    #[doc(hidden)]
+    const HAS_IDS: bool = true;
+
+    /// Where its recorder stands.
+    #[doc(hidden)]
+    fn log(&mut self) -> &mut Option<Box<Recorder>>;
+
+    /// The time that it has last been told.
+    #[doc(hidden)]
+    fn told_time(&self) -> Instant;
+
+    /// Its snapshot with zeros in place of all bytes that came or go: what was read in them is in the log.
+    #[doc(hidden)]
+    fn masked_snapshot(&mut self) -> Vec<u8>;
+
     /// Records from now on. What was recorded before and not taken is dropped.
-    fn record(&mut self, options: Options);
+    fn record(&mut self, options: Options) {
+        *self.log() = Some(Box::new(Recorder::new(Self::SUBJECT, options, Self::HAS_IDS)));
+        self.begin_segment();
+    }
 
     /// Records no more, and drops what nobody has taken.
-    fn stop_recording(&mut self);
+    fn stop_recording(&mut self) {
+        *self.log() = None;
+    }
+
+    /// Notes what it does in a replay, to be compared.
+    #[doc(hidden)]
+    fn compare(&mut self, options: Options, now: Instant, hash: u64) {
+        let mut log = Recorder::comparing(Self::SUBJECT, options, Self::HAS_IDS);
+        log.restart(now, hash);
+        *self.log() = Some(Box::new(log));
+    }
 
     #[doc(hidden)]
-    fn recorder(&mut self) -> Option<&mut Recorder>;
+    #[cold]
+    fn begin_segment(&mut self) {
+        let (masked, now) = (self.masked_snapshot(), self.told_time());
+        if let Some(log) = self.log() {
+            log.begin_segment(now, &masked);
+        }
+    }
+
+    #[doc(hidden)]
+    fn recorder(&mut self) -> Option<&mut Recorder> {
+        self.log().as_deref_mut()
+    }
 
     /// What was recorded and not [taken](Self::take_recorded), as one log; nothing if it is not recorded.
     fn recorded(&mut self) -> Vec<u8> {

@@ -9,6 +9,7 @@ use super::format::{self, BlockHead, HEAD, Part};
 use super::kinds::{FIELDS, Kind};
 use super::mask;
 use super::{Options, Subject};
+use crate::buf::SendQueue;
 use crate::id::ConnId;
 use crate::machine::{Action, Input};
 use crate::save::{Reader, Save, Writer};
@@ -430,6 +431,12 @@ impl Recorder {
         self.find_bytes(Kind::Name, [], name);
         self.names.push(name.into());
         self.names.len() - 1
+    }
+
+    /// How much a connection has sent, and has yet to send.
+    pub(crate) fn sent_from(&mut self, queue: &SendQueue) {
+        self.mix(queue.sent());
+        self.mix(queue.len() as u64);
     }
 
     /// The machine was asked for room.

@@ -11,7 +11,7 @@ use crate::id::{ConnId, RequestId};
 use crate::ipc::Context;
 use crate::machine::Input;
 use crate::record::kinds::Kind;
-use crate::record::{self, Record, Recorder, Subject, Told, pair};
+use crate::record::{Record, Recorder, Subject, Told, pair};
 use crate::save::{Reader, Snapshot, Writer};
 use crate::time::Instant;
 use crate::wire::ipc::Value;
@@ -20,39 +20,26 @@ use super::links::Links;
 use super::state::State;
 
 impl Record for Client {
-    fn record(&mut self, options: record::Options) {
-        self.state.links.log = Some(Box::new(Recorder::new(Subject::IpcClient, options, true)));
-        self.begin_segment();
+    const SUBJECT: Subject = Subject::IpcClient;
+
+    fn log(&mut self) -> &mut Option<Box<Recorder>> {
+        &mut self.state.links.log
     }
 
-    fn recorder(&mut self) -> Option<&mut Recorder> {
-        self.state.links.log.as_deref_mut()
+    fn told_time(&self) -> Instant {
+        self.state.now
     }
 
-    fn stop_recording(&mut self) {
-        self.state.links.log = None;
-    }
-}
-
-impl Client {
-    #[cold]
-    fn begin_segment(&mut self) {
-        let masked = self.masked_snapshot();
-        let now = self.state.now;
-        if let Some(log) = &mut self.state.links.log {
-            log.begin_segment(now, &masked);
-        }
-    }
-
-    /// Without any bytes that came or go: what is read of them is in the log.
-    pub(crate) fn masked_snapshot(&mut self) -> Vec<u8> {
+    fn masked_snapshot(&mut self) -> Vec<u8> {
         let log = self.state.links.log.take();
         let mut masked = Client { receiver: self.receiver.masked(|_| 0), state: self.state.clone() };
         self.state.links.log = log;
         masked.state.links.pool.iter_mut().for_each(|link| link.port.send.mask());
         masked.snapshot()
     }
+}
 
+impl Client {
     pub(super) fn note_input(&mut self, input: Input) {
         let links = &mut self.state.links;
         let sent = match input {
@@ -79,13 +66,6 @@ impl Client {
         let message = self.receiver.lent_mut(lent);
         log.put_back(message);
         log.message(Some(self.state.config.format), message);
-    }
-
-    /// Notes what it does, to be compared.
-    pub(crate) fn compare(&mut self, options: record::Options, now: Instant, hash: u64) {
-        let mut log = Recorder::comparing(Subject::IpcClient, options, true);
-        log.restart(now, hash);
-        self.state.links.log = Some(Box::new(log));
     }
 }
 

@@ -10,37 +10,22 @@ use crate::buf::Lent;
 use crate::id::ConnId;
 use crate::machine::Input;
 use crate::record::kinds::Kind;
-use crate::record::{self, Record, Recorder, Subject, Told, pair};
+use crate::record::{Record, Recorder, Subject, Told, pair};
 use crate::save::Snapshot;
 use crate::time::Instant;
 
 impl Record for Hub {
-    fn record(&mut self, options: record::Options) {
-        self.state.log = Some(Box::new(Recorder::new(Subject::Hub, options, true)));
-        self.begin_segment();
+    const SUBJECT: Subject = Subject::Hub;
+
+    fn log(&mut self) -> &mut Option<Box<Recorder>> {
+        &mut self.state.log
     }
 
-    fn recorder(&mut self) -> Option<&mut Recorder> {
-        self.state.log.as_deref_mut()
+    fn told_time(&self) -> Instant {
+        self.state.now
     }
 
-    fn stop_recording(&mut self) {
-        self.state.log = None;
-    }
-}
-
-impl Hub {
-    #[cold]
-    fn begin_segment(&mut self) {
-        let masked = self.masked_snapshot();
-        let now = self.state.now;
-        if let Some(log) = &mut self.state.log {
-            log.begin_segment(now, &masked);
-        }
-    }
-
-    /// Without any bytes that came or go: what is read of them is in the log.
-    pub(crate) fn masked_snapshot(&mut self) -> Vec<u8> {
+    fn masked_snapshot(&mut self) -> Vec<u8> {
         let log = self.state.log.take();
         let mut masked = Hub { receiver: self.receiver.masked(|_| 0), state: self.state.clone(), lent: None };
         self.state.log = log;
@@ -52,14 +37,15 @@ impl Hub {
         }
         masked.snapshot()
     }
+}
 
+impl Hub {
     pub(super) fn note_input(&mut self, input: Input) {
         let State { log: Some(log), lines, now, .. } = &mut self.state else { return };
         if let Input::Sent(conn, _) = input
             && let Some(conn) = lines.table.get(conn)
         {
-            log.mix(conn.port.send.sent());
-            log.mix(conn.port.send.len() as u64);
+            log.sent_from(&conn.port.send);
         }
         log.input(*now, input);
         if log.is_full() {
@@ -74,13 +60,6 @@ impl Hub {
         let message = self.receiver.lent_mut(lent);
         log.put_back(message);
         log.message(lines.table.get(conn).and_then(|conn| conn.format), message);
-    }
-
-    /// Notes what it does, to be compared.
-    pub(crate) fn compare(&mut self, options: record::Options, now: Instant, hash: u64) {
-        let mut log = Recorder::comparing(Subject::Hub, options, true);
-        log.restart(now, hash);
-        self.state.log = Some(Box::new(log));
     }
 }
 

@@ -1,13 +1,12 @@
 //! A client of a service plays a log.
 
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::super::format::{Record, Segment};
 use super::super::kinds::Kind;
 use super::super::surrogate::{Masked, Surrogate};
-use super::super::{Options, Record as _, Recorder, Told, codes};
+use super::super::{Told, codes};
 use super::{Came, Player, tell};
 use crate::cluster::EndpointOptions;
 use crate::id::Id;
@@ -25,6 +24,12 @@ pub(crate) struct ClientPlayer<const IDS: bool> {
 }
 
 impl<const IDS: bool> Player for ClientPlayer<IDS> {
+    type Machine = Client<Surrogate<IDS>>;
+
+    fn machine(&mut self) -> &mut Self::Machine {
+        &mut self.client
+    }
+
     fn load(segment: &Segment<'_>) -> Result<Self, Damaged> {
         let client = Client::restore_masked(segment.snapshot)?;
         Ok(ClientPlayer { client, code: None, blame: (false, false) })
@@ -38,23 +43,8 @@ impl<const IDS: bool> Player for ClientPlayer<IDS> {
         self.client.surrogate().expect(finding);
     }
 
-    fn compare(&mut self, options: Options, now: Instant, hash: u64) {
-        self.client.compare(options, now, hash);
-    }
-
-    fn snapshot(&mut self) -> Vec<u8> {
-        self.client.masked_again()
-    }
-
-    fn restart(&mut self, now: Instant) {
+    fn restart(&mut self) {
         self.client.surrogate().restart();
-        if let Some(log) = self.client.recorder() {
-            log.restart_at(now);
-        }
-    }
-
-    fn recorder(&mut self) -> Option<&mut Recorder> {
-        self.client.recorder()
     }
 
     fn call(&mut self, now: Instant, call: &Record<'_>, name: &str) -> Came {

@@ -1,11 +1,9 @@
 //! A hub plays a log.
 
-use alloc::vec::Vec;
-
 use super::super::format::{Record, Segment};
 use super::super::kinds::Kind;
 use super::super::mask::unmask;
-use super::super::{Options, Record as _, Recorder};
+use super::super::{Record as _, Recorder};
 use super::{Came, Player, tell};
 use crate::ipc::hub::Hub;
 use crate::machine::{Machine, Peer};
@@ -17,6 +15,12 @@ pub(crate) struct HubPlayer {
 }
 
 impl Player for HubPlayer {
+    type Machine = Hub;
+
+    fn machine(&mut self) -> &mut Self::Machine {
+        &mut self.hub
+    }
+
     fn load(segment: &Segment<'_>) -> Result<Self, Damaged> {
         Ok(HubPlayer { hub: Hub::restore(segment.snapshot)? })
     }
@@ -25,24 +29,6 @@ impl Player for HubPlayer {
         if let Some(log) = self.hub.recorder() {
             expect(log, finding);
         }
-    }
-
-    fn compare(&mut self, options: Options, now: Instant, hash: u64) {
-        self.hub.compare(options, now, hash);
-    }
-
-    fn restart(&mut self, now: Instant) {
-        if let Some(log) = self.hub.recorder() {
-            log.restart_at(now);
-        }
-    }
-
-    fn recorder(&mut self) -> Option<&mut Recorder> {
-        self.hub.recorder()
-    }
-
-    fn snapshot(&mut self) -> Vec<u8> {
-        self.hub.masked_snapshot()
     }
 
     fn call(&mut self, now: Instant, call: &Record<'_>, _: &str) -> Came {

@@ -4,9 +4,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::super::Record as _;
 use super::super::format::{Record, Segment};
 use super::super::kinds::Kind;
-use super::super::{Options, Record as _, Recorder};
 use super::hub::expect;
 use super::{Came, Player, tell};
 use crate::id::Id;
@@ -23,6 +23,12 @@ pub(crate) struct IpcClientPlayer {
 }
 
 impl Player for IpcClientPlayer {
+    type Machine = Client;
+
+    fn machine(&mut self) -> &mut Self::Machine {
+        &mut self.client
+    }
+
     fn load(segment: &Segment<'_>) -> Result<Self, Damaged> {
         Ok(IpcClientPlayer { client: Client::restore(segment.snapshot)?, lends: false })
     }
@@ -31,24 +37,6 @@ impl Player for IpcClientPlayer {
         if let Some(log) = self.client.recorder() {
             expect(log, finding);
         }
-    }
-
-    fn compare(&mut self, options: Options, now: Instant, hash: u64) {
-        self.client.compare(options, now, hash);
-    }
-
-    fn restart(&mut self, now: Instant) {
-        if let Some(log) = self.client.recorder() {
-            log.restart_at(now);
-        }
-    }
-
-    fn recorder(&mut self) -> Option<&mut Recorder> {
-        self.client.recorder()
-    }
-
-    fn snapshot(&mut self) -> Vec<u8> {
-        self.client.masked_snapshot()
     }
 
     fn defers(&self) -> bool {

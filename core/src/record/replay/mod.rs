@@ -21,9 +21,8 @@ pub(crate) use server::ServerPlayer;
 
 use super::format::{Damage, Log, Record, Segment, What};
 use super::kinds::{Kind, Side};
-use super::recorder::Recorder;
 use super::words::Words;
-use super::{Options, Subject, codes};
+use super::{Options, Record as _, Subject, codes};
 use crate::cluster::StateEvent;
 use crate::id::{ConnId, RequestId};
 use crate::machine::{Action, Input, Machine};
@@ -132,6 +131,8 @@ pub(crate) enum Came {
 
 /// A machine that plays a log.
 pub(crate) trait Player {
+    type Machine: super::Record;
+    fn machine(&mut self) -> &mut Self::Machine;
     /// Loads the machine from the head of a segment.
     fn load(segment: &Segment<'_>) -> Result<Self, crate::save::Damaged>
     where
@@ -141,13 +142,8 @@ pub(crate) trait Player {
     fn expect(&mut self, finding: &Record<'_>, name: &str);
     /// Does what was done. `name`: the word of a request.
     fn call(&mut self, now: Instant, call: &Record<'_>, name: &str) -> Came;
-    /// Notes from now on what it does.
-    fn compare(&mut self, options: Options, now: Instant, hash: u64);
-    /// A segment begins.
-    fn restart(&mut self, now: Instant);
-    fn recorder(&mut self) -> Option<&mut Recorder>;
-    /// The machine as the next segment would begin with it.
-    fn snapshot(&mut self) -> Vec<u8>;
+    /// A segment begins: what was remembered for the one before it is forgotten.
+    fn restart(&mut self) {}
     /// Whether the last call is made together with the next one.
     fn defers(&self) -> bool {
         false
@@ -201,7 +197,8 @@ pub(crate) fn play<P: Player>(
 ) -> Result<Replayed, Unreplayable> {
     let first = &log.segments[0];
     if compare {
-        player.compare(Options { content: log.has_content(), ..Options::default() }, first.now, first.hash);
+        let options = Options { content: log.has_content(), ..Options::default() };
+        player.machine().compare(options, first.now, first.hash);
     }
     let mut tape = Tape {
         now: first.now,
@@ -222,8 +219,11 @@ pub(crate) fn play<P: Player>(
         tape.now = segment.now;
         tape.names.0.clear();
         tape.carried.clear();
-        player.restart(segment.now);
-        if compare && player.snapshot() != segment.snapshot {
+        player.restart();
+        if let Some(log) = player.machine().recorder() {
+            log.restart_at(segment.now);
+        }
+        if compare && player.machine().masked_snapshot() != segment.snapshot {
             let (expected, got) = ("the snapshot of the machine", "a machine in another state");
             return Err(tape.difference(segment, segment.at, expected.into(), got.into()).into());
         }
@@ -296,7 +296,7 @@ impl Tape {
             if record.kind != Kind::Room && !player.defers() {
                 self.carried.extend_from_slice(&block[compared..from.at()]);
                 let expected = &*self.carried;
-                let got = player.recorder().map_or(&[][..], |log| log.written());
+                let got = player.machine().recorder().map_or(&[][..], |log| log.written());
                 if got != expected
                     && let Some((expected, got)) = differ(expected, got)
                 {

@@ -3,9 +3,9 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::super::Record as _;
 use super::super::format::{Record, Segment};
 use super::super::kinds::Kind;
-use super::super::{Options, Record as _, Recorder};
 use super::{Came, Player, flat_id, tell};
 use crate::id::Id;
 use crate::machine::{Machine, Peer};
@@ -23,6 +23,12 @@ pub(crate) struct ServerPlayer {
 }
 
 impl Player for ServerPlayer {
+    type Machine = Server;
+
+    fn machine(&mut self) -> &mut Self::Machine {
+        &mut self.server
+    }
+
     fn load(segment: &Segment<'_>) -> Result<Self, Damaged> {
         let server = Server::restore(segment.snapshot)?;
         Ok(ServerPlayer { server, last_id: [0; 16], lends: false })
@@ -49,27 +55,12 @@ impl Player for ServerPlayer {
         }
     }
 
-    fn compare(&mut self, options: Options, now: Instant, hash: u64) {
-        self.server.compare(options, now, hash);
-    }
-
-    fn restart(&mut self, now: Instant) {
-        self.last_id = [0; 16];
-        if let Some(log) = self.server.recorder() {
-            log.restart_at(now);
-        }
-    }
-
-    fn recorder(&mut self) -> Option<&mut Recorder> {
-        self.server.recorder()
-    }
-
-    fn snapshot(&mut self) -> Vec<u8> {
-        self.server.masked_snapshot()
-    }
-
     fn defers(&self) -> bool {
         self.lends
+    }
+
+    fn restart(&mut self) {
+        self.last_id = [0; 16];
     }
 
     fn call(&mut self, now: Instant, call: &Record<'_>, _: &str) -> Came {

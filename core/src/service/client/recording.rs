@@ -21,32 +21,26 @@ use crate::wire::Load;
 const BROKEN: usize = 256;
 
 impl<P: Protocol> Record for Client<P> {
-    fn record(&mut self, options: record::Options) {
-        self.log = Some(Box::new(Recorder::new(Subject::Client, options, P::HAS_IDS)));
-        self.begin_segment();
+    const SUBJECT: Subject = Subject::Client;
+    const HAS_IDS: bool = P::HAS_IDS;
+
+    fn log(&mut self) -> &mut Option<Box<Recorder>> {
+        &mut self.log
     }
 
-    fn recorder(&mut self) -> Option<&mut Recorder> {
-        self.log.as_deref_mut()
+    fn told_time(&self) -> Instant {
+        self.now
     }
 
-    fn stop_recording(&mut self) {
-        self.log = None;
+    fn masked_snapshot(&mut self) -> Vec<u8> {
+        match P::HAS_IDS {
+            true => Client::<Surrogate<true>>::masked(self).snapshot(),
+            false => Client::<Surrogate<false>>::masked(self).snapshot(),
+        }
     }
 }
 
 impl<P: Protocol> Client<P> {
-    #[cold]
-    fn begin_segment(&mut self) {
-        // Zeros in place of all bytes that came or go: what the wire reads in them is in the log.
-        let masked =
-            if P::HAS_IDS { masked_snapshot::<P, true>(self) } else { masked_snapshot::<P, false>(self) };
-        let now = self.now;
-        if let Some(log) = &mut self.log {
-            log.begin_segment(now, &masked);
-        }
-    }
-
     #[inline]
     pub(super) fn note<const N: usize>(&mut self, kind: Kind, fields: [u64; N]) {
         if let Some(log) = &mut self.log {
@@ -59,9 +53,7 @@ impl<P: Protocol> Client<P> {
         if let Input::Sent(conn, _) = input
             && self.cluster.has_conn(conn)
         {
-            let send = &self.links[conn.index()].send;
-            log.mix(send.sent());
-            log.mix(send.len() as u64);
+            log.sent_from(&self.links[conn.index()].send);
         }
         log.input(self.now, input);
         if log.is_full() {
@@ -215,10 +207,6 @@ impl Recorder {
     }
 }
 
-fn masked_snapshot<P: Protocol, const IDS: bool>(client: &Client<P>) -> Vec<u8> {
-    Client::<Surrogate<IDS>>::masked(client).snapshot()
-}
-
 impl<const IDS: bool> Client<Surrogate<IDS>> {
     /// A client in the same state, on the wire of a replay, and without the bytes of bodies.
     fn masked<P: Protocol>(client: &Client<P>) -> Self {
@@ -257,10 +245,6 @@ impl<const IDS: bool> Client<Surrogate<IDS>> {
             }
         }
         masked
-    }
-
-    pub(crate) fn masked_again(&self) -> Vec<u8> {
-        Self::masked(self).snapshot()
     }
 
     /// The client at the head of a segment.
@@ -310,12 +294,5 @@ impl<const IDS: bool> Client<Surrogate<IDS>> {
     /// The wire, which takes findings.
     pub(crate) fn surrogate(&self) -> &Surrogate<IDS> {
         &self.protocol
-    }
-
-    /// Notes what it does, to be compared.
-    pub(crate) fn compare(&mut self, options: record::Options, now: Instant, hash: u64) {
-        let mut log = Recorder::comparing(Subject::Client, options, IDS);
-        log.restart(now, hash);
-        self.log = Some(Box::new(log));
     }
 }

@@ -10,8 +10,9 @@ use crate::error::ProtocolError;
 use crate::id::ConnId;
 use crate::machine::Input;
 use crate::record::kinds::Kind;
-use crate::record::{self, Record, Recorder, Subject, Told, pair};
+use crate::record::{Record, Recorder, Subject, Told, pair};
 use crate::save::Snapshot;
+use crate::time::Instant;
 use crate::wire::uw::{self, RequestHead, Step};
 
 /// So many bytes of a ping are kept.
@@ -21,32 +22,18 @@ const HEAD: usize = 24;
 const METHOD_LEN: usize = 19;
 
 impl Record for Server {
-    fn record(&mut self, options: record::Options) {
-        self.state.log = Some(Box::new(Recorder::new(Subject::Server, options, true)));
-        self.begin_segment();
+    const SUBJECT: Subject = Subject::Server;
+
+    fn log(&mut self) -> &mut Option<Box<Recorder>> {
+        &mut self.state.log
     }
 
-    fn recorder(&mut self) -> Option<&mut Recorder> {
-        self.state.log.as_deref_mut()
+    fn told_time(&self) -> Instant {
+        self.state.now
     }
 
-    fn stop_recording(&mut self) {
-        self.state.log = None;
-    }
-}
-
-impl Server {
-    #[cold]
-    fn begin_segment(&mut self) {
-        let masked = self.masked_snapshot();
-        let now = self.state.now;
-        if let Some(log) = &mut self.state.log {
-            log.begin_segment(now, &masked);
-        }
-    }
-
-    /// The same without the bytes of bodies: of what was received, only the heads of requests that wait are left.
-    fn masked(&mut self) -> Self {
+    /// Of what was received, the heads of requests that wait are left.
+    fn masked_snapshot(&mut self) -> Vec<u8> {
         let state = self.state.without_log();
         let head = |slot| {
             let conn = self.state.conns.id_at(slot).and_then(|id| self.state.conns.get(id));
@@ -58,16 +45,17 @@ impl Server {
                 conn.send.mask();
             }
         }
-        masked
+        masked.snapshot()
     }
+}
 
+impl Server {
     pub(super) fn note_input(&mut self, input: Input) {
         let State { log: Some(log), conns, now, .. } = &mut self.state else { return };
         if let Input::Sent(conn, _) = input
             && let Some(conn) = conns.get(conn)
         {
-            log.mix(conn.send.sent());
-            log.mix(conn.send.len() as u64);
+            log.sent_from(&conn.send);
         }
         log.input(*now, input);
         if log.is_full() {
@@ -167,17 +155,4 @@ impl Recorder {
 fn head_of(bytes: &[u8]) -> usize {
     let method = bytes.get(METHOD_LEN).copied().unwrap_or(0);
     (HEAD + usize::from(method)).min(bytes.len())
-}
-
-impl Server {
-    pub(crate) fn masked_snapshot(&mut self) -> Vec<u8> {
-        self.masked().snapshot()
-    }
-
-    /// The server at the head of a segment, which notes what it does, to be compared.
-    pub(crate) fn compare(&mut self, options: record::Options, now: crate::time::Instant, hash: u64) {
-        let mut log = Recorder::comparing(Subject::Server, options, true);
-        log.restart(now, hash);
-        self.state.log = Some(Box::new(log));
-    }
 }
