@@ -135,7 +135,8 @@ pub enum Event<'a> {
         /// Why.
         refused: Refused,
     },
-    /// A connection has ended.
+    /// A connection has ended, or is about to once it is sent what waits: nothing more is taken from it, and its name is free.
+    /// Told once, and before anybody else is told to have registered under that name.
     Disconnected {
         /// Which.
         conn: ConnId,
