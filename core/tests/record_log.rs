@@ -6,7 +6,7 @@ use std::time::Duration;
 use plimsoll_core::id::{ConnId, RequestId};
 use plimsoll_core::machine::{Action, Input, Machine};
 use plimsoll_core::policy::balance::Strategy;
-use plimsoll_core::record::{self, Happening, Options, Query, Record, Unreplayable};
+use plimsoll_core::record::{self, Happening, Options, Query, Record, Unreplayable, What};
 use plimsoll_core::service::client::{self, Client, Config};
 use plimsoll_core::service::{Uw, UwRequest};
 use plimsoll_core::time::Instant;
@@ -14,6 +14,8 @@ use plimsoll_core::wire::uw::{Limits, Mode, Step, decode_request, encode_respons
 use quickcheck::quickcheck;
 
 const SECRET: &[u8] = b"the secret of a body";
+/// The bytes of the block that says that a log has ended.
+const END: usize = 32;
 
 fn limit(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).unwrap()
@@ -173,7 +175,7 @@ fn a_machine_that_decides_otherwise_is_found_out_at_its_first_decision() {
     let (one, other) = (Session::new(7, ring(1_000)), Session::new(8, ring(1_000)));
     let (mut log, other) = (one.run(40).log(), other.run(0).log());
     let head = log.windows(4).enumerate().filter(|(_, window)| *window == b"PLRC").nth(1).unwrap().0;
-    log.splice(..head, other);
+    log.splice(..head, other[..other.len() - END].iter().copied());
     let Err(Unreplayable::Different(difference)) = record::replay(&log) else { panic!("they differ") };
     assert!(difference.call < 60 && !difference.before.is_empty(), "{difference}");
     assert_ne!(difference.expected, difference.got);
@@ -195,6 +197,44 @@ fn a_cut_log_is_replayed_up_to_the_cut() {
         }
     }
     assert!(last > whole.calls / 2);
+}
+
+/// Where the blocks of a log begin.
+fn blocks(log: &[u8]) -> Vec<usize> {
+    let starts = log.windows(4).enumerate().filter(|(_, window)| *window == b"PLRC");
+    starts.map(|(at, _)| at).collect()
+}
+
+#[test]
+fn a_log_that_is_cut_between_two_blocks_is_not_taken_for_one_that_ended() {
+    let log = log(100, ring(1_000));
+    assert!(record::replay(&log).unwrap().ended);
+    let blocks = blocks(&log);
+    assert!(blocks.len() > 4 && log.len() - blocks.last().unwrap() == END);
+    for &end in &blocks[1..] {
+        let replayed = record::replay(&log[..end]).unwrap();
+        assert!(!replayed.ended && replayed.to_string().ends_with("; then the log is cut"), "{replayed}");
+    }
+    // Without the last block that has records, the end is told, but not believed.
+    let [.., last, end] = blocks[..] else { panic!("many blocks") };
+    let replayed = record::replay(&[&log[..last], &log[end..]].concat()).unwrap();
+    let missing = replayed.damage.map(|damage| (damage.at, damage.what));
+    assert_eq!((missing, replayed.ended), (Some((last, What::Missing { missing: 1 })), false));
+}
+
+#[test]
+fn a_log_that_is_taken_in_pieces_ends_with_its_machine() {
+    let mut session = Session::new(7, ring(1_000));
+    let mut log = Vec::new();
+    for _ in 0..20 {
+        session = session.run(5);
+        log.extend(std::iter::from_fn(|| session.client.take_recorded(true)).flat_map(|piece| piece.bytes));
+    }
+    assert!(!record::replay(&log).unwrap().ended);
+    let whole = record::replay(&[&log[..], &session.client.recorded()].concat()).unwrap();
+    log.extend(session.client.end_recording().into_iter().flat_map(|piece| piece.bytes));
+    assert_eq!(record::replay(&log), Ok(whole));
+    assert!(session.client.recorded().is_empty());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::save::{Damaged, Reader};
 use crate::time::Instant;
 
 /// The version of the format of blocks and records.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 const MAGIC: [u8; 4] = *b"PLRC";
 /// The length of the head of a block.
 pub(crate) const HEAD: usize = 32;
@@ -27,6 +27,19 @@ pub(crate) enum Part {
     /// machine.
     Head = 0,
     Records = 1,
+    /// The end: nothing of the log is missing. Its number says how many blocks stand before it in its segment.
+    End = 2,
+}
+
+impl Part {
+    const fn of(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Part::Head,
+            1 => Part::Records,
+            2 => Part::End,
+            _ => return None,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +94,7 @@ fn open(bytes: &[u8]) -> Result<(BlockHead, &[u8]), What> {
     if checksum(checksum(0, &head[..24]), payload) != long(24) {
         return Err(What::Checksum);
     }
-    let part = if head[5] == 0 { Part::Head } else { Part::Records };
+    let part = Part::of(head[5]).ok_or(What::Record)?;
     let subject = Subject::of(head[6]).ok_or(What::Machine { found: head[6] })?;
     let (content, has_ids) = (head[7] & CONTENT != 0, head[7] & IDS != 0);
     let len = payload.len();
@@ -152,13 +165,47 @@ pub(crate) struct Segment<'a> {
     pub(crate) snapshot: &'a [u8],
     /// The blocks, and where they begin.
     pub(crate) blocks: Vec<(usize, &'a [u8])>,
+    /// Whether the log was ended behind them.
+    ended: bool,
     damage: Option<Damage>,
+}
+
+impl<'a> Segment<'a> {
+    /// Takes a block that was found behind this segment's, at a place of the log. `open_end`: nothing else was found between
+    /// them. Whether more may follow.
+    fn take(&mut self, at: usize, head: &BlockHead, payload: &'a [u8], open_end: bool) -> bool {
+        // Another is left of an older round of the ring.
+        let Some(missing) = head.index.checked_sub(self.blocks.len() as u32 + 1) else { return false };
+        if head.segment != self.head.segment {
+            return false;
+        }
+        if missing > 0 {
+            let what = What::Missing { missing };
+            self.damage = self.damage.or(Some(Damage { at: self.end(), segment: head.segment, what }));
+        }
+        if missing > 0 || !open_end {
+            return false;
+        }
+        match head.part {
+            Part::End => self.ended = true,
+            _ => self.blocks.push((at + HEAD, payload)),
+        }
+        !self.ended
+    }
+
+    /// Where its blocks end.
+    fn end(&self) -> usize {
+        self.blocks.last().map_or(self.at + HEAD + self.head.len, |&(at, block)| at + block.len())
+    }
 }
 
 /// A log that was read: a run of segments one behind the other, the oldest first.
 #[derive(Clone, Debug)]
 pub struct Log<'a> {
     pub(crate) segments: Vec<Segment<'a>>,
+    /// Whether its end is there. Otherwise its process was killed or still runs, or the disk was full, and what happened last is
+    /// not in it.
+    pub ended: bool,
     /// What is wrong behind the run, or within its last segment, or else before the first segment that was found.
     pub damage: Option<Damage>,
 }
@@ -177,10 +224,9 @@ impl<'a> Log<'a> {
         for (this, next) in found.iter().zip(&found[1..]) {
             let missing = next.before.saturating_sub(this.blocks.len() as u32 + 1);
             let gap = next.head.segment != this.head.segment + 1;
-            let end = this.blocks.last().map_or(this.at, |&(at, block)| at + block.len());
             let missing = if gap { u32::MAX } else { missing };
             damage = this.damage.or((missing > 0).then_some(Damage {
-                at: end,
+                at: this.end(),
                 segment: this.head.segment,
                 what: What::Missing { missing },
             }));
@@ -189,9 +235,11 @@ impl<'a> Log<'a> {
             }
             run += 1;
         }
-        damage = damage.or(found[run - 1].damage).or(lead);
+        let last = &found[run - 1];
+        let ended = last.ended;
+        damage = damage.or(last.damage).or(lead);
         found.truncate(run);
-        Ok(Log { segments: found, damage })
+        Ok(Log { segments: found, ended, damage })
     }
 
     /// Whose it is.
@@ -221,23 +269,13 @@ fn find_segments(bytes: &[u8]) -> Result<(Vec<Segment<'_>>, Option<Damage>), Dam
     while at < bytes.len() {
         let what = match open(&bytes[at..]) {
             Ok((head, payload)) => {
-                let end = at + HEAD + payload.len();
-                let last = segments.last_mut().filter(|_| open_end);
-                match (head.part, last) {
-                    (Part::Head, _) => {
-                        segments.extend(begin(at, head, payload));
-                        open_end = true;
-                    }
-                    (Part::Records, Some(last))
-                        if head.segment == last.head.segment
-                            && head.index as usize == last.blocks.len() + 1 =>
-                    {
-                        last.blocks.push((at + HEAD, payload));
-                    }
-                    // What an older round of the ring has left.
-                    (Part::Records, _) => open_end = false,
+                if head.part == Part::Head {
+                    segments.extend(begin(at, head, payload));
+                    open_end = true;
+                } else if let Some(last) = segments.last_mut() {
+                    open_end = last.take(at, &head, payload, open_end);
                 }
-                at = end;
+                at += HEAD + payload.len();
                 continue;
             }
             Err(what) => what,
@@ -271,7 +309,8 @@ fn begin(at: usize, head: BlockHead, payload: &[u8]) -> Option<Segment<'_>> {
     let before = u32::try_from(from.varint().ok()?).ok()?;
     let now = Instant::from_nanos(from.varint().ok()?);
     let hash = from.varint().ok()?;
-    Some(Segment { head, at, before, now, hash, snapshot: from.left(), blocks: Vec::new(), damage: None })
+    let (snapshot, blocks) = (from.left(), Vec::new());
+    Some(Segment { head, at, before, now, hash, snapshot, blocks, ended: false, damage: None })
 }
 
 /// One record.

@@ -54,7 +54,7 @@
 //!
 //! # The form
 //!
-//! A log is a run of segments. Each begins with a snapshot of the machine (see [`save`](crate::save)), so that what is left
+//! A log is a run of segments, and an end: where that is missing, the process was killed or still runs, or the disk was full. Each begins with a snapshot of the machine (see [`save`](crate::save)), so that what is left
 //! of a ring replays from the oldest segment on. A segment is a run of blocks with a checksum each: [`Log::read`] gives
 //! everything up to the first damage, and says where that is. In a block stand records: a byte for the kind, whose highest bit
 //! says that time has passed; a byte of the hash; the nanoseconds that have passed, if so; then numbers, in 7-bit groups, and for
@@ -162,7 +162,7 @@ pub trait Record {
         self.log().as_deref_mut()
     }
 
-    /// What was recorded and not [taken](Self::take_recorded), as one log; nothing if it is not recorded.
+    /// What was recorded and not [taken](Self::take_recorded), as one log that ends here; nothing if it is not recorded.
     fn recorded(&mut self) -> Vec<u8> {
         self.recorder().map_or_else(Vec::new, |log| log.log())
     }
@@ -174,6 +174,17 @@ pub trait Record {
             log.seal();
         }
         log.take()
+    }
+
+    /// Records no more, and hands over what nobody has taken, with the end of the log.
+    fn end_recording(&mut self) -> Vec<Piece> {
+        self.log().take().map_or_else(Vec::new, |log| log.end())
+    }
+
+    /// Whether anything has happened that is not in a finished piece yet.
+    #[doc(hidden)]
+    fn has_unsealed(&mut self) -> bool {
+        self.recorder().is_some_and(|log| log.has_news())
     }
 }
 

@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::format::{self, BlockHead, HEAD, Part};
+use super::format::{self, BlockHead, HEAD, Part, Record};
 use super::kinds::{FIELDS, Kind};
 use super::mask;
 use super::{Options, Subject};
@@ -225,10 +225,29 @@ impl Recorder {
 
     /// Closes the block that is being filled, so that it can be taken.
     pub(crate) fn seal(&mut self) {
-        if let Some((conn, room)) = self.room.take() {
-            self.read_nothing(conn, room);
+        if self.at > HEAD || self.room.is_some() {
+            self.check();
         }
         self.seal_block();
+    }
+
+    /// Notes the whole hash.
+    pub(crate) fn check(&mut self) {
+        self.put(Kind::Check, None, [self.hash]);
+    }
+
+    /// Whether anything but that there is nothing to do waits to be sealed.
+    pub(crate) fn has_news(&self) -> bool {
+        let mut from = Reader::new(&self.block[HEAD..self.at]);
+        let is_news = |kind| !matches!(kind, Kind::PolledNothing | Kind::NoEvent | Kind::Room);
+        core::iter::from_fn(|| Record::read(&mut from).ok()).any(|record| is_news(record.kind))
+    }
+
+    /// What nobody has taken yet, and the end.
+    pub(crate) fn end(mut self) -> Vec<Piece> {
+        self.seal();
+        self.put_away(Part::End, &[]);
+        self.pieces.into()
     }
 
     fn seal_block(&mut self) {
@@ -242,17 +261,20 @@ impl Recorder {
         self.at = HEAD;
     }
 
-    fn put_away(&mut self, part: Part, payload: &[u8]) {
-        let head = BlockHead {
+    fn head(&self, part: Part, len: usize) -> BlockHead {
+        BlockHead {
             part,
             subject: self.subject,
             content: self.options.content,
             has_ids: self.has_ids,
             segment: self.segment,
             index: self.index,
-            len: payload.len(),
-        };
-        let bytes = format::block(&head, payload);
+            len,
+        }
+    }
+
+    fn put_away(&mut self, part: Part, payload: &[u8]) {
+        let bytes = format::block(&self.head(part, payload.len()), payload);
         let at = self.written;
         self.written += bytes.len() as u64;
         self.index += 1;
@@ -271,10 +293,11 @@ impl Recorder {
         self.pieces.pop_front()
     }
 
-    /// Everything that nobody has taken, as one log.
+    /// Everything that nobody has taken, as one log that ends now.
     pub(crate) fn log(&mut self) -> Vec<u8> {
         self.seal();
-        self.pieces.iter().flat_map(|piece| piece.bytes.iter().copied()).collect()
+        let end = format::block(&self.head(Part::End, 0), &[]);
+        self.pieces.iter().flat_map(|piece| &piece.bytes).chain(&end).copied().collect()
     }
 
     /// Takes what a comparing recorder has written.

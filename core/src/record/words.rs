@@ -52,6 +52,7 @@ impl fmt::Display for Words<'_> {
             Kind::Shutdown => write!(f, "shut down"),
             Kind::ResetMetrics => write!(f, "metrics are reset"),
             Kind::Name => write!(f, "the word {:?}", text()),
+            Kind::Check => write!(f, "everything that has come out by then has the check {a:016x}"),
             Kind::Need => write!(f, "found: a frame that is not whole before {a} bytes"),
             Kind::Ours => write!(f, "found: an answer of {c} bytes to request {a} (its use {b})"),
             Kind::Answer => write!(f, "found: an answer of {a} bytes"),

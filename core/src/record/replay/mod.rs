@@ -22,7 +22,7 @@ pub(crate) use server::ServerPlayer;
 use super::format::{Damage, Log, Record, Segment, What};
 use super::kinds::{Kind, Side};
 use super::words::Words;
-use super::{Options, Record as _, Subject, codes};
+use super::{Options, Record as _, Recorder, Subject, codes};
 use crate::cluster::StateEvent;
 use crate::id::{ConnId, RequestId};
 use crate::machine::{Action, Input, Machine};
@@ -53,6 +53,9 @@ pub struct Replayed {
     pub from: Instant,
     /// See [`from`](Self::from).
     pub to: Instant,
+    /// Whether the log ends behind that. If not, its process was killed or still runs, or the disk was full; what happened last is
+    /// missing.
+    pub ended: bool,
     /// What could not be read behind all this.
     pub damage: Option<Damage>,
 }
@@ -92,7 +95,8 @@ impl fmt::Display for Replayed {
         write!(f, "{calls} calls in {segments} segments over {:?}: all the same", self.time())?;
         match &self.damage {
             Some(damage) => write!(f, "; then {damage}"),
-            None => Ok(()),
+            None if self.ended => Ok(()),
+            None => write!(f, "; then the log is cut"),
         }
     }
 }
@@ -240,6 +244,7 @@ pub(crate) fn play<P: Player>(
             findings: 0,
             from: first.now,
             to: first.now,
+            ended: log.ended,
             damage: log.damage,
         },
         names: Names(Vec::new()),
@@ -315,11 +320,17 @@ impl Tape {
                 self.find(player, &record);
                 continue;
             }
-            self.replayed.count(record.kind);
             let name = self.names.of(&record);
             let came = player.call(self.now, &record, name);
-            let step = Step { now: self.now, call: self.replayed.calls, record: &record, name, came };
-            watch(player, &step);
+            if record.kind == Kind::Check {
+                player.machine().recorder().into_iter().for_each(Recorder::check);
+            } else {
+                self.replayed.count(record.kind);
+                watch(
+                    player,
+                    &Step { now: self.now, call: self.replayed.calls, record: &record, name, came },
+                );
+            }
             if !compare {
                 continue;
             }
@@ -336,10 +347,12 @@ impl Tape {
                 compared = from.at();
                 self.carried.clear();
             }
-            if self.before.len() == SURROUNDINGS {
-                self.before.pop_front();
+            if record.kind != Kind::Check {
+                if self.before.len() == SURROUNDINGS {
+                    self.before.pop_front();
+                }
+                self.before.push_back(alloc::format!("{:?} {}", self.now, Words(&record, name)));
             }
-            self.before.push_back(alloc::format!("{:?} {}", self.now, Words(&record, name)));
         }
         // The call that these findings belong to is in the next block.
         self.carried.extend_from_slice(&block[compared..]);
