@@ -122,6 +122,26 @@ fn a_log_of_many_segments_is_replayed_from_its_first() {
 }
 
 #[test]
+fn a_replay_says_how_much_it_has_compared() {
+    let now = Instant::ZERO;
+    let mut client = Client::new(Uw::default(), Config::default(), 1);
+    client.add_endpoint(now, "users.internal:3001").unwrap();
+    client.record(Options::default());
+    let Some(Action::Connect(conn)) = client.poll() else { panic!("it dials") };
+    client.handle(now, Input::Connected(conn));
+    assert!(client.event().is_some() && client.event().is_none());
+    let request = UwRequest { method: "getUser", content: SECRET };
+    client.request(now, &request, client::Options::default()).unwrap();
+    assert_eq!(client.poll(), Some(Action::Flush(conn)));
+    assert_eq!(client.poll(), None);
+    client.handle(now, Input::Tick);
+    let replayed = record::replay(&client.recorded()).unwrap();
+    assert_eq!((replayed.inputs, replayed.actions, replayed.events), (2, 2, 1));
+    // Nothing to tell, the request, and nothing to do.
+    assert_eq!(replayed.calls, 2 + 2 + 1 + 3);
+}
+
+#[test]
 fn a_ring_that_has_gone_round_is_replayed_from_its_oldest_segment() {
     let all = record::replay(&log(900, ring(1_000))).unwrap();
     let log = log(900, ring(3));

@@ -81,6 +81,10 @@ fn what_a_bench_was_told_replays_to_the_same() {
     let text = replayed.printed(0);
     assert!(text.starts_with("the log of a client of a service, 1 segment, bodies masked, "), "{text}");
     assert!(text.contains(" is the same\n"), "{text}");
+    assert!(text.contains(" of CPU time, ") && text.contains(" times as fast as it happened\n"), "{text}");
+    // Each call was answered: 300 counted, and as many again to warm up.
+    let events = text.split_once(" actions and ").and_then(|(_, rest)| rest.split(' ').next()).unwrap();
+    assert!(events.parse::<u32>().unwrap() >= 600, "{text}");
 }
 
 #[test]

@@ -183,7 +183,7 @@ impl Hub {
         if live.intake == Intake::Open {
             live.intake = Intake::Ended;
             if live.port.head.is_none() {
-                self.state.unregister(conn);
+                self.state.unregister(conn, Cause::Peer);
             }
             self.state.lines.settle(conn);
         }
@@ -228,7 +228,7 @@ impl Hub {
             .live(conn)
             .is_some_and(|live| live.intake == Intake::Ended && live.port.head.is_none())
         {
-            self.state.unregister(conn);
+            self.state.unregister(conn, Cause::Peer);
         }
         self.state.lines.settle(conn);
         self.state.rearm(conn);

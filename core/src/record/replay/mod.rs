@@ -40,8 +40,14 @@ pub struct Replayed {
     pub subject: Subject,
     /// How many segments were replayed.
     pub segments: u64,
-    /// Calls of the machine: inputs, commands, drained actions and events.
+    /// Calls of the machine: inputs, commands, and whether there was an action or an event.
     pub calls: u64,
+    /// Those of them by which a runtime has told something.
+    pub inputs: u64,
+    /// Actions that came of them, each as it was.
+    pub actions: u64,
+    /// Events that came of them, each as it was.
+    pub events: u64,
     /// Findings that bodies were replaced by.
     pub findings: u64,
     /// The time of the first record, and of the last.
@@ -59,6 +65,28 @@ impl Replayed {
     /// How long the machine was recorded.
     pub fn time(&self) -> Duration {
         self.to.since(self.from)
+    }
+
+    fn count(&mut self, kind: Kind) {
+        self.calls += 1;
+        match kind {
+            Kind::PolledConnect
+            | Kind::PolledClose
+            | Kind::PolledReadOn
+            | Kind::PolledReadOff
+            | Kind::PolledFlush => self.actions += 1,
+            Kind::Event => self.events += 1,
+            Kind::Connected
+            | Kind::Received
+            | Kind::Filled
+            | Kind::Sent
+            | Kind::ReadClosed
+            | Kind::Closed
+            | Kind::Tick
+            | Kind::Wall
+            | Kind::Accept => self.inputs += 1,
+            _ => {}
+        }
     }
 }
 
@@ -229,6 +257,9 @@ pub(crate) fn play<P: Player>(
             subject: log.subject(),
             segments: 0,
             calls: 0,
+            inputs: 0,
+            actions: 0,
+            events: 0,
             findings: 0,
             from: first.now,
             to: first.now,
@@ -313,7 +344,7 @@ impl Tape {
             if record.kind == Kind::Check {
                 player.machine().recorder().into_iter().for_each(Recorder::check);
             } else {
-                self.replayed.calls += 1;
+                self.replayed.count(record.kind);
                 watch(
                     player,
                     &Step { now: self.now, call: self.replayed.calls, record: &record, name, came },
