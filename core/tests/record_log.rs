@@ -6,9 +6,10 @@ use std::time::Duration;
 use plimsoll_core::id::{ConnId, RequestId};
 use plimsoll_core::machine::{Action, Input, Machine};
 use plimsoll_core::policy::balance::Strategy;
-use plimsoll_core::record::{self, Happening, Options, Query, Record, Unreplayable, What};
+use plimsoll_core::record::{self, Happening, Log, Options, Query, Record, Unreplayable, What};
 use plimsoll_core::service::client::{self, Client, Config};
 use plimsoll_core::service::{Uw, UwRequest};
+use plimsoll_core::testing::play::logs::{changed, resealed};
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::uw::{Limits, Mode, Step, decode_request, encode_response};
 use quickcheck::quickcheck;
@@ -167,6 +168,67 @@ fn content_is_kept_on_request_and_the_log_replays_as_well() {
     let log = log(300, Options { content: true, ..ring(1_000) });
     assert!(log.windows(SECRET.len()).any(|window| window == SECRET));
     assert_eq!(record::replay(&log).unwrap().damage, None);
+}
+
+fn differs(log: &[u8]) -> String {
+    match record::replay(log) {
+        Err(Unreplayable::Different(difference)) => difference.to_string(),
+        other => panic!("a difference was expected, and there was {other:?}"),
+    }
+}
+
+/// One segment, so that no snapshot tells the difference first.
+fn one_segment(content: bool) -> Options {
+    Options { content, ..Options::default() }
+}
+
+#[test]
+fn with_content_another_body_and_another_method_are_differences() {
+    let log = log(60, one_segment(true));
+    assert!(Log::read(&log).unwrap().is_whole());
+    for (that, this) in [
+        // What was asked, and what was answered; what is asked only; what is answered only, and read as a failure.
+        (SECRET, &b"the secret of a bodY"[..]),
+        (b"getUser", b"getUsed"),
+        (b"OVERLOADED", b"OVERLOADER"),
+    ] {
+        differs(&changed(&log, that, this));
+    }
+    let at = log.windows(SECRET.len()).rposition(|window| window == SECRET).unwrap();
+    let mut last = log;
+    last[at] = b'T';
+    differs(&resealed(last));
+}
+
+#[test]
+fn content_changes_nothing_in_a_story_or_under_another_policy() {
+    let [with, without] = [true, false].map(|content| log(60, one_segment(content)));
+    for query in [Query::Changes, Query::Failures, Query::Pick(20), Query::At(Instant::from_millis(100))] {
+        let [one, other] = [&with, &without].map(|log| record::explain(log, query).unwrap().to_string());
+        assert_eq!(one, other);
+    }
+    let [one, other] = [&with, &without]
+        .map(|log| record::diff(log, |config| config.cluster.strategy = Strategy::RoundRobin).unwrap());
+    assert_eq!(one.to_string(), other.to_string());
+    assert!(record::explain(&changed(&with, b"getUser", b"getUsed"), Query::Changes).is_err());
+}
+
+#[test]
+fn without_content_bodies_and_the_frames_around_them_are_not_compared() {
+    let log = log(60, one_segment(false));
+    assert!(!Log::read(&log).unwrap().is_whole());
+    assert!(record::replay(&changed(&log, b"getUser", b"getUsed")).is_ok());
+}
+
+#[test]
+fn the_whole_hash_finds_what_slips_past_the_byte_in_each_record() {
+    let log = log(60, one_segment(false));
+    // The last record but the end: its kind, a byte of the hash, all of it.
+    let end = log.len() - END;
+    let mut changed = log;
+    let at = (end - 12..end).find(|&at| changed[at] == 22).unwrap();
+    changed[at + 2] ^= 1;
+    assert!(differs(&resealed(changed)).contains("everything that has come out by then has the check"));
 }
 
 #[test]

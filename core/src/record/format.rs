@@ -19,6 +19,7 @@ pub(crate) const TIME: u8 = 0x80;
 
 const CONTENT: u8 = 1;
 const IDS: u8 = 2;
+const WHOLE: u8 = 4;
 
 /// What is in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub(crate) struct BlockHead {
     pub(crate) subject: Subject,
     pub(crate) content: bool,
     pub(crate) has_ids: bool,
+    /// Whether every byte that came is in it, and the snapshots are as the machine was, so that a replay decodes again.
+    pub(crate) whole: bool,
     pub(crate) segment: u64,
     pub(crate) index: u32,
     pub(crate) len: usize,
@@ -56,7 +59,8 @@ pub(crate) struct BlockHead {
 /// A block: magic, version, part, machine, flags (a byte each after the four of the magic), segment (8), number in the
 /// segment (4), length (4), checksum of all else (8), payload. Integers from their lowest byte.
 pub(crate) fn block(head: &BlockHead, payload: &[u8]) -> Vec<u8> {
-    let flags = u8::from(head.content) * CONTENT + u8::from(head.has_ids) * IDS;
+    let flags =
+        u8::from(head.content) * CONTENT + u8::from(head.has_ids) * IDS + u8::from(head.whole) * WHOLE;
     let mut bytes = Vec::with_capacity(HEAD + payload.len());
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&[VERSION, head.part as u8, head.subject as u8, flags]);
@@ -96,9 +100,23 @@ fn open(bytes: &[u8]) -> Result<(BlockHead, &[u8]), What> {
     }
     let part = Part::of(head[5]).ok_or(What::Record)?;
     let subject = Subject::of(head[6]).ok_or(What::Machine { found: head[6] })?;
-    let (content, has_ids) = (head[7] & CONTENT != 0, head[7] & IDS != 0);
-    let len = payload.len();
-    Ok((BlockHead { part, subject, content, has_ids, segment: long(8), index: word(16), len }, payload))
+    let is = |flag| head[7] & flag != 0;
+    let (content, has_ids, whole) = (is(CONTENT), is(IDS), is(WHOLE));
+    let (segment, index, len) = (long(8), word(16), payload.len());
+    Ok((BlockHead { part, subject, content, has_ids, whole, segment, index, len }, payload))
+}
+
+/// Writes the checksums of the blocks at the start of `log` anew, for tests that change what is in them.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn reseal(mut log: &mut [u8]) {
+    while let Some((head, rest)) = log.split_first_chunk_mut::<HEAD>().filter(|(head, _)| head[..4] == MAGIC)
+    {
+        let len = u32::from_le_bytes([head[20], head[21], head[22], head[23]]) as usize;
+        let Some((payload, rest)) = rest.split_at_mut_checked(len) else { return };
+        let sum = checksum(checksum(0, &head[..24]), payload);
+        head[24..].copy_from_slice(&sum.to_le_bytes());
+        log = rest;
+    }
 }
 
 /// Where a log cannot be read, and why.
@@ -250,6 +268,12 @@ impl<'a> Log<'a> {
     /// Whether bodies are in it.
     pub fn has_content(&self) -> bool {
         self.segments[0].head.content
+    }
+
+    /// Whether a replay decodes every byte again, and compares every byte that was sent or told. Otherwise it takes what was
+    /// decoded from the log: bodies are masked, or nobody here knows the wire.
+    pub fn is_whole(&self) -> bool {
+        self.segments[0].head.whole
     }
 
     /// The numbers of its segments.

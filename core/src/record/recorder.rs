@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -41,6 +42,8 @@ pub struct Recorder {
     subject: Subject,
     options: Options,
     has_ids: bool,
+    /// Whether all bytes are noted, and fold into the hash.
+    whole: bool,
     /// The block that is being filled: room for its head, then records.
     block: Vec<u8>,
     at: usize,
@@ -85,6 +88,7 @@ impl Recorder {
             subject,
             options,
             has_ids,
+            whole: false,
             block,
             at: HEAD,
             segment: 0,
@@ -110,8 +114,13 @@ impl Recorder {
     }
 
     /// One that writes what a replay does, to be compared with what was recorded.
-    pub(crate) fn comparing(subject: Subject, options: Options, has_ids: bool) -> Self {
-        Recorder { compares: true, ..Self::new(subject, options, has_ids) }
+    pub(crate) fn comparing(subject: Subject, options: Options, has_ids: bool, whole: bool) -> Self {
+        Recorder { compares: true, whole, ..Self::new(subject, options, has_ids) }
+    }
+
+    /// Whether a replay decodes every byte again.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     pub(crate) fn keeps_content(&self) -> bool {
@@ -125,8 +134,9 @@ impl Recorder {
     }
 
     /// Begins the next segment with a snapshot of the machine as it is now.
-    pub(crate) fn begin_segment(&mut self, now: Instant, snapshot: &[u8]) {
+    pub(crate) fn begin_segment(&mut self, now: Instant, snapshot: &[u8], whole: bool) {
         self.seal();
+        self.whole = whole;
         self.segment += u64::from(self.index > 0);
         let blocks = self.index;
         (self.index, self.written) = (0, 0);
@@ -200,6 +210,12 @@ impl Recorder {
         self.find_bytes(Kind::Converted, [result.unwrap_or(0) as u64], error.as_bytes());
     }
 
+    /// What is kept of an error: its code, and the message behind a zero where all bytes are kept.
+    pub(crate) fn words(&self, code: &str, message: &str) -> String {
+        let kept = if self.whole { ["\0", message] } else { [""; 2] };
+        String::from(code) + kept[0] + kept[1]
+    }
+
     /// Notes an id by what is new in it, which is little where they come from one peer.
     pub(crate) fn find_id(&mut self, kind: Kind, id: [u8; 16], fields: [u64; 2]) {
         let (mut bits, mut new, mut len) = (0, [0; 16], 0);
@@ -267,6 +283,7 @@ impl Recorder {
             subject: self.subject,
             content: self.options.content,
             has_ids: self.has_ids,
+            whole: self.whole,
             segment: self.segment,
             index: self.index,
             len,
@@ -318,6 +335,25 @@ impl Recorder {
         let (words, rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
         rest.iter().for_each(|&byte| self.mix(u64::from(byte)));
+    }
+
+    /// Folds in bytes that are told or sent, if they are in the log too.
+    #[inline]
+    pub(crate) fn mix_content(&mut self, bytes: &[u8]) {
+        if self.whole {
+            self.mix_bytes(bytes);
+        }
+    }
+
+    /// So many bytes of a queue are about to be noted as sent.
+    pub(crate) fn mix_sent(&mut self, queue: &SendQueue, n: usize) {
+        if self.whole {
+            let mut bytes = core::mem::take(&mut self.received);
+            queue.copy_range(queue.sent(), queue.sent().saturating_add(n as u64), &mut bytes);
+            self.mix_bytes(&bytes);
+            bytes.clear();
+            self.received = bytes;
+        }
     }
 
     /// Folds in what has a form for people.

@@ -244,7 +244,10 @@ impl Machine for Hub {
         self.begin(now);
         match input {
             Input::Received(conn, n) => self.received(conn, n),
-            Input::Sent(conn, n) => self.state.lines.sent(conn, n, &mut self.state.metrics),
+            Input::Sent(conn, n) => {
+                self.note_sent(conn, n);
+                self.state.lines.sent(conn, n, &mut self.state.metrics);
+            }
             Input::ReadClosed(conn) => self.read_closed(conn),
             Input::Closed(conn, fault) => self.state.closed(conn, Cause::Fault(fault)),
             Input::Tick => self.state.tick(),

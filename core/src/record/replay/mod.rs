@@ -5,6 +5,7 @@ mod hub;
 mod ipc_client;
 mod server;
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
@@ -14,7 +15,7 @@ use core::time::Duration;
 
 use thiserror::Error;
 
-pub(crate) use client::ClientPlayer;
+pub(crate) use client::{ClientPlayer, UwClientPlayer};
 pub(crate) use hub::HubPlayer;
 pub(crate) use ipc_client::IpcClientPlayer;
 pub(crate) use server::ServerPlayer;
@@ -176,6 +177,16 @@ pub(crate) trait Player {
     fn call(&mut self, now: Instant, call: &Record<'_>, name: &str) -> Came;
     /// A segment begins: what was remembered for the one before it is forgotten.
     fn restart(&mut self) {}
+    /// Whether it can be compared with what was recorded, byte by byte.
+    fn compares(_: &Segment<'_>) -> bool {
+        true
+    }
+    /// Whether it is in the state that a segment begins with.
+    fn is_at(&mut self, segment: &Segment<'_>) -> bool {
+        let machine = self.machine();
+        let whole = if segment.head.whole { machine.whole_snapshot() } else { None };
+        whole.unwrap_or_else(|| machine.masked_snapshot()) == segment.snapshot
+    }
     /// Whether the last call is made together with the next one.
     fn defers(&self) -> bool {
         false
@@ -196,13 +207,17 @@ pub(crate) struct Step<'a> {
 /// # Errors
 /// [`Unreplayable`]: nothing can be read, or the first difference.
 pub fn replay(bytes: &[u8]) -> Result<Replayed, Unreplayable> {
-    let log = Log::read(bytes)?;
-    match (log.subject(), log.segments[0].head.has_ids) {
-        (Subject::Client, true) => start::<ClientPlayer<true>>(&log, |_, _| {}),
-        (Subject::Client, false) => start::<ClientPlayer<false>>(&log, |_, _| {}),
-        (Subject::IpcClient, _) => start::<IpcClientPlayer>(&log, |_, _| {}),
-        (Subject::Hub, _) => start::<HubPlayer>(&log, |_, _| {}),
-        (Subject::Server, _) => start::<ServerPlayer>(&log, |_, _| {}),
+    replay_log(&Log::read(bytes)?)
+}
+
+fn replay_log(log: &Log<'_>) -> Result<Replayed, Unreplayable> {
+    match (log.subject(), log.is_whole(), log.segments[0].head.has_ids) {
+        (Subject::Client, true, _) => start::<UwClientPlayer>(log, |_, _| {}),
+        (Subject::Client, _, true) => start::<ClientPlayer<true>>(log, |_, _| {}),
+        (Subject::Client, _, false) => start::<ClientPlayer<false>>(log, |_, _| {}),
+        (Subject::IpcClient, ..) => start::<IpcClientPlayer>(log, |_, _| {}),
+        (Subject::Hub, ..) => start::<HubPlayer>(log, |_, _| {}),
+        (Subject::Server, ..) => start::<ServerPlayer>(log, |_, _| {}),
     }
 }
 
@@ -212,12 +227,16 @@ pub(crate) fn start<P: Player>(
     watch: impl FnMut(&mut P, &Step<'_>),
 ) -> Result<Replayed, Unreplayable> {
     let first = &log.segments[0];
+    let compares = P::compares(first);
+    if !compares {
+        replay_log(log)?;
+    }
     let player = P::load(first).map_err(|damaged| Damage {
         at: first.at,
         segment: first.head.segment,
         what: What::Snapshot(damaged),
     })?;
-    play(player, log, true, watch)
+    play(player, log, compares, watch)
 }
 
 /// Plays a log to a machine. `compare`: whether it is to do the same.
@@ -230,7 +249,7 @@ pub(crate) fn play<P: Player>(
     let first = &log.segments[0];
     if compare {
         let options = Options { content: log.has_content(), ..Options::default() };
-        player.machine().compare(options, first.now, first.hash);
+        player.machine().compare(options, log.is_whole(), first.now, first.hash);
     }
     let mut tape = Tape {
         now: first.now,
@@ -259,7 +278,7 @@ pub(crate) fn play<P: Player>(
         if let Some(log) = player.machine().recorder() {
             log.restart_at(segment.now);
         }
-        if compare && player.machine().masked_snapshot() != segment.snapshot {
+        if compare && !player.is_at(segment) {
             let (expected, got) = ("the snapshot of the machine", "a machine in another state");
             return Err(tape.difference(segment, segment.at, expected.into(), got.into()).into());
         }
@@ -340,7 +359,7 @@ impl Tape {
                 let expected = &*self.carried;
                 let got = player.machine().recorder().map_or(&[][..], |log| log.written());
                 if got != expected
-                    && let Some((expected, got)) = differ(expected, got)
+                    && let Some((expected, got)) = differ(expected, got, segment.head.whole)
                 {
                     return Err(self.difference(segment, at + compared, expected, got).into());
                 }
@@ -385,13 +404,15 @@ impl Tape {
     }
 }
 
-/// The first records that differ, in words. What the wire has found wrong was kept as it came, and a replay has only zeros.
-fn differ(expected: &[u8], got: &[u8]) -> Option<(String, String)> {
+/// The first records that differ, in words. What the wire has found wrong was kept as it came, and a replay that is not `whole`
+/// has only zeros.
+fn differ(expected: &[u8], got: &[u8], whole: bool) -> Option<(String, String)> {
     let (mut left, mut right) = (Reader::new(expected), Reader::new(got));
     loop {
         if left.left().is_empty() && right.left().is_empty() {
             return None;
         }
+        let found = |record| if whole { record } else { found(record) };
         let (one, other) = (Record::read(&mut left).map(found), Record::read(&mut right).map(found));
         if one.is_ok() && one == other {
             continue;
@@ -427,7 +448,10 @@ pub(crate) fn tell<M: Machine>(machine: &mut M, now: Instant, call: &Record<'_>)
         Kind::Received => {
             let buf = machine.recv_buf(conn);
             let n = n.min(buf.len());
-            buf[..n].fill(0);
+            match call.bytes.len() == n {
+                true => buf[..n].copy_from_slice(call.bytes),
+                false => buf[..n].fill(0),
+            }
             machine.handle(now, Input::Received(conn, n));
         }
         Kind::Filled => machine.handle(now, Input::Received(conn, n)),
@@ -440,6 +464,15 @@ pub(crate) fn tell<M: Machine>(machine: &mut M, now: Instant, call: &Record<'_>)
         _ => {}
     }
     Came::Nothing
+}
+
+/// The code of an error that was answered, and its message, or as many letters.
+fn error<'a>(call: &Record<'a>, len: u64) -> (&'a str, Cow<'a, str>) {
+    let words = core::str::from_utf8(call.bytes).unwrap_or("");
+    match words.split_once('\0') {
+        Some((code, message)) => (code, message.into()),
+        None => (words, "1".repeat(usize::try_from(len).unwrap_or(0)).into()),
+    }
 }
 
 /// An id of which only what is new is in the log.
