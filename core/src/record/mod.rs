@@ -47,7 +47,9 @@
 //!   they are what one wants to see. [`Options::content`] keeps what
 //!   is received, asked and answered, for people: a replay goes by what was read in it, and does not look at it again.
 //! - With every record, a byte of a running hash of everything that came out: actions, outcomes with their lengths, where each
-//!   request went under which id. A difference shows at the very call, but for once in 256 times; then at the next.
+//!   request went under which id. A difference shows at the very call, but for once in 256 times; then at the next. Calls
+//!   that were like the last are counted, up to 256 of them: there it shows at the end of their record.
+//! - Not the tags that an application gives its requests: they decide nothing.
 //!
 //! A log without content cannot tell whether the *bytes* of a body were the same, only how many there were; and a replay of it
 //! does not decode frames again, but takes from the log what was decoded.
@@ -59,7 +61,12 @@
 //! everything up to the first damage, and says where that is. In a block stand records: a byte for the kind, whose highest bit
 //! says that time has passed; a byte of the hash; the nanoseconds that have passed, if so; then numbers, in 7-bit groups, and for
 //! some kinds bytes behind their number. That is a handful of bytes per record.
+//!
+//! Under load, almost everything is like what was just before, and takes less: requests of the same length to the same method
+//! at the same time are one record that counts them; so are answers of the same length that come in the order of their
+//! requests. A request that a server answers on the spot takes 4 bytes, two of which say how its id differs from the last.
 
+mod alike;
 mod codes;
 mod diff;
 mod explain;
@@ -68,7 +75,7 @@ pub(crate) mod kinds;
 mod mask;
 mod recorder;
 mod replay;
-mod surrogate;
+pub(crate) mod surrogate;
 mod words;
 
 use alloc::boxed::Box;

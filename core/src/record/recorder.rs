@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::alike::Alike;
 use super::format::{self, BlockHead, HEAD, Part};
 use super::kinds::{FIELDS, Kind};
 use super::mask;
@@ -54,11 +55,12 @@ pub struct Recorder {
     pieces: VecDeque<Piece>,
     /// Segments that were dropped before anybody took them.
     dropped: u64,
-    now: Instant,
+    pub(super) now: Instant,
     /// Of everything that has come out of the machine.
     hash: u64,
     /// Where the machine was asked for room, before it is known whether anything was read.
-    room: Option<(ConnId, bool)>,
+    pub(super) room: Option<(ConnId, bool)>,
+    pub(super) alike: Alike,
     names: Vec<Box<[u8]>>,
     last_name: usize,
     /// Contents whose verdict was good since the last that was not.
@@ -67,8 +69,6 @@ pub struct Recorder {
     pub(crate) frame: Result<usize, crate::error::Misuse>,
     /// What was received last, if content is kept.
     received: Vec<u8>,
-    /// The id that was noted last.
-    last_id: [u8; 16],
     /// Whether records are only compared, and never sealed.
     compares: bool,
     /// In a replay: what the bytes to be decoded next begin with.
@@ -96,12 +96,12 @@ impl Recorder {
             now: Instant::ZERO,
             hash: 0,
             room: None,
+            alike: Alike::default(),
             names: Vec::new(),
             last_name: 0,
             verdicts: 0,
             frame: Ok(0),
             received: Vec::new(),
-            last_id: [0; 16],
             compares: false,
             script: VecDeque::new(),
             conversions: VecDeque::new(),
@@ -112,6 +112,10 @@ impl Recorder {
     /// One that writes what a replay does, to be compared with what was recorded.
     pub(crate) fn comparing(subject: Subject, options: Options, has_ids: bool) -> Self {
         Recorder { compares: true, ..Self::new(subject, options, has_ids) }
+    }
+
+    pub(crate) fn is_comparing(&self) -> bool {
+        self.compares
     }
 
     pub(crate) fn keeps_content(&self) -> bool {
@@ -148,7 +152,7 @@ impl Recorder {
         self.names.clear();
         self.last_name = 0;
         self.verdicts = 0;
-        self.last_id = [0; 16];
+        self.forget_alike();
     }
 
     /// The bytes to be decoded next begin so.
@@ -200,34 +204,17 @@ impl Recorder {
         self.find_bytes(Kind::Converted, [result.unwrap_or(0) as u64], error.as_bytes());
     }
 
-    /// Notes an id by what is new in it, which is little where they come from one peer.
-    pub(crate) fn find_id(&mut self, kind: Kind, id: [u8; 16], fields: [u64; 2]) {
-        let (mut bits, mut new, mut len) = (0, [0; 16], 0);
-        for (at, (&now, last)) in id.iter().zip(&mut self.last_id).enumerate() {
-            if now != *last {
-                bits |= 1 << at;
-                new[len] = now;
-                len += 1;
-                *last = now;
-            }
-        }
-        self.find_bytes(kind, [bits, fields[0], fields[1]], &new[..len]);
-    }
-
     /// As [`restart`](Self::restart), in the middle of a replay: what was noted last belongs to the segment before.
     pub(crate) fn restart_at(&mut self, now: Instant) {
-        if let Some((conn, room)) = self.room.take() {
-            self.read_nothing(conn, room);
-        }
+        self.write_room();
         self.at = HEAD;
         self.restart(now, self.hash);
     }
 
     /// Closes the block that is being filled, so that it can be taken.
     pub(crate) fn seal(&mut self) {
-        if let Some((conn, room)) = self.room.take() {
-            self.read_nothing(conn, room);
-        }
+        self.write_room();
+        self.write_pending();
         self.seal_block();
     }
 
@@ -294,7 +281,9 @@ impl Recorder {
     pub(crate) fn mix_bytes(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
-        rest.iter().for_each(|&byte| self.mix(u64::from(byte)));
+        // Its length tells what has zeros at its end from what has none.
+        let rest = rest.iter().fold(rest.len() as u64, |rest, &byte| rest << 8 | u64::from(byte));
+        self.mix(rest);
     }
 
     /// Folds in what has a form for people.
@@ -312,9 +301,7 @@ impl Recorder {
     /// Notes a call or a finding.
     #[inline]
     pub(crate) fn put<const N: usize>(&mut self, kind: Kind, now: Option<Instant>, fields: [u64; N]) {
-        if let Some((conn, room)) = self.room.take() {
-            self.read_nothing(conn, room);
-        }
+        self.write_room();
         self.put_now(kind, now, fields);
     }
 
@@ -326,9 +313,7 @@ impl Recorder {
         fields: [u64; N],
         bytes: &[u8],
     ) {
-        if let Some((conn, room)) = self.room.take() {
-            self.read_nothing(conn, room);
-        }
+        self.write_room();
         self.put_bytes_now(kind, now, fields, bytes);
     }
 
@@ -366,18 +351,35 @@ impl Recorder {
         fields: [u64; N],
         len: Option<u64>,
     ) {
+        self.write_pending();
+        let passed = now.map_or(0, |now| now.as_nanos().saturating_sub(self.now.as_nanos()));
+        self.now = Instant::from_nanos(self.now.as_nanos() + passed);
+        self.write_record(kind, self.check(), passed, fields, len);
+    }
+
+    /// Writes what was noted at the time of the last record, when the check was this.
+    pub(super) fn write_at_once<const N: usize>(&mut self, kind: Kind, check: u8, fields: [u64; N]) {
+        self.write_record(kind, check, 0, fields, None);
+    }
+
+    #[inline]
+    fn write_record<const N: usize>(
+        &mut self,
+        kind: Kind,
+        check: u8,
+        passed: u64,
+        fields: [u64; N],
+        len: Option<u64>,
+    ) {
         if self.block.len() - self.at < WINDOW {
             self.make_room();
         }
-        let check = (self.hash >> 56) as u8;
-        let passed = now.map_or(0, |now| now.as_nanos().saturating_sub(self.now.as_nanos()));
         let Some(window) = self.block[self.at..].first_chunk_mut::<WINDOW>() else { return };
         window[0] = kind as u8;
         window[1] = check;
         let mut end = 2;
         if passed > 0 {
             window[0] |= format::TIME;
-            self.now = Instant::from_nanos(self.now.as_nanos() + passed);
             varint(window, &mut end, passed);
         }
         fields.iter().for_each(|&field| varint(window, &mut end, field));
@@ -385,6 +387,12 @@ impl Recorder {
             varint(window, &mut end, len);
         }
         self.at += end;
+    }
+
+    /// What a record shows of the hash.
+    #[inline]
+    pub(super) fn check(&self) -> u8 {
+        (self.hash >> 56) as u8
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -403,6 +411,14 @@ impl Recorder {
             self.block.resize(2 * len, 0);
         } else {
             self.seal_block();
+        }
+    }
+
+    /// The machine was asked for room, and something else came than bytes.
+    #[inline]
+    pub(super) fn write_room(&mut self) {
+        if let Some((conn, room)) = self.room.take() {
+            self.read_nothing(conn, room);
         }
     }
 

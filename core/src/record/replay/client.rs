@@ -52,7 +52,9 @@ impl<const IDS: bool> Player for ClientPlayer<IDS> {
         let [a, b, c, ..] = call.fields;
         match call.kind {
             Kind::Request => return self.request(now, call, name),
-            Kind::NoEvent | Kind::Event => return client.event().map_or(Came::Nothing, came),
+            Kind::NoEvent | Kind::Event | Kind::Answered => {
+                return client.event().map_or(Came::Nothing, came);
+            }
             Kind::Cancel => drop(client.cancel(now, Id::new(a as u32, b as u32))),
             Kind::AddEndpoint => {
                 let options = EndpointOptions { weight: a as u32, priority: b as u8 };
@@ -84,12 +86,12 @@ impl<const IDS: bool> ClientPlayer<IDS> {
 
     /// A request as the log has it.
     pub(crate) fn masked<'a>(&self, call: &Record<'a>, name: &'a str) -> (Masked<'a>, client::Options) {
-        let [flags, _, len, more, low, high, timeout, key, refused] = call.fields;
+        let [flags, _, len, more, timeout, key, refused] = call.fields;
         let options = client::Options {
             timeout: (flags & 2 != 0).then_some(Duration::from_nanos(timeout)),
             idempotent: flags & 1 != 0,
             key: (flags & 4 != 0).then_some(key),
-            tag: high << 32 | low,
+            tag: 0,
         };
         let frame = len.saturating_add(more).saturating_add(name.len() as u64);
         let frame = codes::to_misuse(refused).map_or(Ok(usize::try_from(frame).unwrap_or(0)), Err);

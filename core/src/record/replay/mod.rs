@@ -1,5 +1,6 @@
 //! The same machine, told the same.
 
+mod alike;
 mod client;
 mod hub;
 mod ipc_client;
@@ -19,8 +20,10 @@ pub(crate) use hub::HubPlayer;
 pub(crate) use ipc_client::IpcClientPlayer;
 pub(crate) use server::ServerPlayer;
 
+use alike::Last;
+
 use super::format::{Damage, Log, Record, Segment, What};
-use super::kinds::{Kind, Side};
+use super::kinds::Kind;
 use super::words::Words;
 use super::{Options, Record as _, Subject, codes};
 use crate::cluster::StateEvent;
@@ -213,12 +216,14 @@ pub(crate) fn play<P: Player>(
         },
         names: Names(Vec::new()),
         before: VecDeque::new(),
-        carried: Vec::new(),
+        last: Last::default(),
+        expected: Vec::new(),
     };
     for segment in &log.segments {
         tape.now = segment.now;
         tape.names.0.clear();
-        tape.carried.clear();
+        tape.last = Last::default();
+        tape.expected.clear();
         player.restart();
         if let Some(log) = player.machine().recorder() {
             log.restart_at(segment.now);
@@ -229,7 +234,8 @@ pub(crate) fn play<P: Player>(
         }
         tape.replayed.segments += 1;
         for &(at, block) in &segment.blocks {
-            tape.play_block(&mut player, segment, at, block, compare, &mut watch)?;
+            let place = Place { segment, at, compare };
+            tape.play_block(&mut player, place, block, &mut watch)?;
         }
     }
     tape.replayed.to = tape.now;
@@ -251,67 +257,103 @@ impl Names {
     }
 }
 
-struct Tape {
+/// Where a block stands, and whether the machine is to do the same.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    segment: &'a Segment<'a>,
+    at: usize,
+    compare: bool,
+}
+
+struct Tape<'a> {
     now: Instant,
     replayed: Replayed,
     names: Names,
     before: VecDeque<String>,
-    /// What is not compared yet.
-    carried: Vec<u8>,
+    last: Last<'a>,
+    /// What the machine has not noted yet: much is only counted until something else comes.
+    expected: Vec<u8>,
 }
 
-impl Tape {
+impl<'a> Tape<'a> {
     fn play_block<P: Player>(
         &mut self,
         player: &mut P,
-        segment: &Segment<'_>,
-        at: usize,
-        block: &[u8],
-        compare: bool,
+        place: Place<'_>,
+        block: &'a [u8],
         watch: &mut impl FnMut(&mut P, &Step<'_>),
     ) -> Result<(), Unreplayable> {
         let mut from = Reader::new(block);
-        let mut compared = 0;
+        let mut owes = false;
         while !from.left().is_empty() {
             let start = from.at();
-            let record = Record::read(&mut from).map_err(|_| Damage {
-                at: at + start,
-                segment: segment.head.segment,
-                what: What::Record,
-            })?;
-            self.now = self.now + Duration::from_nanos(record.passed);
-            if record.side == Side::Finding {
-                self.find(player, &record);
-                continue;
-            }
-            self.replayed.calls += 1;
-            let name = self.names.of(&record);
-            let came = player.call(self.now, &record, name);
-            let step = Step { now: self.now, call: self.replayed.calls, record: &record, name, came };
-            watch(player, &step);
-            if !compare {
-                continue;
+            let place = Place { at: place.at + start, ..place };
+            let (segment, what) = (place.segment.head.segment, What::Record);
+            let senseless = Damage { at: place.at, segment, what };
+            let record = Record::read(&mut from).map_err(|_| senseless)?;
+            let steps = self.last.steps(record).ok_or(senseless)?;
+            self.expected.extend_from_slice(&block[start..from.at()]);
+            for _ in 0..steps.times {
+                if let Some(finding) = steps.finding {
+                    self.find(player, &finding);
+                }
+                if let Some(call) = steps.call {
+                    self.call(player, place, &call, watch)?;
+                }
             }
             // That room was given in vain is noted only with the next call.
-            if record.kind != Kind::Room && !player.defers() {
-                self.carried.extend_from_slice(&block[compared..from.at()]);
-                let expected = &*self.carried;
-                let got = player.machine().recorder().map_or(&[][..], |log| log.written());
-                if got != expected
-                    && let Some((expected, got)) = differ(expected, got)
-                {
-                    return Err(self.difference(segment, at + compared, expected, got).into());
-                }
-                compared = from.at();
-                self.carried.clear();
-            }
-            if self.before.len() == SURROUNDINGS {
-                self.before.pop_front();
-            }
-            self.before.push_back(alloc::format!("{:?} {}", self.now, Words(&record, name)));
+            owes = steps.call.is_some() && record.kind != Kind::Room && !player.defers();
         }
-        // The call that these findings belong to is in the next block.
-        self.carried.extend_from_slice(&block[compared..]);
+        if place.compare {
+            // Whoever has written the log has written what was pending before it closed the block.
+            if let Some(log) = player.machine().recorder() {
+                log.write_pending();
+            }
+            self.compare(player, place)?;
+            if owes && let Err((expected, got)) = agree(&self.expected, &[], true) {
+                return Err(self.difference(place.segment, place.at + block.len(), expected, got).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn call<P: Player>(
+        &mut self,
+        player: &mut P,
+        place: Place<'_>,
+        record: &Record<'_>,
+        watch: &mut impl FnMut(&mut P, &Step<'_>),
+    ) -> Result<(), Unreplayable> {
+        self.now = self.now + Duration::from_nanos(record.passed);
+        self.replayed.calls += 1;
+        let name = self.names.of(record);
+        let came = player.call(self.now, record, name);
+        let step = Step { now: self.now, call: self.replayed.calls, record, name, came };
+        watch(player, &step);
+        if !place.compare {
+            return Ok(());
+        }
+        self.compare(player, place)?;
+        if self.before.len() == SURROUNDINGS {
+            self.before.pop_front();
+        }
+        self.before.push_back(alloc::format!("{:?} {}", self.now, Words(record, self.names.of(record))));
+        Ok(())
+    }
+
+    /// Whether what the machine has noted is what the log has.
+    fn compare<P: Player>(&mut self, player: &mut P, place: Place<'_>) -> Result<(), Unreplayable> {
+        let got = player.machine().recorder().map_or(&[][..], |log| log.written());
+        let n = match self.expected.starts_with(got) {
+            true => Ok(got.len()),
+            false => agree(&self.expected, got, false),
+        };
+        match n {
+            Ok(n) => drop(self.expected.drain(..n)),
+            Err((expected, got)) => {
+                return Err(self.difference(place.segment, place.at, expected, got).into());
+            }
+        }
         Ok(())
     }
 
@@ -341,12 +383,13 @@ impl Tape {
     }
 }
 
-/// The first records that differ, in words. What the wire has found wrong was kept as it came, and a replay has only zeros.
-fn differ(expected: &[u8], got: &[u8]) -> Option<(String, String)> {
+/// How many bytes of what is expected are there, or the first records that differ, in words. `whole`: whether nothing may be
+/// missing at the end. What the wire has found wrong was kept as it came, and a replay has only zeros.
+fn agree(expected: &[u8], got: &[u8], whole: bool) -> Result<usize, (String, String)> {
     let (mut left, mut right) = (Reader::new(expected), Reader::new(got));
     loop {
-        if left.left().is_empty() && right.left().is_empty() {
-            return None;
+        if right.left().is_empty() && (left.left().is_empty() || !whole) {
+            return Ok(left.at());
         }
         let (one, other) = (Record::read(&mut left).map(found), Record::read(&mut right).map(found));
         if one.is_ok() && one == other {
@@ -363,7 +406,7 @@ fn differ(expected: &[u8], got: &[u8]) -> Option<(String, String)> {
             expected.push_str(&alloc::format!("; by then, its outputs have the check {:02x}", one.check));
             got.push_str(&alloc::format!("; by then, its outputs have the check {:02x}", other.check));
         }
-        return Some((expected, got));
+        return Err((expected, got));
     }
 }
 
@@ -396,17 +439,6 @@ pub(crate) fn tell<M: Machine>(machine: &mut M, now: Instant, call: &Record<'_>)
         _ => {}
     }
     Came::Nothing
-}
-
-/// An id of which only what is new is in the log.
-pub(crate) fn flat_id(last: &mut [u8; 16], record: &Record<'_>) -> [u8; 16] {
-    let mut new = record.bytes.iter();
-    for (at, byte) in last.iter_mut().enumerate() {
-        if record.fields[0] >> at & 1 != 0 {
-            *byte = new.next().copied().unwrap_or(0);
-        }
-    }
-    *last
 }
 
 fn found(record: Record<'_>) -> Record<'_> {

@@ -11,11 +11,12 @@ use crate::error::{Misuse, ProtocolError};
 use crate::id::{ConnId, EndpointId, RequestId};
 use crate::machine::Input;
 use crate::record::kinds::Kind;
+use crate::record::surrogate::NEXT_IN_LINE;
 use crate::record::{self, Record, Recorder, Subject, Surrogate, Told, pair};
 use crate::save::{Damaged, Snapshot};
 use crate::service::{Decoded, Protocol, Verdict};
 use crate::time::Instant;
-use crate::wire::Load;
+use crate::wire::{Load, WireId};
 
 /// So many bytes of what was no frame are kept.
 const BROKEN: usize = 256;
@@ -61,19 +62,19 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    pub(super) fn note_decoded(&mut self, slot: u32, decoded: &Result<Decoded, ProtocolError>) {
+    /// In a replay, puts the id in place of the request that is next in line, if that is what was found.
+    pub(super) fn note_decoded(&mut self, slot: u32, decoded: &mut Result<Decoded, ProtocolError>) {
         let Some(log) = &mut self.log else { return };
         match decoded {
             Ok(Decoded::Response { id, content, len }) => {
-                let shape = [content.len() as u64, content.start as u64, (len - content.end) as u64];
-                let [content, before, behind] = shape;
+                let shape = [content.len() as u64, content.start as u64, (*len - content.end) as u64];
+                let next = self.links[slot as usize].line.first().map(|next| self.requests.wire_id(next));
+                if *id == Some(NEXT_IN_LINE) && log.is_comparing() {
+                    *id = next;
+                }
                 match id {
-                    Some(id) if self.requests.is_ours(*id) => {
-                        let (slot, generation) = (id.slot().into(), id.generation().into());
-                        log.find(Kind::Ours, [slot, generation, content, before, behind]);
-                    }
-                    Some(id) => log.find_bytes(Kind::Answer, shape, &id.0),
-                    None => log.find_bytes(Kind::Answer, shape, &[]),
+                    Some(id) if Some(*id) != next => self.note_answer(*id, shape),
+                    _ => log.found_next(shape),
                 }
             }
             Ok(Decoded::Need(total)) => log.find(Kind::Need, [*total as u64]),
@@ -87,6 +88,18 @@ impl<P: Protocol> Client<P> {
                 let error = record::of_protocol_error(*error);
                 log.find_bytes(Kind::Broken, error, &bytes[..bytes.len().min(BROKEN)]);
             }
+        }
+    }
+
+    /// An answer to a request that is not next in line.
+    fn note_answer(&mut self, id: WireId, shape: [u64; 3]) {
+        let Some(log) = &mut self.log else { return };
+        if self.requests.is_ours(id) {
+            let (slot, generation) = (id.slot().into(), id.generation().into());
+            let [content, before, behind] = shape;
+            log.find(Kind::Ours, [slot, generation, content, before, behind]);
+        } else {
+            log.find_bytes(Kind::Answer, shape, &id.0);
         }
     }
 
@@ -128,11 +141,9 @@ impl<P: Protocol> Client<P> {
         }
         log.mix(conn.map_or(u64::MAX, |conn| u64::from(conn.slot()) << 32 | u64::from(conn.generation())));
         let name = log.name(described.name.as_bytes());
-        let [low, high] = [options.tag & 0xffff_ffff, options.tag >> 32];
         let (len, key) = (described.len as u64, options.key.unwrap_or(0));
         let content = if log.keeps_content() { described.content } else { &[] };
-        let fields = [flags, name, len, more, low, high, timeout, key, refused];
-        log.put_bytes(Kind::Request, Some(self.now), fields, content);
+        log.request(self.now, [flags, name, len, more, timeout, key, refused], content);
     }
 
     pub(super) fn note_endpoint(
@@ -187,8 +198,12 @@ impl Recorder {
             Outcome::Protocol(error) => (Told::Protocol, record::of_protocol_error(error)[0] as usize),
             Outcome::Cancelled => (Told::Cancelled, 0),
         };
-        self.mix(u64::from(id.generation()));
-        self.event(told, id.slot(), len);
+        self.mix(u64::from(id.slot()) << 32 | u64::from(id.generation()));
+        self.mix(len as u64);
+        match told {
+            Told::Answer => self.answered(),
+            _ => self.event(told, id.slot(), len),
+        }
     }
 
     /// What has changed in the cluster, if anything.
@@ -239,7 +254,10 @@ impl<const IDS: bool> Client<Surrogate<IDS>> {
         masked.cluster.set_explain(None);
         masked.links.iter_mut().for_each(|link| link.send.mask());
         masked.requests.mask();
+        // Tags are the application's own, and not in a log.
+        masked.next.iter_mut().for_each(|next| next.tag = 0);
         for ended in &mut masked.outcomes {
+            ended.tag = 0;
             if let How::Answered(content) = &mut ended.how {
                 content.fill(0);
             }

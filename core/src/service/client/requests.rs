@@ -246,7 +246,10 @@ impl Requests {
 
     /// Zeros in place of the bytes of frames.
     pub(super) fn mask(&mut self) {
-        self.slots.iter_mut().for_each(|request| request.frame.fill(0));
+        for request in &mut self.slots {
+            request.frame.fill(0);
+            request.tag = 0;
+        }
     }
 
     pub(super) fn ids(&self) -> Ids {

@@ -10,7 +10,7 @@ use crate::error::ProtocolError;
 use crate::id::ConnId;
 use crate::machine::Input;
 use crate::record::kinds::Kind;
-use crate::record::{Record, Recorder, Subject, Told, pair};
+use crate::record::{Record, Recorder, Subject, pair};
 use crate::save::Snapshot;
 use crate::time::Instant;
 use crate::wire::uw::{self, RequestHead, Step};
@@ -72,6 +72,13 @@ impl State {
         }
     }
 
+    /// The request that is lent was put off, or dropped.
+    pub(super) fn note_end<const N: usize>(&mut self, kind: Kind, fields: [u64; N]) {
+        if let Some(log) = &mut self.log {
+            log.of_lent(kind, self.now, fields, &[]);
+        }
+    }
+
     pub(super) fn note_room(&mut self, conn: ConnId, room: bool) {
         if let Some(log) = &mut self.log {
             log.gave_room(conn, room);
@@ -91,11 +98,12 @@ impl State {
             log.mix(conn.send.end());
         }
         let kept = if log.keeps_content() { content } else { &[] };
-        let (len, sent) = (content.len() as u64, sent.into());
+        let len = content.len() as u64;
         match token.map(|token| pair(token.0)) {
-            None => log.put_bytes(Kind::Reply, Some(*now), [len, sent], kept),
+            None => log.replied(*now, len, sent, kept),
             Some([slot, generation]) => {
-                log.put_bytes(Kind::LateReply, Some(*now), [slot, generation, len, sent], kept);
+                let fields = [slot, generation, len, sent.into()];
+                log.put_bytes(Kind::LateReply, Some(*now), fields, kept);
             }
         }
     }
@@ -117,7 +125,7 @@ impl State {
         let len = log.frame.map_or(0, |whole| whole.saturating_sub(bare.len())) as u64;
         let len = if to.is_some() { len } else { 0 };
         match token.map(|token| pair(token.0)) {
-            None => log.put_bytes(Kind::Fail, Some(*now), [len, sent.into()], code.as_bytes()),
+            None => log.of_lent(Kind::Fail, *now, [len, sent.into()], code.as_bytes()),
             Some([slot, generation]) => {
                 let fields = [slot, generation, len, sent.into()];
                 log.put_bytes(Kind::LateFail, Some(*now), fields, code.as_bytes());
@@ -132,7 +140,7 @@ impl Recorder {
         match step {
             Ok(Step::Frame(head)) if bytes[head.method.clone()] != *uw::PING.as_bytes() => {
                 let name = self.name(&bytes[head.method.clone()]);
-                self.find_id(Kind::Asked, head.id.0, [name, head.content.len() as u64]);
+                self.asked(head.id.0, name, head.content.len() as u64);
             }
             Ok(Step::Frame(head)) => self.find_bytes(Kind::Raw, [], &bytes[..head.content.end.min(PING)]),
             Ok(Step::Skip(n)) => {
@@ -141,13 +149,6 @@ impl Recorder {
             }
             Ok(Step::Need(_)) | Err(_) => self.find_bytes(Kind::Raw, [], &bytes[..head_of(bytes)]),
         }
-    }
-
-    /// A request was lent.
-    pub(super) fn lent(&mut self, conn: ConnId, head: &RequestHead, method: &[u8]) {
-        self.mix_bytes(&head.id.0);
-        self.mix_bytes(method);
-        self.event(Told::Request, conn.slot(), head.content.len());
     }
 }
 

@@ -62,7 +62,7 @@ impl<'a> Responder<'a> {
     pub fn defer(mut self) -> Token {
         self.done = true;
         let token = self.state.defer(self.to);
-        self.state.note(Kind::Defer, pair(token.0));
+        self.state.note_end(Kind::Defer, pair(token.0));
         token
     }
 
@@ -76,7 +76,7 @@ impl Drop for Responder<'_> {
     fn drop(&mut self) {
         if !self.done {
             self.state.answer_dropped(self.to);
-            self.state.note(Kind::Unanswered, []);
+            self.state.note_end(Kind::Unanswered, []);
         }
     }
 }
