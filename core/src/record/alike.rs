@@ -5,6 +5,7 @@
 //! and answered on the spot. A step is noted by a few comparisons, and costs no byte, or those by which its id differs.
 
 use core::mem;
+use core::time::Duration;
 
 use super::Recorder;
 use super::kinds::Kind;
@@ -37,7 +38,7 @@ pub(super) struct Alike {
     pending: Pending,
     /// The check of the last pending step.
     check: u8,
-    request: Option<[u64; 7]>,
+    request: Option<Request>,
     /// The lengths of an answer.
     answer: Option<[u64; 3]>,
     /// The length and the name of a request that was found.
@@ -46,15 +47,36 @@ pub(super) struct Alike {
     reply: Option<u64>,
 }
 
+/// What a client noted of a request that it has taken, but for its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) len: usize,
+    pub(crate) frame: usize,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) key: Option<u64>,
+    pub(crate) idempotent: bool,
+}
+
 impl Recorder {
-    /// An application's request. `fields`: those of [`Kind::Request`].
+    /// Whether a request is like the last: then it is to be [counted](Self::one_more_request) only.
     #[inline]
-    pub(crate) fn request(&mut self, now: Instant, fields: [u64; 7], content: &[u8]) {
-        let repeats = self.alike.request == Some(fields) && now == self.now && self.room.is_none();
-        if !repeats || self.keeps_content() {
-            self.alike.request = Some(fields);
-            return self.put_bytes(Kind::Request, Some(now), fields, content);
-        }
+    pub(crate) fn is_like_last(&self, now: Instant, request: &Request, name: &[u8]) -> bool {
+        self.alike.request.as_ref() == Some(request)
+            && now == self.now
+            && self.room.is_none()
+            && self.is_last_name(name)
+            && !self.keeps_content()
+    }
+
+    /// Notes a request that others may be like, if this is one that was taken.
+    pub(crate) fn request(&mut self, now: Instant, fields: [u64; 7], content: &[u8], like: Option<Request>) {
+        self.alike.request = like;
+        self.put_bytes(Kind::Request, Some(now), fields, content);
+    }
+
+    /// Notes a request that is like the last.
+    #[inline]
+    pub(crate) fn one_more_request(&mut self) {
         match self.alike.pending {
             Pending::Requests(n) if n < RUN => self.suspend(Pending::Requests(n + 1)),
             _ => {
@@ -108,10 +130,9 @@ impl Recorder {
     #[inline]
     pub(crate) fn lent(&mut self, conn: ConnId, id: [u8; 16], method: &[u8], len: usize) {
         let [high, low] = halves(id);
-        self.mix(high);
-        self.mix(low);
-        self.mix_bytes(method);
+        self.mix(high ^ low.rotate_left(32));
         self.mix(u64::from(conn.slot()) << 32 ^ len as u64);
+        self.mix_bytes(method);
         self.write_room();
         match self.alike.pending {
             Pending::Asked(id) => self.suspend(Pending::AskedAndLent(id)),
@@ -124,7 +145,8 @@ impl Recorder {
 
     /// The request that is lent was answered with so many bytes.
     #[inline]
-    pub(crate) fn replied(&mut self, now: Instant, len: u64, sent: bool, content: &[u8]) {
+    pub(crate) fn replied(&mut self, now: Instant, content: &[u8], sent: bool) {
+        let len = content.len() as u64;
         let repeats = self.alike.reply == Some(len) && sent && now == self.now && !self.keeps_content();
         match mem::take(&mut self.alike.pending) {
             Pending::AskedAndLent(id) if repeats => self.find(Kind::Served, id),
@@ -132,7 +154,8 @@ impl Recorder {
             pending => {
                 self.alike.pending = pending;
                 self.alike.reply = sent.then_some(len);
-                self.of_lent(Kind::Reply, now, [len, sent.into()], content);
+                let kept = if self.keeps_content() { content } else { &[] };
+                self.of_lent(Kind::Reply, now, [len, sent.into()], kept);
             }
         }
     }
@@ -267,7 +290,7 @@ mod tests {
         for n in 0..50 {
             recorder.asked(WireId::new(100 - n, 7 + n % 3, 99).0, 0, 64);
             recorder.lent(conn, [0; 16], b"echo", 64);
-            recorder.replied(Instant::ZERO, 64, true, &[]);
+            recorder.replied(Instant::ZERO, &[0; 64], true);
             lengths.push(recorder.written().len());
         }
         assert!(lengths[2..].iter().all(|&len| len == 4), "{lengths:?}");
@@ -275,11 +298,17 @@ mod tests {
 
     #[test]
     fn a_burst_of_requests_and_its_answers_take_as_few_bytes_as_one() {
+        let request = Request { len: 64, frame: 96, timeout: None, key: None, idempotent: false };
         let mut recorder = recorder();
         let mut sizes = Vec::new();
         for burst in [1, 200] {
             for _ in 0..burst {
-                recorder.request(Instant::ZERO, [0, 0, 64, 28, 0, 0, 0], &[]);
+                if recorder.is_like_last(Instant::ZERO, &request, b"echo") {
+                    recorder.one_more_request();
+                } else {
+                    let name = recorder.name(b"echo");
+                    recorder.request(Instant::ZERO, [0, name, 64, 28, 0, 0, 0], &[], Some(request));
+                }
             }
             for _ in 0..burst {
                 recorder.found_next([64, 28, 0]);

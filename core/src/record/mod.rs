@@ -66,7 +66,7 @@
 //! at the same time are one record that counts them; so are answers of the same length that come in the order of their
 //! requests. A request that a server answers on the spot takes 4 bytes, two of which say how its id differs from the last.
 
-mod alike;
+pub(crate) mod alike;
 mod codes;
 mod diff;
 mod explain;

@@ -65,8 +65,8 @@ pub struct Recorder {
     last_name: usize,
     /// Contents whose verdict was good since the last that was not.
     pub(crate) verdicts: u64,
-    /// The length of the frame that was encoded last, and why it was not.
-    pub(crate) frame: Result<usize, crate::error::Misuse>,
+    /// The length of the frame that was encoded last, where nobody else knows it.
+    pub(crate) frame: usize,
     /// What was received last, if content is kept.
     received: Vec<u8>,
     /// Whether records are only compared, and never sealed.
@@ -100,7 +100,7 @@ impl Recorder {
             names: Vec::new(),
             last_name: 0,
             verdicts: 0,
-            frame: Ok(0),
+            frame: 0,
             received: Vec::new(),
             compares: false,
             script: VecDeque::new(),
@@ -281,9 +281,13 @@ impl Recorder {
     pub(crate) fn mix_bytes(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
-        // Its length tells what has zeros at its end from what has none.
-        let rest = rest.iter().fold(rest.len() as u64, |rest, &byte| rest << 8 | u64::from(byte));
-        self.mix(rest);
+        let rest = match (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+            (Some(first), Some(last)) => {
+                u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+            }
+            _ => rest.iter().fold(0, |rest, &byte| rest << 8 | u64::from(byte)),
+        };
+        self.mix(rest ^ (bytes.len() as u64) << 56);
     }
 
     /// Folds in what has a form for people.
@@ -352,12 +356,16 @@ impl Recorder {
         len: Option<u64>,
     ) {
         self.write_pending();
-        let passed = now.map_or(0, |now| now.as_nanos().saturating_sub(self.now.as_nanos()));
-        self.now = Instant::from_nanos(self.now.as_nanos() + passed);
+        let mut passed = 0;
+        if let Some(now) = now {
+            passed = now.as_nanos().saturating_sub(self.now.as_nanos());
+            self.now = self.now.max(now);
+        }
         self.write_record(kind, self.check(), passed, fields, len);
     }
 
     /// Writes what was noted at the time of the last record, when the check was this.
+    #[inline]
     pub(super) fn write_at_once<const N: usize>(&mut self, kind: Kind, check: u8, fields: [u64; N]) {
         self.write_record(kind, check, 0, fields, None);
     }
@@ -371,10 +379,10 @@ impl Recorder {
         fields: [u64; N],
         len: Option<u64>,
     ) {
-        if self.block.len() - self.at < WINDOW {
-            self.make_room();
-        }
-        let Some(window) = self.block[self.at..].first_chunk_mut::<WINDOW>() else { return };
+        let window = match self.block.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut()) {
+            Some(window) => window,
+            None => self.make_room(),
+        };
         window[0] = kind as u8;
         window[1] = check;
         let mut end = 2;
@@ -404,14 +412,16 @@ impl Recorder {
         self.at = end;
     }
 
+    /// Where the next record goes, which the block has no room for.
     #[cold]
-    fn make_room(&mut self) {
+    fn make_room(&mut self) -> &mut [u8; WINDOW] {
         if self.compares {
             let len = self.block.len();
             self.block.resize(2 * len, 0);
         } else {
             self.seal_block();
         }
+        self.block[self.at..].first_chunk_mut().expect("a block begins with more room than one record takes")
     }
 
     /// The machine was asked for room, and something else came than bytes.
@@ -429,7 +439,7 @@ impl Recorder {
 
     /// The number of a word.
     pub(crate) fn name(&mut self, name: &[u8]) -> u64 {
-        if self.names.get(self.last_name).is_some_and(|last| **last == *name) {
+        if self.is_last_name(name) {
             return self.last_name as u64;
         }
         self.last_name = match self.names.iter().position(|known| **known == *name) {
@@ -437,6 +447,12 @@ impl Recorder {
             None => self.new_name(name),
         };
         self.last_name as u64
+    }
+
+    /// Whether this is the word that was used last.
+    #[inline]
+    pub(crate) fn is_last_name(&self, name: &[u8]) -> bool {
+        self.names.get(self.last_name).is_some_and(|last| **last == *name)
     }
 
     #[cold]
@@ -524,7 +540,6 @@ impl Recorder {
     }
 
     /// The application was told something.
-    #[inline]
     pub(crate) fn event(&mut self, what: super::Told, slot: u32, len: usize) {
         self.put(Kind::Event, None, [what as u64, slot.into(), len as u64]);
     }

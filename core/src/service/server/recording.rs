@@ -85,27 +85,21 @@ impl State {
         }
     }
 
-    /// An answer has gone to somebody, or to nobody any more.
-    pub(super) fn note_reply(
-        &mut self,
-        token: Option<Token>,
-        to: Option<Addressee>,
-        content: &[u8],
-        sent: bool,
-    ) {
-        let State { log: Some(log), conns, now, .. } = self else { return };
-        if let Some(conn) = to.and_then(|to| conns.get(to.conn)) {
-            log.mix(conn.send.end());
+    /// The request that is lent was answered.
+    #[inline]
+    pub(super) fn note_reply(&mut self, content: &[u8], sent: bool) {
+        if let Some(log) = &mut self.log {
+            log.replied(self.now, content, sent);
         }
+    }
+
+    /// A request that was put off was answered, or nobody waits for it any more.
+    pub(super) fn note_late_reply(&mut self, token: Token, content: &[u8], sent: bool) {
+        let Some(log) = &mut self.log else { return };
         let kept = if log.keeps_content() { content } else { &[] };
-        let len = content.len() as u64;
-        match token.map(|token| pair(token.0)) {
-            None => log.replied(*now, len, sent, kept),
-            Some([slot, generation]) => {
-                let fields = [slot, generation, len, sent.into()];
-                log.put_bytes(Kind::LateReply, Some(*now), fields, kept);
-            }
-        }
+        let [slot, generation] = pair(token.0);
+        let fields = [slot, generation, content.len() as u64, sent.into()];
+        log.put_bytes(Kind::LateReply, Some(self.now), fields, kept);
     }
 
     pub(super) fn note_failure(
@@ -115,14 +109,11 @@ impl State {
         code: &str,
         sent: bool,
     ) {
-        let State { log: Some(log), conns, now, .. } = self else { return };
-        if let Some(conn) = to.and_then(|to| conns.get(to.conn)) {
-            log.mix(conn.send.end());
-        }
+        let State { log: Some(log), now, .. } = self else { return };
         let mut bare = Vec::new();
         uw::write_error(&mut bare, code, "");
         // Of the message, as it was written, with its escapes.
-        let len = log.frame.map_or(0, |whole| whole.saturating_sub(bare.len())) as u64;
+        let len = log.frame.saturating_sub(bare.len()) as u64;
         let len = if to.is_some() { len } else { 0 };
         match token.map(|token| pair(token.0)) {
             None => log.of_lent(Kind::Fail, *now, [len, sent.into()], code.as_bytes()),
@@ -138,11 +129,15 @@ impl Recorder {
     /// What a server has decoded.
     pub(super) fn step(&mut self, bytes: &[u8], step: &Result<Step<RequestHead>, ProtocolError>) {
         match step {
-            Ok(Step::Frame(head)) if bytes[head.method.clone()] != *uw::PING.as_bytes() => {
-                let name = self.name(&bytes[head.method.clone()]);
+            Ok(Step::Frame(head)) => {
+                let method = &bytes[head.method.clone()];
+                // Pings have no name in a log.
+                if !self.is_last_name(method) && *method == *uw::PING.as_bytes() {
+                    return self.find_bytes(Kind::Raw, [], &bytes[..head.content.end.min(PING)]);
+                }
+                let name = self.name(method);
                 self.asked(head.id.0, name, head.content.len() as u64);
             }
-            Ok(Step::Frame(head)) => self.find_bytes(Kind::Raw, [], &bytes[..head.content.end.min(PING)]),
             Ok(Step::Skip(n)) => {
                 let n = head_of(bytes).max(n + 2).min(bytes.len());
                 self.find_bytes(Kind::Raw, [], &bytes[..n]);

@@ -40,7 +40,7 @@ impl<'a> Responder<'a> {
     pub fn reply(mut self, content: &[u8]) -> Result<(), Misuse> {
         self.done = true;
         let result = self.state.answer(self.to, content);
-        self.state.note_reply(None, Some(self.to), content, result.is_ok());
+        self.state.note_reply(content, result.is_ok());
         result
     }
 
