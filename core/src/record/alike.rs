@@ -69,7 +69,7 @@ impl Recorder {
     }
 
     /// Notes a request that others may be like, if this is one that was taken.
-    pub(crate) fn request(&mut self, now: Instant, fields: [u64; 7], content: &[u8], like: Option<Request>) {
+    pub(crate) fn request(&mut self, now: Instant, fields: [u64; 9], content: &[u8], like: Option<Request>) {
         self.alike.request = like;
         self.put_bytes(Kind::Request, Some(now), fields, content);
     }
@@ -128,11 +128,12 @@ impl Recorder {
 
     /// A request is lent. What is made of it says so, too.
     #[inline]
-    pub(crate) fn lent(&mut self, conn: ConnId, id: [u8; 16], method: &[u8], len: usize) {
+    pub(crate) fn lent(&mut self, conn: ConnId, id: [u8; 16], method: &[u8], content: &[u8]) {
         let [high, low] = halves(id);
         self.mix(high ^ low.rotate_left(32));
-        self.mix(u64::from(conn.slot()) << 32 ^ len as u64);
+        self.mix(u64::from(conn.slot()) << 32 ^ content.len() as u64);
         self.mix_bytes(method);
+        self.mix_content(content);
         self.write_room();
         match self.alike.pending {
             Pending::Asked(id) => self.suspend(Pending::AskedAndLent(id)),
@@ -185,16 +186,20 @@ impl Recorder {
         self.alike = Alike::default();
     }
 
+    pub(super) fn is_pending(&self) -> bool {
+        !matches!(self.alike.pending, Pending::Nothing)
+    }
+
     #[inline]
     fn suspend(&mut self, pending: Pending) {
         self.alike.pending = pending;
-        self.alike.check = self.check();
+        self.alike.check = self.top();
     }
 
     /// Writes what was only counted.
     #[inline]
     pub(crate) fn write_pending(&mut self) {
-        if !matches!(self.alike.pending, Pending::Nothing) {
+        if self.is_pending() {
             self.write_what_is_pending();
         }
     }
@@ -263,7 +268,7 @@ mod tests {
     use quickcheck::quickcheck;
 
     fn recorder() -> Recorder {
-        Recorder::comparing(Subject::Server, Options::default(), true)
+        Recorder::comparing(Subject::Server, Options::default(), true, false)
     }
 
     quickcheck! {
@@ -289,7 +294,7 @@ mod tests {
         let mut lengths = Vec::new();
         for n in 0..50 {
             recorder.asked(WireId::new(100 - n, 7 + n % 3, 99).0, 0, 64);
-            recorder.lent(conn, [0; 16], b"echo", 64);
+            recorder.lent(conn, [0; 16], b"echo", &[0; 64]);
             recorder.replied(Instant::ZERO, &[0; 64], true);
             lengths.push(recorder.written().len());
         }
@@ -307,7 +312,7 @@ mod tests {
                     recorder.one_more_request();
                 } else {
                     let name = recorder.name(b"echo");
-                    recorder.request(Instant::ZERO, [0, name, 64, 28, 0, 0, 0], &[], Some(request));
+                    recorder.request(Instant::ZERO, [0, name, 64, 28, 0, 0, 0, 0, 0], &[], Some(request));
                 }
             }
             for _ in 0..burst {

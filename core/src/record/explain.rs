@@ -7,7 +7,7 @@ use core::fmt;
 use core::num::NonZeroU32;
 
 use super::format::Log;
-use super::kinds::{Kind, REFUSED};
+use super::kinds::Kind;
 use super::replay::{Came, ClientPlayer, Step, Unreplayable, start};
 use super::words::Words;
 use super::{Subject, Told, codes};
@@ -399,7 +399,7 @@ fn taken<const IDS: bool>(player: &ClientPlayer<IDS>, step: &Step<'_>, id: Reque
 }
 
 fn refused(step: &Step<'_>) -> Happening {
-    Happening::Refused { name: step.name.into(), why: codes::refusal(step.record.fields[REFUSED]) }
+    Happening::Refused { name: step.name.into(), why: codes::refusal(step.record.fields[8]) }
 }
 
 /// What is no everyday matter.

@@ -40,9 +40,7 @@ macro_rules! kinds {
 }
 
 /// The most numbers that a record has.
-pub(crate) const FIELDS: usize = 7;
-/// Which number of a request says why it was refused.
-pub(crate) const REFUSED: usize = 6;
+pub(crate) const FIELDS: usize = 9;
 
 kinds! {
     // Of all machines. A connection takes two numbers, its slot and its generation.
@@ -76,6 +74,8 @@ kinds! {
     ResetMetrics = 20: 0 plain Call,
     /// A word that later records mean by its number.
     Name = 21: 0 bytes Finding,
+    /// The whole hash of all that has come out by then: what slips past the byte in each record does not slip past this.
+    Check = 22: 1 plain Call,
 
     // What a client of a service finds in an answer.
     Need = 24: 1 plain Finding,
@@ -104,9 +104,9 @@ kinds! {
     Next = 35: 3 plain Finding,
 
     // What its application does. An endpoint takes two numbers.
-    /// Flags, name, length of the content, of what the frame adds to it and the name, timeout, key, refusal; the content if it
-    /// is kept.
-    Request = 40: 7 bytes Call,
+    /// Flags, name, length of the content, of what the frame adds to it and the name, low and high half of the tag,
+    /// timeout, key, refusal; the content if it is kept, as is the tag only then.
+    Request = 40: 9 bytes Call,
     /// The request, whether it was there.
     Cancel = 41: 3 plain Call,
     /// Weight, priority, whether it was taken, its slot; the address.

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::codes;
 use super::format::Record;
-use super::kinds::{Kind, REFUSED};
+use super::kinds::Kind;
 use crate::id::ConnId;
 
 /// A record, and the name of its request.
@@ -16,6 +16,7 @@ impl fmt::Display for Words<'_> {
         let [a, b, c, d, ..] = record.fields;
         let id = ConnId::new(a as u32, b as u32);
         let text = || alloc::string::String::from_utf8_lossy(record.bytes);
+        let error = || text().replace('\0', ": ");
         match record.kind {
             Kind::Connected => write!(f, "connection {id} stands"),
             Kind::Received => write!(f, "{c} bytes received on connection {id}"),
@@ -50,6 +51,7 @@ impl fmt::Display for Words<'_> {
             Kind::Shutdown => write!(f, "shut down"),
             Kind::ResetMetrics => write!(f, "metrics are reset"),
             Kind::Name => write!(f, "the word {:?}", text()),
+            Kind::Check => write!(f, "everything that has come out by then has the check {a:016x}"),
             Kind::Need => write!(f, "found: a frame that is not whole before {a} bytes"),
             Kind::Ours => write!(f, "found: an answer of {c} bytes to request {a} (its use {b})"),
             Kind::Next => write!(f, "found: an answer of {a} bytes to the request that is next in line"),
@@ -62,7 +64,7 @@ impl fmt::Display for Words<'_> {
             Kind::Greeting => write!(f, "found: a greeting of {a} bytes, to be answered {b} times"),
             Kind::Question => write!(f, "found: a ping of {} bytes", a.saturating_sub(1)),
             Kind::Request => {
-                let refused = record.fields[REFUSED];
+                let refused = record.fields[8];
                 write!(f, "request {name:?} of {c} bytes: {}", codes::refusal(refused))
             }
             Kind::Cancel => write!(f, "request {a} is given up"),
@@ -102,11 +104,11 @@ impl fmt::Display for Words<'_> {
             Kind::Message => write!(f, "found: a message"),
             Kind::Converted => write!(f, "found: {a} bytes in the other format"),
             Kind::Reply => write!(f, "told: a request, which is answered with {a} bytes"),
-            Kind::Fail => write!(f, "told: a request, which is answered with the error {:?}", text()),
+            Kind::Fail => write!(f, "told: a request, which is answered with the error {:?}", error()),
             Kind::Defer => write!(f, "told: a request, which is put off as {id}"),
             Kind::Unanswered => write!(f, "told: a request, which is dropped without an answer"),
             Kind::LateReply => write!(f, "request {id} is answered with {c} bytes"),
-            Kind::LateFail => write!(f, "request {id} is answered with the error {:?}", text()),
+            Kind::LateFail => write!(f, "request {id} is answered with the error {:?}", error()),
         }?;
         let _ = d;
         Ok(())

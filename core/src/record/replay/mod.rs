@@ -6,6 +6,7 @@ mod hub;
 mod ipc_client;
 mod server;
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
@@ -15,7 +16,7 @@ use core::time::Duration;
 
 use thiserror::Error;
 
-pub(crate) use client::ClientPlayer;
+pub(crate) use client::{ClientPlayer, UwClientPlayer};
 pub(crate) use hub::HubPlayer;
 pub(crate) use ipc_client::IpcClientPlayer;
 pub(crate) use server::ServerPlayer;
@@ -25,7 +26,7 @@ use alike::Last;
 use super::format::{Damage, Log, Record, Segment, What};
 use super::kinds::Kind;
 use super::words::Words;
-use super::{Options, Record as _, Subject, codes};
+use super::{Options, Record as _, Recorder, Subject, codes};
 use crate::cluster::StateEvent;
 use crate::id::{ConnId, RequestId};
 use crate::machine::{Action, Input, Machine};
@@ -42,14 +43,23 @@ pub struct Replayed {
     pub subject: Subject,
     /// How many segments were replayed.
     pub segments: u64,
-    /// Calls of the machine: inputs, commands, drained actions and events.
+    /// Calls of the machine: inputs, commands, and whether there was an action or an event.
     pub calls: u64,
+    /// Those of them by which a runtime has told something.
+    pub inputs: u64,
+    /// Actions that came of them, each as it was.
+    pub actions: u64,
+    /// Events that came of them, each as it was.
+    pub events: u64,
     /// Findings that bodies were replaced by.
     pub findings: u64,
     /// The time of the first record, and of the last.
     pub from: Instant,
     /// See [`from`](Self::from).
     pub to: Instant,
+    /// Whether the log ends behind that. If not, its process was killed or still runs, or the disk was full; what happened last is
+    /// missing.
+    pub ended: bool,
     /// What could not be read behind all this.
     pub damage: Option<Damage>,
 }
@@ -59,6 +69,32 @@ impl Replayed {
     pub fn time(&self) -> Duration {
         self.to.since(self.from)
     }
+
+    fn count(&mut self, kind: Kind) {
+        self.calls += 1;
+        match kind {
+            Kind::PolledConnect
+            | Kind::PolledClose
+            | Kind::PolledReadOn
+            | Kind::PolledReadOff
+            | Kind::PolledFlush => self.actions += 1,
+            Kind::Event | Kind::Answered | Kind::Lent => self.events += 1,
+            // What is made of a request says that it was lent.
+            Kind::Reply | Kind::Fail | Kind::Defer | Kind::Unanswered if self.subject == Subject::Server => {
+                self.events += 1;
+            }
+            Kind::Connected
+            | Kind::Received
+            | Kind::Filled
+            | Kind::Sent
+            | Kind::ReadClosed
+            | Kind::Closed
+            | Kind::Tick
+            | Kind::Wall
+            | Kind::Accept => self.inputs += 1,
+            _ => {}
+        }
+    }
 }
 
 impl fmt::Display for Replayed {
@@ -67,7 +103,8 @@ impl fmt::Display for Replayed {
         write!(f, "{calls} calls in {segments} segments over {:?}: all the same", self.time())?;
         match &self.damage {
             Some(damage) => write!(f, "; then {damage}"),
-            None => Ok(()),
+            None if self.ended => Ok(()),
+            None => write!(f, "; then the log is cut"),
         }
     }
 }
@@ -147,6 +184,16 @@ pub(crate) trait Player {
     fn call(&mut self, now: Instant, call: &Record<'_>, name: &str) -> Came;
     /// A segment begins: what was remembered for the one before it is forgotten.
     fn restart(&mut self) {}
+    /// Whether it can be compared with what was recorded, byte by byte.
+    fn compares(_: &Segment<'_>) -> bool {
+        true
+    }
+    /// Whether it is in the state that a segment begins with.
+    fn is_at(&mut self, segment: &Segment<'_>) -> bool {
+        let machine = self.machine();
+        let whole = if segment.head.whole { machine.whole_snapshot() } else { None };
+        whole.unwrap_or_else(|| machine.masked_snapshot()) == segment.snapshot
+    }
     /// Whether the last call is made together with the next one.
     fn defers(&self) -> bool {
         false
@@ -167,13 +214,17 @@ pub(crate) struct Step<'a> {
 /// # Errors
 /// [`Unreplayable`]: nothing can be read, or the first difference.
 pub fn replay(bytes: &[u8]) -> Result<Replayed, Unreplayable> {
-    let log = Log::read(bytes)?;
-    match (log.subject(), log.segments[0].head.has_ids) {
-        (Subject::Client, true) => start::<ClientPlayer<true>>(&log, |_, _| {}),
-        (Subject::Client, false) => start::<ClientPlayer<false>>(&log, |_, _| {}),
-        (Subject::IpcClient, _) => start::<IpcClientPlayer>(&log, |_, _| {}),
-        (Subject::Hub, _) => start::<HubPlayer>(&log, |_, _| {}),
-        (Subject::Server, _) => start::<ServerPlayer>(&log, |_, _| {}),
+    replay_log(&Log::read(bytes)?)
+}
+
+fn replay_log(log: &Log<'_>) -> Result<Replayed, Unreplayable> {
+    match (log.subject(), log.is_whole(), log.segments[0].head.has_ids) {
+        (Subject::Client, true, _) => start::<UwClientPlayer>(log, |_, _| {}),
+        (Subject::Client, _, true) => start::<ClientPlayer<true>>(log, |_, _| {}),
+        (Subject::Client, _, false) => start::<ClientPlayer<false>>(log, |_, _| {}),
+        (Subject::IpcClient, ..) => start::<IpcClientPlayer>(log, |_, _| {}),
+        (Subject::Hub, ..) => start::<HubPlayer>(log, |_, _| {}),
+        (Subject::Server, ..) => start::<ServerPlayer>(log, |_, _| {}),
     }
 }
 
@@ -183,12 +234,16 @@ pub(crate) fn start<P: Player>(
     watch: impl FnMut(&mut P, &Step<'_>),
 ) -> Result<Replayed, Unreplayable> {
     let first = &log.segments[0];
+    let compares = P::compares(first);
+    if !compares {
+        replay_log(log)?;
+    }
     let player = P::load(first).map_err(|damaged| Damage {
         at: first.at,
         segment: first.head.segment,
         what: What::Snapshot(damaged),
     })?;
-    play(player, log, true, watch)
+    play(player, log, compares, watch)
 }
 
 /// Plays a log to a machine. `compare`: whether it is to do the same.
@@ -199,19 +254,22 @@ pub(crate) fn play<P: Player>(
     mut watch: impl FnMut(&mut P, &Step<'_>),
 ) -> Result<Replayed, Unreplayable> {
     let first = &log.segments[0];
-    if compare {
-        let options = Options { content: log.has_content(), ..Options::default() };
-        player.machine().compare(options, first.now, first.hash);
-    }
+    // Where nothing is compared, too: it knows whose answer it is that a log only says to be the next.
+    let options = Options { content: log.has_content(), ..Options::default() };
+    player.machine().compare(options, log.is_whole(), first.now, first.hash);
     let mut tape = Tape {
         now: first.now,
         replayed: Replayed {
             subject: log.subject(),
             segments: 0,
             calls: 0,
+            inputs: 0,
+            actions: 0,
+            events: 0,
             findings: 0,
             from: first.now,
             to: first.now,
+            ended: log.ended,
             damage: log.damage,
         },
         names: Names(Vec::new()),
@@ -228,7 +286,7 @@ pub(crate) fn play<P: Player>(
         if let Some(log) = player.machine().recorder() {
             log.restart_at(segment.now);
         }
-        if compare && player.machine().masked_snapshot() != segment.snapshot {
+        if compare && !player.is_at(segment) {
             let (expected, got) = ("the snapshot of the machine", "a machine in another state");
             return Err(tape.difference(segment, segment.at, expected.into(), got.into()).into());
         }
@@ -310,7 +368,8 @@ impl<'a> Tape<'a> {
                 log.write_pending();
             }
             self.compare(player, place)?;
-            if owes && let Err((expected, got)) = agree(&self.expected, &[], true) {
+            if owes && let Ok(missing) = Record::read(&mut Reader::new(&self.expected)) {
+                let (expected, got) = (Words(&missing, "").to_string(), "nothing more".into());
                 return Err(self.difference(place.segment, place.at + block.len(), expected, got).into());
             }
         }
@@ -325,15 +384,19 @@ impl<'a> Tape<'a> {
         watch: &mut impl FnMut(&mut P, &Step<'_>),
     ) -> Result<(), Unreplayable> {
         self.now = self.now + Duration::from_nanos(record.passed);
-        self.replayed.calls += 1;
+        if record.kind == Kind::Check {
+            player.machine().recorder().into_iter().for_each(Recorder::check);
+            return self.compare(player, place);
+        }
+        self.replayed.count(record.kind);
         let name = self.names.of(record);
         let came = player.call(self.now, record, name);
         let step = Step { now: self.now, call: self.replayed.calls, record, name, came };
         watch(player, &step);
+        self.compare(player, place)?;
         if !place.compare {
             return Ok(());
         }
-        self.compare(player, place)?;
         if self.before.len() == SURROUNDINGS {
             self.before.pop_front();
         }
@@ -343,10 +406,12 @@ impl<'a> Tape<'a> {
 
     /// Whether what the machine has noted is what the log has.
     fn compare<P: Player>(&mut self, player: &mut P, place: Place<'_>) -> Result<(), Unreplayable> {
+        let whole = place.segment.head.whole;
         let got = player.machine().recorder().map_or(&[][..], |log| log.written());
         let n = match self.expected.starts_with(got) {
+            _ if !place.compare => Ok(self.expected.len()),
             true => Ok(got.len()),
-            false => agree(&self.expected, got, false),
+            false => agree(&self.expected, got, whole),
         };
         match n {
             Ok(n) => drop(self.expected.drain(..n)),
@@ -383,14 +448,12 @@ impl<'a> Tape<'a> {
     }
 }
 
-/// How many bytes of what is expected are there, or the first records that differ, in words. `whole`: whether nothing may be
-/// missing at the end. What the wire has found wrong was kept as it came, and a replay has only zeros.
+/// How many bytes of what is expected are there, or the first records that differ, in words. What the wire has found wrong was
+/// kept as it came, and a replay that is not `whole` has only zeros.
 fn agree(expected: &[u8], got: &[u8], whole: bool) -> Result<usize, (String, String)> {
     let (mut left, mut right) = (Reader::new(expected), Reader::new(got));
-    loop {
-        if right.left().is_empty() && (left.left().is_empty() || !whole) {
-            return Ok(left.at());
-        }
+    while !right.left().is_empty() {
+        let found = |record| if whole { record } else { found(record) };
         let (one, other) = (Record::read(&mut left).map(found), Record::read(&mut right).map(found));
         if one.is_ok() && one == other {
             continue;
@@ -408,6 +471,7 @@ fn agree(expected: &[u8], got: &[u8], whole: bool) -> Result<usize, (String, Str
         }
         return Err((expected, got));
     }
+    Ok(left.at())
 }
 
 /// Tells a machine what a runtime told it, and takes its actions.
@@ -426,7 +490,10 @@ pub(crate) fn tell<M: Machine>(machine: &mut M, now: Instant, call: &Record<'_>)
         Kind::Received => {
             let buf = machine.recv_buf(conn);
             let n = n.min(buf.len());
-            buf[..n].fill(0);
+            match call.bytes.len() == n {
+                true => buf[..n].copy_from_slice(call.bytes),
+                false => buf[..n].fill(0),
+            }
             machine.handle(now, Input::Received(conn, n));
         }
         Kind::Filled => machine.handle(now, Input::Received(conn, n)),
@@ -439,6 +506,15 @@ pub(crate) fn tell<M: Machine>(machine: &mut M, now: Instant, call: &Record<'_>)
         _ => {}
     }
     Came::Nothing
+}
+
+/// The code of an error that was answered, and its message, or as many letters.
+fn error<'a>(call: &Record<'a>, len: u64) -> (&'a str, Cow<'a, str>) {
+    let words = core::str::from_utf8(call.bytes).unwrap_or("");
+    match words.split_once('\0') {
+        Some((code, message)) => (code, message.into()),
+        None => (words, "1".repeat(usize::try_from(len).unwrap_or(0)).into()),
+    }
 }
 
 fn found(record: Record<'_>) -> Record<'_> {

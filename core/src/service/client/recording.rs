@@ -15,7 +15,7 @@ use crate::record::kinds::Kind;
 use crate::record::surrogate::NEXT_IN_LINE;
 use crate::record::{self, Record, Recorder, Subject, Surrogate, Told, pair};
 use crate::save::{Damaged, Snapshot};
-use crate::service::{Decoded, Described, Protocol, Verdict};
+use crate::service::{Decoded, Described, Protocol, Uw, Verdict};
 use crate::time::Instant;
 use crate::wire::{Load, WireId};
 
@@ -40,6 +40,10 @@ impl<P: Protocol> Record for Client<P> {
             false => Client::<Surrogate<false>>::masked(self).snapshot(),
         }
     }
+
+    fn whole_snapshot(&self) -> Option<Vec<u8>> {
+        P::save_client(self)
+    }
 }
 
 impl<P: Protocol> Client<P> {
@@ -47,6 +51,15 @@ impl<P: Protocol> Client<P> {
     pub(super) fn note<const N: usize>(&mut self, kind: Kind, fields: [u64; N]) {
         if let Some(log) = &mut self.log {
             log.put(kind, Some(self.now), fields);
+        }
+    }
+
+    /// Bytes are about to be noted as sent.
+    pub(super) fn note_sent(&mut self, conn: ConnId, n: usize) {
+        if let Some(log) = &mut self.log
+            && self.cluster.has_conn(conn)
+        {
+            log.mix_sent(&self.links[conn.index()].send, n);
         }
     }
 
@@ -168,8 +181,10 @@ impl<P: Protocol> Client<P> {
         }
         let name = log.name(described.name.as_bytes());
         let (len, key) = (described.len as u64, options.key.unwrap_or(0));
-        let content = if log.keeps_content() { described.content } else { &[] };
-        log.request(self.now, [flags, name, len, more, timeout, key, refused], content, like);
+        let (content, tag) =
+            if log.keeps_content() { (described.content, options.tag) } else { (&[][..], 0) };
+        let [low, high] = [tag & 0xffff_ffff, tag >> 32];
+        log.request(self.now, [flags, name, len, more, low, high, timeout, key, refused], content, like);
     }
 
     pub(super) fn note_endpoint(
@@ -220,6 +235,7 @@ impl Recorder {
         match outcome {
             Outcome::Answer(content) => {
                 self.mix(content.len() as u64);
+                self.mix_content(content);
                 self.answered();
             }
             outcome => self.failure(id, outcome),
@@ -228,6 +244,10 @@ impl Recorder {
 
     #[cold]
     fn failure(&mut self, id: RequestId, outcome: Outcome<'_>) {
+        if let Outcome::Remote { code, message } = outcome {
+            self.mix_content(code.as_bytes());
+            self.mix_content(message.as_bytes());
+        }
         let (told, more) = match outcome {
             Outcome::Answer(_) => (Told::Answer, 0),
             Outcome::Remote { .. } => (Told::Remote, 0),
@@ -292,7 +312,7 @@ impl<const IDS: bool> Client<Surrogate<IDS>> {
         masked.cluster.set_explain(None);
         masked.links.iter_mut().for_each(|link| link.send.mask());
         masked.requests.mask();
-        // Tags are the application's own, and not in a log.
+        // Tags are the application's own, and not in a log without content.
         masked.next.iter_mut().for_each(|next| next.tag = 0);
         for ended in &mut masked.outcomes {
             ended.tag = 0;
@@ -303,9 +323,12 @@ impl<const IDS: bool> Client<Surrogate<IDS>> {
         masked
     }
 
-    /// The client at the head of a segment.
-    pub(crate) fn restore_masked(snapshot: &[u8]) -> Result<Self, Damaged> {
-        let mut client = Self::restore(snapshot)?;
+    /// The client at the head of a segment. `whole`: it was saved with its own wire, and its bytes.
+    pub(crate) fn restore_masked(snapshot: &[u8], whole: bool) -> Result<Self, Damaged> {
+        let mut client = match whole {
+            true => Self::masked(&Client::<Uw>::restore(snapshot)?),
+            false => Self::restore(snapshot)?,
+        };
         client.protocol = Surrogate::new(client.requests.ids());
         Ok(client)
     }
