@@ -236,11 +236,33 @@ fn a_machine_that_decides_otherwise_is_found_out_at_its_first_decision() {
     // Records of one client behind the snapshot of another, whose chance is another.
     let (one, other) = (Session::new(7, ring(1_000)), Session::new(8, ring(1_000)));
     let (mut log, other) = (one.run(40).log(), other.run(0).log());
-    let head = log.windows(4).enumerate().filter(|(_, window)| *window == b"PLRC").nth(1).unwrap().0;
-    log.splice(..head, other[..other.len() - END].iter().copied());
+    log.splice(..second_block(&log), other[..other.len() - END].iter().copied());
     let Err(Unreplayable::Different(difference)) = record::replay(&log) else { panic!("they differ") };
     assert!(difference.call < 60 && !difference.before.is_empty(), "{difference}");
     assert_ne!(difference.expected, difference.got);
+}
+
+#[test]
+fn a_machine_that_decides_otherwise_within_a_burst_is_found_out_by_its_end() {
+    let burst = |seed, requests| {
+        let mut session = Session::new(seed, ring(1_000));
+        session.turn();
+        let request = UwRequest { method: "getUser", content: SECRET };
+        for _ in 0..requests {
+            session.client.request(session.now, &request, client::Options::default()).unwrap();
+        }
+        session.log()
+    };
+    let (mut log, other) = (burst(7, 100), burst(8, 0));
+    // Records of one client behind the snapshot of another, as above.
+    let (records, others) = (second_block(&log), second_block(&other));
+    log.splice(..records, other[..others].iter().copied());
+    let Err(Unreplayable::Different(difference)) = record::replay(&log) else { panic!("they differ") };
+    assert!(difference.expected.contains("99 requests"), "{difference}");
+}
+
+fn second_block(log: &[u8]) -> usize {
+    log.windows(4).enumerate().filter(|(_, window)| *window == b"PLRC").nth(1).unwrap().0
 }
 
 #[test]
@@ -368,7 +390,7 @@ fn the_same_policy_differs_in_little_and_another_in_its_shares() {
 /// Bursts like those of a loaded client, as many as make many segments.
 #[test]
 fn a_client_under_load_is_not_disturbed_by_its_log() {
-    for options in [None, Some(Options { segments: limit(2), ..Options::default() })] {
+    for options in [None, Some(Options { segment: limit(2_000), segments: limit(2), content: false })] {
         let mut session = Session::new(7, ring(1));
         session.client.stop_recording();
         if let Some(options) = options {

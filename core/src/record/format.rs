@@ -10,7 +10,7 @@ use crate::save::{Damaged, Reader};
 use crate::time::Instant;
 
 /// The version of the format of blocks and records.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 const MAGIC: [u8; 4] = *b"PLRC";
 /// The length of the head of a block.
 pub(crate) const HEAD: usize = 32;

@@ -341,7 +341,7 @@ impl State {
         content.clear();
         write_error(&mut content, code, message);
         if let Some(log) = &mut self.log {
-            log.frame = Ok(content.len());
+            log.frame = content.len();
         }
         let result = self.push(to.conn, |out| encode_response(out, to.wire, &content, &limits));
         self.scratch = content;
