@@ -79,15 +79,16 @@ fn a_name_is_free_again_once_its_connection_has_gone() {
 #[test]
 fn the_end_of_a_service_is_told_before_its_name_is_given_again() {
     // All still have something to be sent when they are gone: the acknowledgement, or why.
-    let half_closed = |world: &mut World, conn| world.handle(Input::ReadClosed(conn));
-    let garbage = |world: &mut World, conn| _ = world.send(conn, b"\xff\xff\xff\xff");
-    let ends: [(fn(&mut World, ConnId), &str); 2] =
-        [(half_closed, "Peer"), (garbage, "Protocol(TooLarge { len: 4294967295, limit: 16777216 })")];
-    for (end, cause) in ends {
+    for (is_garbage, cause) in
+        [(false, "Peer"), (true, "Protocol(TooLarge { len: 4294967295, limit: 16777216 })")]
+    {
         let mut world = world();
         let first = world.accept();
         world.say(first, &register("user", &["get"]));
-        end(&mut world, first);
+        match is_garbage {
+            true => _ = world.send(first, b"\xff\xff\xff\xff"),
+            false => world.handle(Input::ReadClosed(first)),
+        }
         world.service("user", &["get"]);
         let told = ["registered user", &format!("disconnected user {cause}"), "registered user"];
         assert_eq!(world.events, told);
