@@ -8,8 +8,9 @@ use plimsoll_core::machine::{Action, Input, Machine};
 use plimsoll_core::policy::balance::Strategy;
 use plimsoll_core::record::{self, Happening, Log, Options, Query, Record, Unreplayable, What};
 use plimsoll_core::service::client::{self, Client, Config};
+use plimsoll_core::service::server::{self, Server};
 use plimsoll_core::service::{Uw, UwRequest};
-use plimsoll_core::testing::play::logs::{changed, resealed};
+use plimsoll_core::testing::play::logs::{changed, forged, resealed};
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::uw::{Limits, Mode, Step, decode_request, encode_response};
 use quickcheck::quickcheck;
@@ -198,6 +199,19 @@ fn with_content_another_body_and_another_method_are_differences() {
     let mut last = log;
     last[at] = b'T';
     differs(&resealed(last));
+}
+
+#[test]
+fn a_record_that_speaks_of_more_bytes_than_any_machine_takes_is_damage() {
+    let mut server = Server::new(server::Config::default());
+    server.record(Options::default());
+    let log = server.recorded();
+    // A reply of 2^60 bytes: its kind, a byte of the hash, the length, that it was sent, and no bytes.
+    let reply = [60, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10, 1, 0];
+    let Err(Unreplayable::Damaged(damage)) = record::replay(&forged(&log, &reply)) else {
+        panic!("it is damage")
+    };
+    assert_eq!(damage.what, What::Record);
 }
 
 #[test]

@@ -93,12 +93,14 @@ use core::num::NonZeroU32;
 
 pub use diff::{CAVEAT, Diff, FirstChoice, Share, diff};
 pub use explain::{Happening, Line, Query, Story, explain};
-#[cfg(any(test, feature = "testing"))]
-pub(crate) use format::reseal;
 pub use format::{Damage, Log, VERSION, What};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use format::{Record as LogRecord, forged, reseal};
 pub use recorder::Piece;
 #[doc(hidden)]
 pub use recorder::Recorder;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use replay::play_on;
 pub use replay::{Difference, Replayed, Unreplayable, replay};
 pub use surrogate::Surrogate;
 

@@ -214,36 +214,43 @@ pub(crate) struct Step<'a> {
 /// # Errors
 /// [`Unreplayable`]: nothing can be read, or the first difference.
 pub fn replay(bytes: &[u8]) -> Result<Replayed, Unreplayable> {
-    replay_log(&Log::read(bytes)?)
+    replay_as(&Log::read(bytes)?, true)
 }
 
-fn replay_log(log: &Log<'_>) -> Result<Replayed, Unreplayable> {
+/// Plays a log to its end, whatever the machine does.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn play_on(bytes: &[u8]) -> Result<Replayed, Unreplayable> {
+    replay_as(&Log::read(bytes)?, false)
+}
+
+fn replay_as(log: &Log<'_>, compare: bool) -> Result<Replayed, Unreplayable> {
     match (log.subject(), log.is_whole(), log.segments[0].head.has_ids) {
-        (Subject::Client, true, _) => start::<UwClientPlayer>(log, |_, _| {}),
-        (Subject::Client, _, true) => start::<ClientPlayer<true>>(log, |_, _| {}),
-        (Subject::Client, _, false) => start::<ClientPlayer<false>>(log, |_, _| {}),
-        (Subject::IpcClient, ..) => start::<IpcClientPlayer>(log, |_, _| {}),
-        (Subject::Hub, ..) => start::<HubPlayer>(log, |_, _| {}),
-        (Subject::Server, ..) => start::<ServerPlayer>(log, |_, _| {}),
+        (Subject::Client, true, _) => play(load::<UwClientPlayer>(log)?, log, compare, |_, _| {}),
+        (Subject::Client, _, true) => play(load::<ClientPlayer<true>>(log)?, log, compare, |_, _| {}),
+        (Subject::Client, _, false) => play(load::<ClientPlayer<false>>(log)?, log, compare, |_, _| {}),
+        (Subject::IpcClient, ..) => play(load::<IpcClientPlayer>(log)?, log, compare, |_, _| {}),
+        (Subject::Hub, ..) => play(load::<HubPlayer>(log)?, log, compare, |_, _| {}),
+        (Subject::Server, ..) => play(load::<ServerPlayer>(log)?, log, compare, |_, _| {}),
     }
 }
 
-/// Plays a log to the machine at its head.
+/// The machine at the head of a log.
+fn load<P: Player>(log: &Log<'_>) -> Result<P, Damage> {
+    let first = &log.segments[0];
+    let (at, segment) = (first.at, first.head.segment);
+    P::load(first).map_err(|damaged| Damage { at, segment, what: What::Snapshot(damaged) })
+}
+
+/// Plays a log to the machine at its head, which is watched. What cannot be compared is replayed first by one that can.
 pub(crate) fn start<P: Player>(
     log: &Log<'_>,
     watch: impl FnMut(&mut P, &Step<'_>),
 ) -> Result<Replayed, Unreplayable> {
-    let first = &log.segments[0];
-    let compares = P::compares(first);
+    let compares = P::compares(&log.segments[0]);
     if !compares {
-        replay_log(log)?;
+        replay_as(log, true)?;
     }
-    let player = P::load(first).map_err(|damaged| Damage {
-        at: first.at,
-        segment: first.head.segment,
-        what: What::Snapshot(damaged),
-    })?;
-    play(player, log, compares, watch)
+    play(load(log)?, log, compares, watch)
 }
 
 /// Plays a log to a machine. `compare`: whether it is to do the same.
