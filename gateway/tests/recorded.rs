@@ -4,8 +4,9 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use common::{Gateway, Running, plimsoll, serve};
+use common::{Gateway, PATIENCE, Running, plimsoll, serve};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -80,6 +81,10 @@ fn what_a_bench_was_told_replays_to_the_same() {
     let text = replayed.printed(0);
     assert!(text.starts_with("the log of a client of a service, 1 segment, bodies masked, "), "{text}");
     assert!(text.contains(" is the same\n"), "{text}");
+    assert!(text.contains(" of CPU time, ") && text.contains(" times as fast as it happened\n"), "{text}");
+    // Each call was answered: 300 counted, and as many again to warm up.
+    let events = text.split_once(" actions and ").and_then(|(_, rest)| rest.split(' ').next()).unwrap();
+    assert!(events.parse::<u32>().unwrap() >= 600, "{text}");
 }
 
 #[test]
@@ -167,6 +172,68 @@ fn a_damaged_log_is_used_up_to_the_damage_and_the_place_is_told() {
         assert!(dir.run(&["explain", log]).failed(3, words).contains("a connection stands"));
         assert!(dir.run(&["diff", log, "--policy", "random"]).failed(3, words).contains("requests go where"));
     }
+}
+
+/// Where the blocks of a log end, from its first on.
+fn block_ends(log: &[u8]) -> Vec<usize> {
+    let len = |at: usize| 32 + u32::from_le_bytes(log[at + 20..at + 24].try_into().unwrap()) as usize;
+    let ends =
+        std::iter::successors(Some(len(0)), |&at| (log[at..].starts_with(b"PLRC")).then(|| at + len(at)));
+    ends.collect()
+}
+
+#[test]
+fn a_log_that_is_cut_between_two_blocks_is_not_taken_for_one_that_ended() {
+    let dir = Dir::new();
+    dir.bench("b.plog", "3000", &[]);
+    let whole = dir.run(&["replay", "b.plog"]);
+    assert!(whole.printed(0).contains(", ended in order, "), "{whole:?}");
+    let ends = block_ends(&fs::read(dir.path("b.plog")).unwrap());
+    assert!(ends.len() > 3, "{ends:?}");
+    for &end in &ends[..ends.len() - 1] {
+        dir.change("b.plog", "cut.plog", |log| log.truncate(end));
+        let replayed = dir.run(&["replay", "cut.plog"]);
+        let text =
+            replayed.failed(3, "the log was cut: its process was killed or still runs, or the disk was full");
+        assert!(text.contains(", cut, ") && text.contains(" is the same\n"), "{replayed:?}");
+    }
+}
+
+#[test]
+fn a_killed_service_leaves_its_log_up_to_the_last_moment_and_its_successor_does_not_overwrite_it() {
+    let dir = Dir::new();
+    let start = || {
+        let mut service = plimsoll(dir.0.path());
+        service.args(["serve", "uw://127.0.0.1:0", "--record", "s.plog"]);
+        let mut service = Running::start(service);
+        let line = service.line();
+        let address = line.strip_prefix("serving ").unwrap().to_string();
+        (service, address)
+    };
+    let (mut service, address) = start();
+    dir.run(&["bench", &address, "-n", "100", "-c", "2", "-p", "4"]).printed(0);
+    dir.run(&["call", &address, "theLastOfAll", "1"]).failed(1, "");
+    // Nothing more happens: the idle service brings what it knows to its log by itself.
+    let holds_all = || {
+        let log = fs::read(dir.path("s.plog")).unwrap();
+        log.windows(12).any(|window| window == b"theLastOfAll")
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !holds_all() {
+        assert!(Instant::now() < deadline, "the last request is not in the log");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    service.signal("KILL");
+    assert!(!service.wait().success());
+    let cut = "the log was cut: its process was killed";
+    let killed = dir.run(&["replay", "s.plog"]);
+    assert!(killed.failed(3, cut).contains(" is the same\n"), "{killed:?}");
+
+    let (mut service, _) = start();
+    service.signal("TERM");
+    assert!(service.wait().success());
+    assert!(dir.run(&["replay", "s.plog"]).printed(0).contains(", ended in order, "));
+    assert_eq!(dir.run(&["replay", "s.plog.before"]).failed(3, cut), killed.stdout);
 }
 
 #[test]

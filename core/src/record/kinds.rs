@@ -74,6 +74,8 @@ kinds! {
     ResetMetrics = 20: 0 plain Call,
     /// A word that later records mean by its number.
     Name = 21: 0 bytes Finding,
+    /// The whole hash of all that has come out by then: what slips past the byte in each record does not slip past this.
+    Check = 22: 1 plain Call,
 
     // What a client of a service finds in an answer.
     Need = 24: 1 plain Finding,

@@ -2,10 +2,11 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::format::{self, BlockHead, HEAD, Part};
+use super::format::{self, BlockHead, HEAD, Part, Record};
 use super::kinds::{FIELDS, Kind};
 use super::mask;
 use super::{Options, Subject};
@@ -41,6 +42,8 @@ pub struct Recorder {
     subject: Subject,
     options: Options,
     has_ids: bool,
+    /// Whether all bytes are noted, and fold into the hash.
+    whole: bool,
     /// The block that is being filled: room for its head, then records.
     block: Vec<u8>,
     at: usize,
@@ -85,6 +88,7 @@ impl Recorder {
             subject,
             options,
             has_ids,
+            whole: false,
             block,
             at: HEAD,
             segment: 0,
@@ -110,8 +114,13 @@ impl Recorder {
     }
 
     /// One that writes what a replay does, to be compared with what was recorded.
-    pub(crate) fn comparing(subject: Subject, options: Options, has_ids: bool) -> Self {
-        Recorder { compares: true, ..Self::new(subject, options, has_ids) }
+    pub(crate) fn comparing(subject: Subject, options: Options, has_ids: bool, whole: bool) -> Self {
+        Recorder { compares: true, whole, ..Self::new(subject, options, has_ids) }
+    }
+
+    /// Whether a replay decodes every byte again.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     pub(crate) fn keeps_content(&self) -> bool {
@@ -125,8 +134,9 @@ impl Recorder {
     }
 
     /// Begins the next segment with a snapshot of the machine as it is now.
-    pub(crate) fn begin_segment(&mut self, now: Instant, snapshot: &[u8]) {
+    pub(crate) fn begin_segment(&mut self, now: Instant, snapshot: &[u8], whole: bool) {
         self.seal();
+        self.whole = whole;
         self.segment += u64::from(self.index > 0);
         let blocks = self.index;
         (self.index, self.written) = (0, 0);
@@ -200,6 +210,12 @@ impl Recorder {
         self.find_bytes(Kind::Converted, [result.unwrap_or(0) as u64], error.as_bytes());
     }
 
+    /// What is kept of an error: its code, and the message behind a zero where all bytes are kept.
+    pub(crate) fn words(&self, code: &str, message: &str) -> String {
+        let kept = if self.whole { ["\0", message] } else { [""; 2] };
+        String::from(code) + kept[0] + kept[1]
+    }
+
     /// Notes an id by what is new in it, which is little where they come from one peer.
     pub(crate) fn find_id(&mut self, kind: Kind, id: [u8; 16], fields: [u64; 2]) {
         let (mut bits, mut new, mut len) = (0, [0; 16], 0);
@@ -225,10 +241,29 @@ impl Recorder {
 
     /// Closes the block that is being filled, so that it can be taken.
     pub(crate) fn seal(&mut self) {
-        if let Some((conn, room)) = self.room.take() {
-            self.read_nothing(conn, room);
+        if self.at > HEAD || self.room.is_some() {
+            self.check();
         }
         self.seal_block();
+    }
+
+    /// Notes the whole hash.
+    pub(crate) fn check(&mut self) {
+        self.put(Kind::Check, None, [self.hash]);
+    }
+
+    /// Whether anything but that there is nothing to do waits to be sealed.
+    pub(crate) fn has_news(&self) -> bool {
+        let mut from = Reader::new(&self.block[HEAD..self.at]);
+        let is_news = |kind| !matches!(kind, Kind::PolledNothing | Kind::NoEvent | Kind::Room);
+        core::iter::from_fn(|| Record::read(&mut from).ok()).any(|record| is_news(record.kind))
+    }
+
+    /// What nobody has taken yet, and the end.
+    pub(crate) fn end(mut self) -> Vec<Piece> {
+        self.seal();
+        self.put_away(Part::End, &[]);
+        self.pieces.into()
     }
 
     fn seal_block(&mut self) {
@@ -242,17 +277,21 @@ impl Recorder {
         self.at = HEAD;
     }
 
-    fn put_away(&mut self, part: Part, payload: &[u8]) {
-        let head = BlockHead {
+    fn head(&self, part: Part, len: usize) -> BlockHead {
+        BlockHead {
             part,
             subject: self.subject,
             content: self.options.content,
             has_ids: self.has_ids,
+            whole: self.whole,
             segment: self.segment,
             index: self.index,
-            len: payload.len(),
-        };
-        let bytes = format::block(&head, payload);
+            len,
+        }
+    }
+
+    fn put_away(&mut self, part: Part, payload: &[u8]) {
+        let bytes = format::block(&self.head(part, payload.len()), payload);
         let at = self.written;
         self.written += bytes.len() as u64;
         self.index += 1;
@@ -271,10 +310,11 @@ impl Recorder {
         self.pieces.pop_front()
     }
 
-    /// Everything that nobody has taken, as one log.
+    /// Everything that nobody has taken, as one log that ends now.
     pub(crate) fn log(&mut self) -> Vec<u8> {
         self.seal();
-        self.pieces.iter().flat_map(|piece| piece.bytes.iter().copied()).collect()
+        let end = format::block(&self.head(Part::End, 0), &[]);
+        self.pieces.iter().flat_map(|piece| &piece.bytes).chain(&end).copied().collect()
     }
 
     /// Takes what a comparing recorder has written.
@@ -295,6 +335,25 @@ impl Recorder {
         let (words, rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
         rest.iter().for_each(|&byte| self.mix(u64::from(byte)));
+    }
+
+    /// Folds in bytes that are told or sent, if they are in the log too.
+    #[inline]
+    pub(crate) fn mix_content(&mut self, bytes: &[u8]) {
+        if self.whole {
+            self.mix_bytes(bytes);
+        }
+    }
+
+    /// So many bytes of a queue are about to be noted as sent.
+    pub(crate) fn mix_sent(&mut self, queue: &SendQueue, n: usize) {
+        if self.whole {
+            let mut bytes = core::mem::take(&mut self.received);
+            queue.copy_range(queue.sent(), queue.sent().saturating_add(n as u64), &mut bytes);
+            self.mix_bytes(&bytes);
+            bytes.clear();
+            self.received = bytes;
+        }
     }
 
     /// Folds in what has a form for people.

@@ -16,6 +16,7 @@ impl fmt::Display for Words<'_> {
         let [a, b, c, d, ..] = record.fields;
         let id = ConnId::new(a as u32, b as u32);
         let text = || alloc::string::String::from_utf8_lossy(record.bytes);
+        let error = || text().replace('\0', ": ");
         match record.kind {
             Kind::Connected => write!(f, "connection {id} stands"),
             Kind::Received => write!(f, "{c} bytes received on connection {id}"),
@@ -52,6 +53,7 @@ impl fmt::Display for Words<'_> {
             Kind::Shutdown => write!(f, "shut down"),
             Kind::ResetMetrics => write!(f, "metrics are reset"),
             Kind::Name => write!(f, "the word {:?}", text()),
+            Kind::Check => write!(f, "everything that has come out by then has the check {a:016x}"),
             Kind::Need => write!(f, "found: a frame that is not whole before {a} bytes"),
             Kind::Ours => write!(f, "found: an answer of {c} bytes to request {a} (its use {b})"),
             Kind::Answer => write!(f, "found: an answer of {a} bytes"),
@@ -92,11 +94,11 @@ impl fmt::Display for Words<'_> {
             Kind::Message => write!(f, "found: a message"),
             Kind::Converted => write!(f, "found: {a} bytes in the other format"),
             Kind::Reply => write!(f, "it is answered with {a} bytes"),
-            Kind::Fail => write!(f, "it is answered with the error {:?}", text()),
+            Kind::Fail => write!(f, "it is answered with the error {:?}", error()),
             Kind::Defer => write!(f, "it is put off as {id}"),
             Kind::Unanswered => write!(f, "it is dropped without an answer"),
             Kind::LateReply => write!(f, "request {id} is answered with {c} bytes"),
-            Kind::LateFail => write!(f, "request {id} is answered with the error {:?}", text()),
+            Kind::LateFail => write!(f, "request {id} is answered with the error {:?}", error()),
         }?;
         let _ = d;
         Ok(())

@@ -40,6 +40,7 @@ pub struct Fleet {
     /// The places that those who waited were given.
     pub assigned: Vec<(u32, Place)>,
     pub states: Vec<StateEvent>,
+    pub answers_pings: bool,
     /// How often time stood still to look at a deadline.
     pub wakeups: u32,
 }
@@ -56,6 +57,7 @@ impl Fleet {
             open: BTreeMap::new(),
             assigned: Vec::new(),
             states: Vec::new(),
+            answers_pings: true,
             wakeups: 0,
         };
         for _ in 0..endpoints {
@@ -283,8 +285,8 @@ impl Fleet {
             match action {
                 Action::Dial(conn) => self.dial(conn),
                 Action::Close(conn, _) => _ = self.open.remove(&conn),
-                Action::Ping(conn) => self.cluster.received(self.now, conn),
-                Action::Probe(_) => {}
+                Action::Ping(conn) if self.answers_pings => self.cluster.received(self.now, conn),
+                Action::Ping(_) | Action::Probe(_) => {}
                 Action::Assign { waiter, place } => self.assigned.push((waiter, place)),
             }
             self.cluster.audit();

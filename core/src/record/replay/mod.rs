@@ -5,6 +5,7 @@ mod hub;
 mod ipc_client;
 mod server;
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
@@ -14,7 +15,7 @@ use core::time::Duration;
 
 use thiserror::Error;
 
-pub(crate) use client::ClientPlayer;
+pub(crate) use client::{ClientPlayer, UwClientPlayer};
 pub(crate) use hub::HubPlayer;
 pub(crate) use ipc_client::IpcClientPlayer;
 pub(crate) use server::ServerPlayer;
@@ -22,7 +23,7 @@ pub(crate) use server::ServerPlayer;
 use super::format::{Damage, Log, Record, Segment, What};
 use super::kinds::{Kind, Side};
 use super::words::Words;
-use super::{Options, Record as _, Subject, codes};
+use super::{Options, Record as _, Recorder, Subject, codes};
 use crate::cluster::StateEvent;
 use crate::id::{ConnId, RequestId};
 use crate::machine::{Action, Input, Machine};
@@ -39,14 +40,23 @@ pub struct Replayed {
     pub subject: Subject,
     /// How many segments were replayed.
     pub segments: u64,
-    /// Calls of the machine: inputs, commands, drained actions and events.
+    /// Calls of the machine: inputs, commands, and whether there was an action or an event.
     pub calls: u64,
+    /// Those of them by which a runtime has told something.
+    pub inputs: u64,
+    /// Actions that came of them, each as it was.
+    pub actions: u64,
+    /// Events that came of them, each as it was.
+    pub events: u64,
     /// Findings that bodies were replaced by.
     pub findings: u64,
     /// The time of the first record, and of the last.
     pub from: Instant,
     /// See [`from`](Self::from).
     pub to: Instant,
+    /// Whether the log ends behind that. If not, its process was killed or still runs, or the disk was full; what happened last is
+    /// missing.
+    pub ended: bool,
     /// What could not be read behind all this.
     pub damage: Option<Damage>,
 }
@@ -56,6 +66,28 @@ impl Replayed {
     pub fn time(&self) -> Duration {
         self.to.since(self.from)
     }
+
+    fn count(&mut self, kind: Kind) {
+        self.calls += 1;
+        match kind {
+            Kind::PolledConnect
+            | Kind::PolledClose
+            | Kind::PolledReadOn
+            | Kind::PolledReadOff
+            | Kind::PolledFlush => self.actions += 1,
+            Kind::Event => self.events += 1,
+            Kind::Connected
+            | Kind::Received
+            | Kind::Filled
+            | Kind::Sent
+            | Kind::ReadClosed
+            | Kind::Closed
+            | Kind::Tick
+            | Kind::Wall
+            | Kind::Accept => self.inputs += 1,
+            _ => {}
+        }
+    }
 }
 
 impl fmt::Display for Replayed {
@@ -64,7 +96,8 @@ impl fmt::Display for Replayed {
         write!(f, "{calls} calls in {segments} segments over {:?}: all the same", self.time())?;
         match &self.damage {
             Some(damage) => write!(f, "; then {damage}"),
-            None => Ok(()),
+            None if self.ended => Ok(()),
+            None => write!(f, "; then the log is cut"),
         }
     }
 }
@@ -144,6 +177,16 @@ pub(crate) trait Player {
     fn call(&mut self, now: Instant, call: &Record<'_>, name: &str) -> Came;
     /// A segment begins: what was remembered for the one before it is forgotten.
     fn restart(&mut self) {}
+    /// Whether it can be compared with what was recorded, byte by byte.
+    fn compares(_: &Segment<'_>) -> bool {
+        true
+    }
+    /// Whether it is in the state that a segment begins with.
+    fn is_at(&mut self, segment: &Segment<'_>) -> bool {
+        let machine = self.machine();
+        let whole = if segment.head.whole { machine.whole_snapshot() } else { None };
+        whole.unwrap_or_else(|| machine.masked_snapshot()) == segment.snapshot
+    }
     /// Whether the last call is made together with the next one.
     fn defers(&self) -> bool {
         false
@@ -164,13 +207,17 @@ pub(crate) struct Step<'a> {
 /// # Errors
 /// [`Unreplayable`]: nothing can be read, or the first difference.
 pub fn replay(bytes: &[u8]) -> Result<Replayed, Unreplayable> {
-    let log = Log::read(bytes)?;
-    match (log.subject(), log.segments[0].head.has_ids) {
-        (Subject::Client, true) => start::<ClientPlayer<true>>(&log, |_, _| {}),
-        (Subject::Client, false) => start::<ClientPlayer<false>>(&log, |_, _| {}),
-        (Subject::IpcClient, _) => start::<IpcClientPlayer>(&log, |_, _| {}),
-        (Subject::Hub, _) => start::<HubPlayer>(&log, |_, _| {}),
-        (Subject::Server, _) => start::<ServerPlayer>(&log, |_, _| {}),
+    replay_log(&Log::read(bytes)?)
+}
+
+fn replay_log(log: &Log<'_>) -> Result<Replayed, Unreplayable> {
+    match (log.subject(), log.is_whole(), log.segments[0].head.has_ids) {
+        (Subject::Client, true, _) => start::<UwClientPlayer>(log, |_, _| {}),
+        (Subject::Client, _, true) => start::<ClientPlayer<true>>(log, |_, _| {}),
+        (Subject::Client, _, false) => start::<ClientPlayer<false>>(log, |_, _| {}),
+        (Subject::IpcClient, ..) => start::<IpcClientPlayer>(log, |_, _| {}),
+        (Subject::Hub, ..) => start::<HubPlayer>(log, |_, _| {}),
+        (Subject::Server, ..) => start::<ServerPlayer>(log, |_, _| {}),
     }
 }
 
@@ -180,12 +227,16 @@ pub(crate) fn start<P: Player>(
     watch: impl FnMut(&mut P, &Step<'_>),
 ) -> Result<Replayed, Unreplayable> {
     let first = &log.segments[0];
+    let compares = P::compares(first);
+    if !compares {
+        replay_log(log)?;
+    }
     let player = P::load(first).map_err(|damaged| Damage {
         at: first.at,
         segment: first.head.segment,
         what: What::Snapshot(damaged),
     })?;
-    play(player, log, true, watch)
+    play(player, log, compares, watch)
 }
 
 /// Plays a log to a machine. `compare`: whether it is to do the same.
@@ -198,7 +249,7 @@ pub(crate) fn play<P: Player>(
     let first = &log.segments[0];
     if compare {
         let options = Options { content: log.has_content(), ..Options::default() };
-        player.machine().compare(options, first.now, first.hash);
+        player.machine().compare(options, log.is_whole(), first.now, first.hash);
     }
     let mut tape = Tape {
         now: first.now,
@@ -206,9 +257,13 @@ pub(crate) fn play<P: Player>(
             subject: log.subject(),
             segments: 0,
             calls: 0,
+            inputs: 0,
+            actions: 0,
+            events: 0,
             findings: 0,
             from: first.now,
             to: first.now,
+            ended: log.ended,
             damage: log.damage,
         },
         names: Names(Vec::new()),
@@ -223,7 +278,7 @@ pub(crate) fn play<P: Player>(
         if let Some(log) = player.machine().recorder() {
             log.restart_at(segment.now);
         }
-        if compare && player.machine().masked_snapshot() != segment.snapshot {
+        if compare && !player.is_at(segment) {
             let (expected, got) = ("the snapshot of the machine", "a machine in another state");
             return Err(tape.difference(segment, segment.at, expected.into(), got.into()).into());
         }
@@ -284,11 +339,17 @@ impl Tape {
                 self.find(player, &record);
                 continue;
             }
-            self.replayed.calls += 1;
             let name = self.names.of(&record);
             let came = player.call(self.now, &record, name);
-            let step = Step { now: self.now, call: self.replayed.calls, record: &record, name, came };
-            watch(player, &step);
+            if record.kind == Kind::Check {
+                player.machine().recorder().into_iter().for_each(Recorder::check);
+            } else {
+                self.replayed.count(record.kind);
+                watch(
+                    player,
+                    &Step { now: self.now, call: self.replayed.calls, record: &record, name, came },
+                );
+            }
             if !compare {
                 continue;
             }
@@ -298,17 +359,19 @@ impl Tape {
                 let expected = &*self.carried;
                 let got = player.machine().recorder().map_or(&[][..], |log| log.written());
                 if got != expected
-                    && let Some((expected, got)) = differ(expected, got)
+                    && let Some((expected, got)) = differ(expected, got, segment.head.whole)
                 {
                     return Err(self.difference(segment, at + compared, expected, got).into());
                 }
                 compared = from.at();
                 self.carried.clear();
             }
-            if self.before.len() == SURROUNDINGS {
-                self.before.pop_front();
+            if record.kind != Kind::Check {
+                if self.before.len() == SURROUNDINGS {
+                    self.before.pop_front();
+                }
+                self.before.push_back(alloc::format!("{:?} {}", self.now, Words(&record, name)));
             }
-            self.before.push_back(alloc::format!("{:?} {}", self.now, Words(&record, name)));
         }
         // The call that these findings belong to is in the next block.
         self.carried.extend_from_slice(&block[compared..]);
@@ -341,13 +404,15 @@ impl Tape {
     }
 }
 
-/// The first records that differ, in words. What the wire has found wrong was kept as it came, and a replay has only zeros.
-fn differ(expected: &[u8], got: &[u8]) -> Option<(String, String)> {
+/// The first records that differ, in words. What the wire has found wrong was kept as it came, and a replay that is not `whole`
+/// has only zeros.
+fn differ(expected: &[u8], got: &[u8], whole: bool) -> Option<(String, String)> {
     let (mut left, mut right) = (Reader::new(expected), Reader::new(got));
     loop {
         if left.left().is_empty() && right.left().is_empty() {
             return None;
         }
+        let found = |record| if whole { record } else { found(record) };
         let (one, other) = (Record::read(&mut left).map(found), Record::read(&mut right).map(found));
         if one.is_ok() && one == other {
             continue;
@@ -383,7 +448,10 @@ pub(crate) fn tell<M: Machine>(machine: &mut M, now: Instant, call: &Record<'_>)
         Kind::Received => {
             let buf = machine.recv_buf(conn);
             let n = n.min(buf.len());
-            buf[..n].fill(0);
+            match call.bytes.len() == n {
+                true => buf[..n].copy_from_slice(call.bytes),
+                false => buf[..n].fill(0),
+            }
             machine.handle(now, Input::Received(conn, n));
         }
         Kind::Filled => machine.handle(now, Input::Received(conn, n)),
@@ -396,6 +464,15 @@ pub(crate) fn tell<M: Machine>(machine: &mut M, now: Instant, call: &Record<'_>)
         _ => {}
     }
     Came::Nothing
+}
+
+/// The code of an error that was answered, and its message, or as many letters.
+fn error<'a>(call: &Record<'a>, len: u64) -> (&'a str, Cow<'a, str>) {
+    let words = core::str::from_utf8(call.bytes).unwrap_or("");
+    match words.split_once('\0') {
+        Some((code, message)) => (code, message.into()),
+        None => (words, "1".repeat(usize::try_from(len).unwrap_or(0)).into()),
+    }
 }
 
 /// An id of which only what is new is in the log.

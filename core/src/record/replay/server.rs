@@ -1,12 +1,13 @@
 //! A server plays a log.
 
+use alloc::borrow::Cow;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use super::super::Record as _;
 use super::super::format::{Record, Segment};
 use super::super::kinds::Kind;
-use super::{Came, Player, flat_id, tell};
+use super::{Came, Player, error, flat_id, tell};
 use crate::id::Id;
 use crate::machine::{Machine, Peer};
 use crate::save::{Damaged, Reader, Save, Snapshot};
@@ -17,6 +18,7 @@ use crate::wire::uw;
 
 pub(crate) struct ServerPlayer {
     server: Server,
+    whole: bool,
     last_id: [u8; 16],
     /// A request is lent with the next call, which says what becomes of it.
     lends: bool,
@@ -31,10 +33,13 @@ impl Player for ServerPlayer {
 
     fn load(segment: &Segment<'_>) -> Result<Self, Damaged> {
         let server = Server::restore(segment.snapshot)?;
-        Ok(ServerPlayer { server, last_id: [0; 16], lends: false })
+        Ok(ServerPlayer { server, whole: segment.head.whole, last_id: [0; 16], lends: false })
     }
 
     fn expect(&mut self, finding: &Record<'_>, name: &str) {
+        if self.whole {
+            return;
+        }
         let bytes = match finding.kind {
             Kind::Asked => {
                 let id = flat_id(&mut self.last_id, finding);
@@ -71,7 +76,7 @@ impl Player for ServerPlayer {
             // It was lent, and forgotten.
             self.take_event();
         }
-        let server = &mut self.server;
+        let ServerPlayer { server, whole, .. } = self;
         let [a, b, c, ..] = call.fields;
         let token = Token(Id::new(a as u32, b as u32));
         match call.kind {
@@ -83,8 +88,11 @@ impl Player for ServerPlayer {
             }
             Kind::Shutdown => server.shutdown(now, Instant::from_nanos(a)),
             Kind::ResetMetrics => server.reset_metrics(),
-            Kind::LateReply => drop(server.reply(now, token, &zeros(c))),
-            Kind::LateFail => drop(server.fail(now, token, code(call), &filler(c))),
+            Kind::LateReply => drop(server.reply(now, token, &content(*whole, call, c))),
+            Kind::LateFail => {
+                let (code, message) = error(call, c);
+                let _ = server.fail(now, token, code, &message);
+            }
             _ => return tell(server, now, call),
         }
         Came::Nothing
@@ -107,8 +115,11 @@ impl ServerPlayer {
         let Some(request) = self.server.event() else { return true };
         let [len, ..] = call.fields;
         match call.kind {
-            Kind::Reply => drop(request.responder.reply(&zeros(len))),
-            Kind::Fail => drop(request.responder.fail(code(call), &filler(len))),
+            Kind::Reply => drop(request.responder.reply(&content(self.whole, call, len))),
+            Kind::Fail => {
+                let (code, message) = error(call, len);
+                let _ = request.responder.fail(code, &message);
+            }
             Kind::Defer => drop(request.responder.defer()),
             _ => drop(request.responder),
         }
@@ -116,14 +127,10 @@ impl ServerPlayer {
     }
 }
 
-fn zeros(len: u64) -> Vec<u8> {
-    vec![0; usize::try_from(len).unwrap_or(0)]
-}
-
-fn filler(len: u64) -> alloc::string::String {
-    "x".repeat(usize::try_from(len).unwrap_or(0))
-}
-
-fn code<'a>(call: &Record<'a>) -> &'a str {
-    core::str::from_utf8(call.bytes).unwrap_or("")
+/// The content of an answer, or as many zeros.
+fn content<'a>(whole: bool, call: &Record<'a>, len: u64) -> Cow<'a, [u8]> {
+    match whole {
+        true => call.bytes.into(),
+        false => vec![0; usize::try_from(len).unwrap_or(0)].into(),
+    }
 }

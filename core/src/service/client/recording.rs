@@ -13,7 +13,7 @@ use crate::machine::Input;
 use crate::record::kinds::Kind;
 use crate::record::{self, Record, Recorder, Subject, Surrogate, Told, pair};
 use crate::save::{Damaged, Snapshot};
-use crate::service::{Decoded, Protocol, Verdict};
+use crate::service::{Decoded, Protocol, Uw, Verdict};
 use crate::time::Instant;
 use crate::wire::Load;
 
@@ -38,6 +38,10 @@ impl<P: Protocol> Record for Client<P> {
             false => Client::<Surrogate<false>>::masked(self).snapshot(),
         }
     }
+
+    fn whole_snapshot(&self) -> Option<Vec<u8>> {
+        P::save_client(self)
+    }
 }
 
 impl<P: Protocol> Client<P> {
@@ -45,6 +49,15 @@ impl<P: Protocol> Client<P> {
     pub(super) fn note<const N: usize>(&mut self, kind: Kind, fields: [u64; N]) {
         if let Some(log) = &mut self.log {
             log.put(kind, Some(self.now), fields);
+        }
+    }
+
+    /// Bytes are about to be noted as sent.
+    pub(super) fn note_sent(&mut self, conn: ConnId, n: usize) {
+        if let Some(log) = &mut self.log
+            && self.cluster.has_conn(conn)
+        {
+            log.mix_sent(&self.links[conn.index()].send, n);
         }
     }
 
@@ -179,6 +192,14 @@ impl Recorder {
     /// How a request has ended.
     #[inline]
     pub(super) fn outcome(&mut self, id: RequestId, outcome: Outcome<'_>) {
+        match outcome {
+            Outcome::Answer(content) => self.mix_content(content),
+            Outcome::Remote { code, message } => {
+                self.mix_content(code.as_bytes());
+                self.mix_content(message.as_bytes());
+            }
+            _ => {}
+        }
         let (told, len) = match outcome {
             Outcome::Answer(content) => (Told::Answer, content.len()),
             Outcome::Remote { .. } => (Told::Remote, 0),
@@ -247,9 +268,12 @@ impl<const IDS: bool> Client<Surrogate<IDS>> {
         masked
     }
 
-    /// The client at the head of a segment.
-    pub(crate) fn restore_masked(snapshot: &[u8]) -> Result<Self, Damaged> {
-        let mut client = Self::restore(snapshot)?;
+    /// The client at the head of a segment. `whole`: it was saved with its own wire, and its bytes.
+    pub(crate) fn restore_masked(snapshot: &[u8], whole: bool) -> Result<Self, Damaged> {
+        let mut client = match whole {
+            true => Self::masked(&Client::<Uw>::restore(snapshot)?),
+            false => Self::restore(snapshot)?,
+        };
         client.protocol = Surrogate::new(client.requests.ids());
         Ok(client)
     }

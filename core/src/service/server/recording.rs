@@ -47,9 +47,22 @@ impl Record for Server {
         }
         masked.snapshot()
     }
+
+    fn whole_snapshot(&self) -> Option<Vec<u8>> {
+        Some(self.snapshot())
+    }
 }
 
 impl Server {
+    /// Bytes are about to be noted as sent.
+    pub(super) fn note_sent(&mut self, conn: ConnId, n: usize) {
+        if let State { log: Some(log), conns, .. } = &mut self.state
+            && let Some(conn) = conns.get(conn)
+        {
+            log.mix_sent(&conn.send, n);
+        }
+    }
+
     pub(super) fn note_input(&mut self, input: Input) {
         let State { log: Some(log), conns, now, .. } = &mut self.state else { return };
         if let Input::Sent(conn, _) = input
@@ -104,7 +117,7 @@ impl State {
         &mut self,
         token: Option<Token>,
         to: Option<Addressee>,
-        code: &str,
+        [code, message]: [&str; 2],
         sent: bool,
     ) {
         let State { log: Some(log), conns, now, .. } = self else { return };
@@ -116,11 +129,12 @@ impl State {
         // Of the message, as it was written, with its escapes.
         let len = log.frame.map_or(0, |whole| whole.saturating_sub(bare.len())) as u64;
         let len = if to.is_some() { len } else { 0 };
+        let words = log.words(code, message);
         match token.map(|token| pair(token.0)) {
-            None => log.put_bytes(Kind::Fail, Some(*now), [len, sent.into()], code.as_bytes()),
+            None => log.put_bytes(Kind::Fail, Some(*now), [len, sent.into()], words.as_bytes()),
             Some([slot, generation]) => {
                 let fields = [slot, generation, len, sent.into()];
-                log.put_bytes(Kind::LateFail, Some(*now), fields, code.as_bytes());
+                log.put_bytes(Kind::LateFail, Some(*now), fields, words.as_bytes());
             }
         }
     }
@@ -144,9 +158,10 @@ impl Recorder {
     }
 
     /// A request was lent.
-    pub(super) fn lent(&mut self, conn: ConnId, head: &RequestHead, method: &[u8]) {
+    pub(super) fn lent(&mut self, conn: ConnId, head: &RequestHead, frame: &[u8]) {
         self.mix_bytes(&head.id.0);
-        self.mix_bytes(method);
+        self.mix_bytes(&frame[head.method.clone()]);
+        self.mix_content(&frame[head.content.clone()]);
         self.event(Told::Request, conn.slot(), head.content.len());
     }
 }

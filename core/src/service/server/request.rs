@@ -52,7 +52,7 @@ impl<'a> Responder<'a> {
     pub fn fail(mut self, code: &str, message: &str) -> Result<(), Misuse> {
         self.done = true;
         let result = self.state.answer_error(self.to, code, message);
-        self.state.note_failure(None, Some(self.to), code, result.is_ok());
+        self.state.note_failure(None, Some(self.to), [code, message], result.is_ok());
         result
     }
 

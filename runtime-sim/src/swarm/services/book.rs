@@ -38,6 +38,8 @@ pub(super) struct Book {
     pub(super) attempts: u32,
     /// Clients that have sent a request again, so that their numbers are in no order any more.
     pub(super) repeating: BTreeSet<u32>,
+    /// Hosts that were paused, by place: what was due meanwhile happened all at once.
+    pub(super) paused: BTreeSet<u32>,
     /// While one server fails fast in a world that is calm otherwise.
     pub(super) grey: Option<Grey>,
     /// Whether nothing has gone wrong yet.
@@ -60,12 +62,12 @@ pub(super) struct Server {
     newest: BTreeMap<ConnId, u64>,
 }
 
-/// How many requests each client (first) sent to each server (second), of those that could have gone to any.
+/// How many requests of each client (first) each server (second) answered, of those that could have gone to any. Those that
+/// were given up are left out: where nobody waits for the answers, nobody can find out.
 #[derive(Debug)]
 pub(super) struct Grey {
     pub(super) server: u32,
-    /// The first requests only find out.
-    pub(super) seen: BTreeMap<u32, BTreeMap<u32, u32>>,
+    pub(super) answered: BTreeMap<u32, BTreeMap<u32, u32>>,
 }
 
 #[derive(Debug)]
@@ -74,8 +76,9 @@ struct Entry {
     idempotent: bool,
     asked: Instant,
     state: State,
-    /// How often a server saw it.
+    /// How often a server saw it, and which was the last.
     seen: u32,
+    server: u32,
     /// It could have gone to any endpoint.
     is_free: bool,
     answered: bool,
@@ -116,6 +119,7 @@ impl Book {
             dismissed: BTreeMap::new(),
             attempts: 1,
             repeating: BTreeSet::new(),
+            paused: BTreeSet::new(),
             grey: None,
             is_calm: true,
             is_recovering: false,
@@ -146,6 +150,7 @@ impl Book {
             asked: now,
             state,
             seen: 0,
+            server: 0,
             is_free,
             answered: false,
         });
@@ -162,7 +167,8 @@ impl Book {
             let what = format!("request {number} ends, which is not its own");
             return self.journal.broken(Law::Delivery, now, who(), what);
         };
-        let (before, seen, unsent) = (entry.state, entry.seen, end == End::Unsent);
+        let Entry { state: before, seen, server, is_free, .. } = *entry;
+        let unsent = end == End::Unsent;
         entry.state = State::Ended { unsent };
         if before != State::Taken {
             let what = format!("request {number} ends, but was {before:?} before");
@@ -178,6 +184,10 @@ impl Book {
             End::Unsent | End::Unknown => (false, true),
         };
         entry.answered = answered;
+        let is_told = matches!(end, End::Answered(_) | End::Failed(_));
+        if let Some(grey) = self.grey.as_mut().filter(|_| is_told && is_free && seen == 1) {
+            *grey.answered.entry(client).or_default().entry(server).or_default() += 1;
+        }
         self.journal.stats.answered += u64::from(answered);
         if !right {
             let what = format!("request {number} is told what is not for it: {end:?}");
@@ -198,7 +208,8 @@ impl Book {
             );
         };
         entry.seen += 1;
-        let Entry { client, idempotent, asked, state, seen, is_free, .. } = *entry;
+        entry.server = server;
+        let Entry { client, idempotent, asked, state, seen, .. } = *entry;
         if matches!(state, State::Refused(_) | State::Ended { unsent: true }) {
             let what = format!("it sees request {number} of c{client}, who was told that it was not sent");
             return self.journal.broken(Law::SentOnce, now, who(), what);
@@ -219,9 +230,6 @@ impl Book {
         if self.dismissed.get(&(client, server)).is_some_and(|&since| asked > since) {
             let what = format!("it gets request {number} of c{client}, for whom it serves no more");
             return self.journal.broken(Law::Removed, now, who(), what);
-        }
-        if let Some(grey) = self.grey.as_mut().filter(|_| is_free && seen == 1) {
-            *grey.seen.entry(client).or_default().entry(server).or_default() += 1;
         }
         let newest = self.servers[server as usize].newest.entry(conn).or_insert(number);
         if number < *newest && !self.repeating.contains(&client) {
@@ -293,8 +301,9 @@ impl Book {
     pub(super) fn judge_grey(&mut self, now: Instant) {
         let servers = self.servers.len() as u32;
         let Some(grey) = self.grey.take() else { return };
-        for (client, seen) in grey.seen {
-            let (bad, all) = (seen.get(&grey.server).copied().unwrap_or(0), seen.values().sum::<u32>());
+        for (client, answered) in grey.answered {
+            let (bad, all) =
+                (answered.get(&grey.server).copied().unwrap_or(0), answered.values().sum::<u32>());
             if servers >= 3 && all >= 40 && bad * servers > all {
                 let what = format!(
                     "it fails fast, and got {bad} of {all} requests of c{client}, of {servers} servers"

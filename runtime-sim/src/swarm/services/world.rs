@@ -18,7 +18,7 @@ use crate::swarm::desk::Desk;
 use crate::swarm::dice::Dice;
 use crate::swarm::faults::Ailments;
 use crate::swarm::law::{Law, Stats, Violation};
-use crate::swarm::plan::{Event, Feature, Plan, What};
+use crate::swarm::plan::{Event, Fault, Feature, Plan, What};
 use crate::{Host, Sim};
 
 /// Requests that each client makes while it recovers, and how many of the last must succeed.
@@ -204,8 +204,18 @@ impl<'a> World<'a> {
     fn act(&mut self, now: Instant, todo: Todo) {
         match todo {
             Todo::Begin(What::Fault(fault)) => {
-                self.book.open().disturb();
-                self.book.open().journal.stats.faults += 1;
+                let mut book = self.book.open();
+                book.disturb();
+                book.journal.stats.faults += 1;
+                if let Fault::Pause { host, .. } = fault {
+                    book.paused.insert(host % (self.clients + self.servers));
+                }
+                drop(book);
+                if let Fault::Crash { host, .. } = fault {
+                    // What was to begin there after another crash does not.
+                    let host = host % self.hosts.len() as u32;
+                    self.todo.retain(|_, todo| !matches!(todo, Todo::Boot(other) if *other == host));
+                }
                 self.ailments.begin(now, fault, &self.hosts);
             }
             Todo::Begin(What::Service(act)) => self.begin_act(now, act),
@@ -237,10 +247,11 @@ impl<'a> World<'a> {
                 let server = server % self.servers;
                 {
                     let mut book = self.book.open();
-                    let grey = Grey { server, seen: BTreeMap::new() };
-                    // Only these go by what endpoints have shown.
+                    let grey = Grey { server, answered: BTreeMap::new() };
+                    // Only these go by what endpoints have shown, and only among those of one level.
                     let strategy = self.options.client.cluster.strategy;
-                    let sees = matches!(strategy, Strategy::P2cEwma | Strategy::HealthBased);
+                    let sees = matches!(strategy, Strategy::P2cEwma | Strategy::HealthBased)
+                        && self.options.levels == 1;
                     let is_rogue =
                         self.options.rogues.iter().any(|(rogue, _)| rogue % self.servers == server);
                     let is_grey = book.is_calm && sees && !is_rogue && manner == Manner::FailsFast;
