@@ -245,7 +245,8 @@ fn knock(from: u32, to: u32) -> Command {
         count: 1,
         gap: Duration::ZERO,
         size: 0,
-        timeout: None,
+        // That of a client may be shorter than the way there and back.
+        timeout: Some(PATIENCE),
         depth: 0,
     })
 }
