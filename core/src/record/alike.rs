@@ -8,7 +8,7 @@ use core::mem;
 use core::time::Duration;
 
 use super::Recorder;
-use super::kinds::Kind;
+use super::kinds::{Kind, Tail};
 use crate::id::ConnId;
 use crate::time::Instant;
 
@@ -24,12 +24,12 @@ pub(super) enum Pending {
     Answers(u64),
     /// So many answers, and one more that was found, but is not told.
     Found(u64),
-    /// A request was found whose id differs so much from the last.
-    Asked([u64; 2]),
+    /// A request was found whose id differs so much from the last, as [`Tail::Id`] has it.
+    Asked(u32),
     /// A request is lent.
     Lent,
     /// Both; the one that is lent was found before.
-    AskedAndLent([u64; 2]),
+    AskedAndLent(u32),
 }
 
 /// What was noted last, of each kind that others may be like.
@@ -64,7 +64,7 @@ impl Recorder {
         self.alike.request.as_ref() == Some(request)
             && now == self.now
             && self.room.is_none()
-            && self.is_last_name(name)
+            && self.last_name(name).is_some()
             && !self.keeps_content()
     }
 
@@ -118,18 +118,19 @@ impl Recorder {
         let ([high, low], last) = (turned(id), self.alike.id);
         self.alike.id = [high, low];
         let differs = [fold(high.wrapping_sub(last[0])), fold(low.wrapping_sub(last[1]))];
-        if self.alike.asked != Some([len, name]) || self.room.is_some() {
+        let fits = differs[0] < 1 << 16 && differs[1] < 1 << 8;
+        if self.alike.asked != Some([len, name]) || self.room.is_some() || !fits {
             self.alike.asked = Some([len, name]);
             return self.find(Kind::Asked, [len, name, differs[0], differs[1]]);
         }
         self.write_pending();
-        self.suspend(Pending::Asked(differs));
+        self.suspend(Pending::Asked((differs[0] | differs[1] << 16) as u32));
     }
 
     /// A request is lent. What is made of it says so, too.
     #[inline]
     pub(crate) fn lent(&mut self, conn: ConnId, id: [u8; 16], method: &[u8], content: &[u8]) {
-        let [high, low] = halves(id);
+        let [high, low] = turned(id);
         self.mix(high ^ low.rotate_left(32));
         self.mix(u64::from(conn.slot()) << 32 ^ content.len() as u64);
         self.mix_bytes(method);
@@ -150,7 +151,7 @@ impl Recorder {
         let len = content.len() as u64;
         let repeats = self.alike.reply == Some(len) && sent && now == self.now && !self.keeps_content();
         match mem::take(&mut self.alike.pending) {
-            Pending::AskedAndLent(id) if repeats => self.find(Kind::Served, id),
+            Pending::AskedAndLent(id) if repeats => self.write_id(Kind::Served, self.top(), id),
             Pending::Lent if repeats => self.find(Kind::Replied, []),
             pending => {
                 self.alike.pending = pending;
@@ -174,7 +175,7 @@ impl Recorder {
             Pending::Lent => Pending::Nothing,
             pending => pending,
         };
-        if kind.shape().1 {
+        if kind.shape().1 == Tail::Bytes {
             self.put_bytes(kind, Some(now), fields, bytes);
         } else {
             self.put(kind, Some(now), fields);
@@ -216,10 +217,10 @@ impl Recorder {
                 }
                 self.write_at_once(Kind::Next, check, answer.unwrap_or_default());
             }
-            Pending::Asked(id) => self.write_at_once(Kind::AskedAlike, check, id),
+            Pending::Asked(id) => self.write_id(Kind::AskedAlike, check, id),
             Pending::Lent => self.write_at_once(Kind::Lent, check, []),
             Pending::AskedAndLent(id) => {
-                self.write_at_once(Kind::AskedAlike, check, id);
+                self.write_id(Kind::AskedAlike, check, id);
                 self.write_at_once(Kind::Lent, check, []);
             }
         }
@@ -231,14 +232,9 @@ impl Recorder {
 const TO_SLOT: u32 = 32;
 const TO_GENERATION: u32 = 18;
 
-fn halves(id: [u8; 16]) -> [u64; 2] {
-    let id = u128::from_be_bytes(id);
-    [(id >> 64) as u64, id as u64]
-}
-
 fn turned(id: [u8; 16]) -> [u64; 2] {
-    let [high, low] = halves(id);
-    [high.rotate_left(TO_SLOT), low.rotate_left(TO_GENERATION)]
+    let id = u128::from_be_bytes(id);
+    [((id >> 64) as u64).rotate_left(TO_SLOT), (id as u64).rotate_left(TO_GENERATION)]
 }
 
 /// A small number, whether it goes up or down: 0, −1, 1, −2, …
@@ -288,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_like_the_last_takes_four_bytes_on_a_server() {
+    fn a_request_that_is_like_the_last_takes_five_bytes_on_a_server() {
         let mut recorder = recorder();
         let conn = ConnId::new(0, 1);
         let mut lengths = Vec::new();
@@ -298,7 +294,7 @@ mod tests {
             recorder.replied(Instant::ZERO, &[0; 64], true);
             lengths.push(recorder.written().len());
         }
-        assert!(lengths[2..].iter().all(|&len| len == 4), "{lengths:?}");
+        assert!(lengths[2..].iter().all(|&len| len == 5), "{lengths:?}");
     }
 
     #[test]

@@ -9,6 +9,16 @@ pub(crate) enum Side {
     Finding,
 }
 
+/// What stands behind the numbers of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    Nothing,
+    /// Bytes behind their number.
+    Bytes,
+    /// In place of two numbers, two bytes and one: by how much an id differs.
+    Id,
+}
+
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $number:literal: $fields:literal $bytes:ident $side:ident,)*) => {
         /// What a record is.
@@ -27,16 +37,17 @@ macro_rules! kinds {
                 }
             }
 
-            /// How many numbers it has, whether bytes stand behind them, and on which side it stands.
-            pub(crate) const fn shape(self) -> (usize, bool, Side) {
+            /// How many numbers it has, what stands behind them, and on which side it stands.
+            pub(crate) const fn shape(self) -> (usize, Tail, Side) {
                 match self {
                     $(Kind::$name => ($fields, kinds!(@ $bytes), Side::$side),)*
                 }
             }
         }
     };
-    (@ plain) => { false };
-    (@ bytes) => { true };
+    (@ plain) => { Tail::Nothing };
+    (@ bytes) => { Tail::Bytes };
+    (@ id) => { Tail::Id };
 }
 
 /// The most numbers that a record has.
@@ -164,11 +175,11 @@ kinds! {
 
     // What a server finds and does if it is like what was before.
     /// A request of the same length and method as the last; by how much its id differs.
-    AskedAlike = 71: 2 plain Finding,
+    AskedAlike = 71: 0 id Finding,
     /// A request is lent, and nothing is made of it. Whatever else is made of one says by itself that it was lent.
     Lent = 72: 0 plain Call,
     /// A reply like the last, at the same time.
     Replied = 73: 0 plain Call,
     /// A request is found as if by [`AskedAlike`](Self::AskedAlike), then one before it is [`Replied`](Self::Replied) to.
-    Served = 74: 2 plain Call,
+    Served = 74: 0 id Call,
 }

@@ -73,7 +73,7 @@
 //!
 //! Under load, almost everything is like what was just before, and takes less: requests of the same length to the same method
 //! at the same time are one record that counts them; so are answers of the same length that come in the order of their
-//! requests. A request that a server answers on the spot takes 4 bytes, two of which say how its id differs from the last.
+//! requests. A request that a server answers on the spot takes 5 bytes, three of which say how its id differs from the last.
 
 pub(crate) mod alike;
 mod codes;
@@ -84,6 +84,7 @@ pub(crate) mod kinds;
 mod mask;
 mod recorder;
 mod replay;
+mod script;
 pub(crate) mod surrogate;
 mod words;
 

@@ -10,6 +10,7 @@ use super::alike::Alike;
 use super::format::{self, BlockHead, HEAD, Part, Record};
 use super::kinds::{FIELDS, Kind};
 use super::mask;
+use super::script::Script;
 use super::{Options, Subject};
 use crate::buf::SendQueue;
 use crate::id::ConnId;
@@ -66,6 +67,8 @@ pub struct Recorder {
     pub(super) alike: Alike,
     names: Vec<Box<[u8]>>,
     last_name: usize,
+    /// The length of that word, and its [`ends`].
+    last_word: (usize, [u64; 2]),
     /// Contents whose verdict was good since the last that was not.
     pub(crate) verdicts: u64,
     /// The length of the frame that was encoded last, where nobody else knows it.
@@ -74,10 +77,8 @@ pub struct Recorder {
     received: Vec<u8>,
     /// Whether records are only compared, and never sealed.
     compares: bool,
-    /// In a replay: what the bytes to be decoded next begin with.
-    script: VecDeque<Vec<u8>>,
-    conversions: VecDeque<Result<usize, ConvertError>>,
-    writes: VecDeque<Option<usize>>,
+    /// What comes next, in a replay.
+    pub(super) script: Script,
 }
 
 impl Recorder {
@@ -103,13 +104,12 @@ impl Recorder {
             alike: Alike::default(),
             names: Vec::new(),
             last_name: 0,
+            last_word: NO_WORD,
             verdicts: 0,
             frame: 0,
             received: Vec::new(),
             compares: false,
-            script: VecDeque::new(),
-            conversions: VecDeque::new(),
-            writes: VecDeque::new(),
+            script: Script::default(),
         }
     }
 
@@ -160,49 +160,15 @@ impl Recorder {
     pub(crate) fn restart(&mut self, now: Instant, hash: u64) {
         (self.now, self.hash) = (now, hash);
         self.names.clear();
-        self.last_name = 0;
+        (self.last_name, self.last_word) = (0, NO_WORD);
         self.verdicts = 0;
         self.forget_alike();
-    }
-
-    /// The bytes to be decoded next begin so.
-    pub(crate) fn expect(&mut self, bytes: Vec<u8>) {
-        self.script.push_back(bytes);
-    }
-
-    /// In a replay, puts back what the log has of bytes that are about to be decoded.
-    pub(crate) fn put_back(&mut self, bytes: &mut [u8]) {
-        if self.compares
-            && let Some(known) = self.script.pop_front()
-        {
-            let n = known.len().min(bytes.len());
-            bytes[..n].copy_from_slice(&known[..n]);
-        }
     }
 
     /// A message of Bro IPC is taken, of a connection that speaks this format, if it has said anything.
     pub(crate) fn message(&mut self, format: Option<Format>, message: &[u8]) {
         let masked = mask::mask(format, message);
         self.find_bytes(Kind::Message, [], &masked);
-    }
-
-    pub(crate) fn expect_conversion(&mut self, len: usize, error: &[u8]) {
-        let failed = ConvertError::load(&mut Reader::new(error));
-        self.conversions.push_back(failed.map_or(Ok(len), Err));
-    }
-
-    /// In a replay, what came of the conversion that is about to be made.
-    pub(crate) fn conversion(&mut self) -> Option<Result<usize, ConvertError>> {
-        if self.compares { self.conversions.pop_front() } else { None }
-    }
-
-    pub(crate) fn expect_write(&mut self, len: Option<usize>) {
-        self.writes.push_back(len);
-    }
-
-    /// In a replay, how many bytes are written now, if they can be.
-    pub(crate) fn write_again(&mut self) -> Option<Option<usize>> {
-        if self.compares { self.writes.pop_front() } else { None }
     }
 
     /// A message was converted into so many bytes, or was not.
@@ -320,16 +286,19 @@ impl Recorder {
     }
 
     /// Folds in bytes.
+    #[inline]
     pub(crate) fn mix_bytes(&mut self, bytes: &[u8]) {
+        match ends(bytes) {
+            Some([first, last]) => self.mix(first ^ last.rotate_left(29)),
+            None => self.mix_many(bytes),
+        }
+        self.mix(bytes.len() as u64);
+    }
+
+    fn mix_many(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
-        let rest = match (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
-            (Some(first), Some(last)) => {
-                u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
-            }
-            _ => rest.iter().fold(0, |rest, &byte| rest << 8 | u64::from(byte)),
-        };
-        self.mix(rest ^ (bytes.len() as u64) << 56);
+        self.mix(ends(rest).map_or(0, |[first, last]| first ^ last.rotate_left(29)));
     }
 
     /// Folds in bytes that are told or sent, if they are in the log too.
@@ -440,10 +409,7 @@ impl Recorder {
         fields: [u64; N],
         len: Option<u64>,
     ) {
-        let window = match self.block.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut()) {
-            Some(window) => window,
-            None => self.make_room(),
-        };
+        let window = self.window();
         window[0] = kind as u8;
         window[1] = check;
         let mut end = 2;
@@ -456,6 +422,23 @@ impl Recorder {
             varint(window, &mut end, len);
         }
         self.at += end;
+    }
+
+    /// Writes a record that says by how much an id differs, in 3 bytes.
+    #[inline]
+    pub(super) fn write_id(&mut self, kind: Kind, check: u8, differs: u32) {
+        let record = u64::from(kind as u8) | u64::from(check) << 8 | u64::from(differs) << 16;
+        self.window()[..8].copy_from_slice(&record.to_le_bytes());
+        self.at += 5;
+    }
+
+    /// Where the next record goes.
+    #[inline]
+    fn window(&mut self) -> &mut [u8; WINDOW] {
+        if self.block.len() - self.at < WINDOW {
+            self.make_room();
+        }
+        self.block[self.at..].first_chunk_mut().expect("a block has more room than one record takes")
     }
 
     /// What a record shows of the hash.
@@ -473,16 +456,14 @@ impl Recorder {
         self.at = end;
     }
 
-    /// Where the next record goes, which the block has no room for.
     #[cold]
-    fn make_room(&mut self) -> &mut [u8; WINDOW] {
+    fn make_room(&mut self) {
         if self.compares {
             let len = self.block.len();
             self.block.resize(2 * len, 0);
         } else {
             self.seal_block();
         }
-        self.block[self.at..].first_chunk_mut().expect("a block begins with more room than one record takes")
     }
 
     /// The machine was asked for room, and something else came than bytes.
@@ -500,20 +481,25 @@ impl Recorder {
 
     /// The number of a word.
     pub(crate) fn name(&mut self, name: &[u8]) -> u64 {
-        if self.is_last_name(name) {
-            return self.last_name as u64;
+        if let Some(number) = self.last_name(name) {
+            return number;
         }
         self.last_name = match self.names.iter().position(|known| **known == *name) {
             Some(at) => at,
             None => self.new_name(name),
         };
+        self.last_word = (name.len(), ends(name).unwrap_or_default());
         self.last_name as u64
     }
 
-    /// Whether this is the word that was used last.
+    /// The number of a word, if it is the one that was used last.
     #[inline]
-    pub(crate) fn is_last_name(&self, name: &[u8]) -> bool {
-        self.names.get(self.last_name).is_some_and(|last| **last == *name)
+    pub(crate) fn last_name(&self, name: &[u8]) -> Option<u64> {
+        let is_last = match ends(name) {
+            Some(ends) => self.last_word == (name.len(), ends),
+            None => self.names.get(self.last_name).is_some_and(|last| **last == *name),
+        };
+        is_last.then_some(self.last_name as u64)
     }
 
     #[cold]
@@ -604,6 +590,24 @@ impl Recorder {
     pub(crate) fn event(&mut self, what: super::Told, slot: u32, len: usize) {
         self.put(Kind::Event, None, [what as u64, slot.into(), len as u64]);
     }
+}
+
+/// No word has this length.
+const NO_WORD: (usize, [u64; 2]) = (usize::MAX, [0; 2]);
+
+/// Up to 16 bytes as two numbers, which may overlap: together with the length they say all of them.
+#[inline]
+fn ends(bytes: &[u8]) -> Option<[u64; 2]> {
+    if bytes.len() > 16 {
+        return None;
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        return Some([u64::from_le_bytes(*first), u64::from_le_bytes(*last)]);
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        return Some([u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()]);
+    }
+    Some([bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)), 0])
 }
 
 /// Writes an integer in groups of 7 bits, from the lowest.

@@ -76,23 +76,12 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    /// In a replay, puts the id in place of the request that is next in line, if that is what was found.
-    pub(super) fn note_decoded(&mut self, slot: u32, decoded: &mut Result<Decoded, ProtocolError>) {
-        let Some(log) = &mut self.log else { return };
-        let Ok(Decoded::Response { id, content, len }) = decoded else {
-            return self.note_other(slot, decoded);
-        };
-        let lengths = [content.len() as u64, content.start as u64, (*len - content.end) as u64];
-        let Some(own) = id else { return log.found_next(lengths) };
-        let next = self.links[slot as usize].line.first().map(|next| self.requests.wire_id(next));
-        if next == Some(*own) {
-            return log.found_next(lengths);
+    /// Anything but answers is noted where it is found, those where it is known whose they are.
+    #[inline]
+    pub(super) fn note_decoded(&mut self, slot: u32, decoded: &Result<Decoded, ProtocolError>) {
+        if !matches!(decoded, Ok(Decoded::Response { .. })) {
+            self.note_other(slot, decoded);
         }
-        if *own == NEXT_IN_LINE && log.is_comparing() {
-            *id = next.or(*id);
-            return log.found_next(lengths);
-        }
-        self.note_answer(*own, lengths);
     }
 
     #[cold]
@@ -114,16 +103,29 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    /// An answer to a request that is not next in line.
-    fn note_answer(&mut self, id: WireId, shape: [u64; 3]) {
-        let Some(log) = &mut self.log else { return };
+    /// An answer was found that is not that to the `next` in line, as it seems; a replay may know only that it is. The request
+    /// that it is for.
+    #[cold]
+    pub(super) fn note_answer(
+        &mut self,
+        id: Option<WireId>,
+        request: Option<u32>,
+        next: Option<u32>,
+        lengths: [u64; 3],
+    ) -> Option<u32> {
+        let (Some(log), Some(id)) = (&mut self.log, id) else { return request };
+        if id == NEXT_IN_LINE && log.is_comparing() {
+            log.found_next(lengths);
+            return next;
+        }
         if self.requests.is_ours(id) {
+            let [content, before, behind] = lengths;
             let (slot, generation) = (id.slot().into(), id.generation().into());
-            let [content, before, behind] = shape;
             log.find(Kind::Ours, [slot, generation, content, before, behind]);
         } else {
-            log.find_bytes(Kind::Answer, shape, &id.0);
+            log.find_bytes(Kind::Answer, lengths, &id.0);
         }
+        request
     }
 
     /// Does what comes of a request, and notes it behind that.

@@ -141,15 +141,19 @@ impl State {
 
 impl Recorder {
     /// What a server has decoded.
+    #[inline]
     pub(super) fn step(&mut self, bytes: &[u8], step: &Result<Step<RequestHead>, ProtocolError>) {
         match step {
             Ok(Step::Frame(head)) => {
                 let method = &bytes[head.method.clone()];
-                // Pings have no name in a log.
-                if !self.is_last_name(method) && *method == *uw::PING.as_bytes() {
-                    return self.find_bytes(Kind::Raw, [], &bytes[..head.content.end.min(PING)]);
-                }
-                let name = self.name(method);
+                let name = match self.last_name(method) {
+                    Some(name) => name,
+                    // Pings have no name in a log.
+                    None if *method == *uw::PING.as_bytes() => {
+                        return self.find_bytes(Kind::Raw, [], &bytes[..head.content.end.min(PING)]);
+                    }
+                    None => self.name(method),
+                };
                 self.asked(head.id.0, name, head.content.len() as u64);
             }
             Ok(Step::Skip(n)) => {
