@@ -15,8 +15,8 @@ use core::time::Duration;
 use thiserror::Error;
 
 pub(crate) use client::ClientPlayer;
-pub(crate) use hub::HubPlayer;
-pub(crate) use ipc_client::IpcClientPlayer;
+pub(crate) use hub::{Heard as HubHeard, HubPlayer, Letter};
+pub(crate) use ipc_client::{Heard as IpcClientHeard, IpcClientPlayer};
 pub(crate) use server::ServerPlayer;
 
 use super::format::{Damage, Log, Record, Segment, What};
@@ -202,26 +202,44 @@ pub fn replay(bytes: &[u8]) -> Result<Replayed, Unreplayable> {
     }
 }
 
+/// Whoever looks on while a log is played.
+pub(crate) trait Watch<P> {
+    /// Something is about to happen at this time.
+    fn before(&mut self, _: &mut P, _: Instant) {}
+    /// A call was made.
+    fn after(&mut self, player: &mut P, step: &Step<'_>);
+}
+
+impl<P, F: FnMut(&mut P, &Step<'_>)> Watch<P> for F {
+    fn after(&mut self, player: &mut P, step: &Step<'_>) {
+        self(player, step);
+    }
+}
+
 /// Plays a log to the machine at its head.
 pub(crate) fn start<P: Player>(
     log: &Log<'_>,
-    watch: impl FnMut(&mut P, &Step<'_>),
+    mut watch: impl FnMut(&mut P, &Step<'_>),
 ) -> Result<Replayed, Unreplayable> {
+    play(&mut load(log)?, log, true, &mut watch)
+}
+
+/// The machine at the head of a log.
+pub(crate) fn load<P: Player>(log: &Log<'_>) -> Result<P, Damage> {
     let first = &log.segments[0];
-    let player = P::load(first).map_err(|damaged| Damage {
+    P::load(first).map_err(|damaged| Damage {
         at: first.at,
         segment: first.head.segment,
         what: What::Snapshot(damaged),
-    })?;
-    play(player, log, true, watch)
+    })
 }
 
 /// Plays a log to a machine. `compare`: whether it is to do the same.
 pub(crate) fn play<P: Player>(
-    mut player: P,
+    player: &mut P,
     log: &Log<'_>,
     compare: bool,
-    mut watch: impl FnMut(&mut P, &Step<'_>),
+    watch: &mut impl Watch<P>,
 ) -> Result<Replayed, Unreplayable> {
     let first = &log.segments[0];
     if compare {
@@ -260,7 +278,7 @@ pub(crate) fn play<P: Player>(
         }
         tape.replayed.segments += 1;
         for &(at, block) in &segment.blocks {
-            tape.play_block(&mut player, segment, at, block, compare, &mut watch)?;
+            tape.play_block(player, segment, at, block, compare, watch)?;
         }
     }
     tape.replayed.to = tape.now;
@@ -299,7 +317,7 @@ impl Tape {
         at: usize,
         block: &[u8],
         compare: bool,
-        watch: &mut impl FnMut(&mut P, &Step<'_>),
+        watch: &mut impl Watch<P>,
     ) -> Result<(), Unreplayable> {
         let mut from = Reader::new(block);
         let mut compared = 0;
@@ -317,9 +335,10 @@ impl Tape {
             }
             self.replayed.count(record.kind);
             let name = self.names.of(&record);
+            watch.before(player, self.now);
             let came = player.call(self.now, &record, name);
             let step = Step { now: self.now, call: self.replayed.calls, record: &record, name, came };
-            watch(player, &step);
+            watch.after(player, &step);
             if !compare {
                 continue;
             }

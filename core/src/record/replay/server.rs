@@ -16,7 +16,7 @@ use crate::wire::WireId;
 use crate::wire::uw;
 
 pub(crate) struct ServerPlayer {
-    server: Server,
+    pub(crate) server: Server,
     last_id: [u8; 16],
     /// A request is lent with the next call, which says what becomes of it.
     lends: bool,
