@@ -3,8 +3,8 @@
 
 use std::future::{Future, pending, poll_fn};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::sync::mpsc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use plimsoll_core::drive::{Address, Dialer, Dials, Runtime, Time, Timer};
@@ -59,25 +59,29 @@ fn dialled<R: Runtime + Dialer>(
 ) -> io::Result<SocketAddr> {
     let mut dials =
         Dials::new(Named { runtime: runtime.clone(), addresses, silent }, MemoryConfig::default());
-    let (tell, told) = mpsc::channel();
+    let told = Arc::new(Mutex::new(None));
+    let tell = told.clone();
     runtime.spawn(async move {
         dials.start(ConnId::new(0, 0), "users.internal:80");
         let (_, result) = poll_fn(|cx| dials.poll_next(cx)).await;
-        // Nobody listens any more if the test has failed.
-        let _ = tell.send(result);
+        *tell.lock().unwrap() = Some(result);
     });
-    told.recv_timeout(PATIENCE).expect("a dial that ends")
+    let mut ended = None;
+    until("the dial ends", || {
+        ended = told.lock().unwrap().take();
+        ended.is_some()
+    });
+    ended.expect("waited for")
 }
 
 /// The loopback of both families with one port, and somebody who listens at the first alone.
-fn loopbacks(serves: SocketAddr, refuses: SocketAddr) -> (TcpListener, SocketAddr, SocketAddr) {
+fn loopbacks(serves: SocketAddr, refuses: SocketAddr) -> (Listener, SocketAddr, SocketAddr) {
     for _ in 0..100 {
-        let listener = TcpListener::bind(serves).expect("loopback of both families");
-        let (mut serves, mut refuses) = (serves, refuses);
-        serves.set_port(listener.local_addr().unwrap().port());
-        refuses.set_port(serves.port());
+        let listener = Listener::bind(&serves.to_string()).expect("loopback of both families");
+        let serves: SocketAddr = listener.address.parse().expect("a port");
+        let refuses = SocketAddr::new(refuses.ip(), serves.port());
         // Nobody else has it either, or it would not be refused.
-        if TcpListener::bind(refuses).is_ok() {
+        if Listener::bind(&refuses.to_string()).is_ok() {
             return (listener, serves, refuses);
         }
     }

@@ -2,7 +2,6 @@
 #![expect(missing_docs, reason = "the names of the functions say it")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use plimsoll_core::drive::Runtime;
@@ -68,10 +67,10 @@ pub fn a_shutdown_that_takes_too_long_cuts_off_what_is_left_and_counts_it(world:
 /// Calls from eight threads until it is told to stop; what is no answer must be as `allowed` says.
 fn under_load(service: &Service, allowed: fn(&Cause) -> bool, meanwhile: impl FnOnce()) -> u64 {
     let (answers, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    thread::scope(|scope| {
+    side_by_side(|callers| {
         for caller in 0..8u32 {
             let (answers, stop) = (&answers, &stop);
-            scope.spawn(move || {
+            callers.spawn(move || {
                 for n in caller * 1_000_000.. {
                     if stop.load(Ordering::SeqCst) {
                         return;

@@ -9,7 +9,12 @@ use std::future::{Future, pending};
 use std::io::{self, Read, Write};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, Scope};
 use std::time::Duration;
+
+use plimsoll_core::machine::Credentials;
 
 use crate::os::System;
 use crate::support::PATIENCE;
@@ -30,6 +35,16 @@ pub trait Ground {
     /// # Errors
     /// If somebody listens there already.
     fn listen(&self, address: &str) -> io::Result<(Box<dyn Door>, String)>;
+
+    /// This ground, for the thread of a caller: asked for here, and called there before anything else. It is dropped when the
+    /// caller is done.
+    fn for_caller(&self) -> Box<dyn FnOnce() -> Rc<dyn Ground> + Send>;
+
+    /// Lets others go on for a moment, as one who does something else does.
+    fn moment(&self);
+
+    /// Who this is, to the other end of a Unix socket.
+    fn process(&self) -> Credentials;
 }
 
 /// One end of a connection. Reads and writes block, and fail when they have for too long; dropped with something unread, it
@@ -63,10 +78,19 @@ thread_local! {
 
 /// Lets a scenario take place on other ground than the operating system's.
 pub fn on<T>(ground: Rc<dyn Ground>, scenario: impl FnOnce() -> T) -> T {
-    let before = GROUND.replace(ground);
-    let result = scenario();
-    GROUND.set(before);
-    result
+    let _before = Before(Some(GROUND.replace(ground)));
+    scenario()
+}
+
+/// The ground that there was, which is there again at the end, be it because a scenario fails.
+struct Before(Option<Rc<dyn Ground>>);
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        if let Some(ground) = self.0.take() {
+            drop(GROUND.replace(ground));
+        }
+    }
 }
 
 pub(crate) fn ground() -> Rc<dyn Ground> {
@@ -84,9 +108,11 @@ pub(crate) fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     output.expect("it is ready")
 }
 
+/// Between two questions.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// Asks again and again until the answer is yes.
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    const PAUSE: Duration = Duration::from_millis(2);
     for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
         if condition() {
             return;
@@ -94,4 +120,47 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
         ground().wait(pin!(pending()), PAUSE);
     }
     panic!("still waiting after {PATIENCE:?}: {what}");
+}
+
+/// Callers, each on a thread of its own, beside the scenario.
+pub(crate) struct Callers<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    running: Arc<AtomicUsize>,
+}
+
+/// Lets callers do something beside `scenario`, and waits for them at its end.
+pub(crate) fn side_by_side<'env, T>(scenario: impl for<'scope> FnOnce(&Callers<'scope, 'env>) -> T) -> T {
+    thread::scope(|scope| scenario(&Callers { scope, running: Arc::default() }))
+}
+
+impl<'scope> Callers<'scope, '_> {
+    pub(crate) fn spawn(&self, caller: impl FnOnce() + Send + 'scope) {
+        let there = ground().for_caller();
+        self.running.fetch_add(1, Ordering::SeqCst);
+        let running = Running(self.running.clone());
+        self.scope.spawn(move || {
+            on(there(), || {
+                let _running = running;
+                caller();
+            });
+        });
+    }
+}
+
+impl Drop for Callers<'_, '_> {
+    /// Joining threads lets no time pass that is not real. They hang no longer than they have patience.
+    fn drop(&mut self) {
+        while self.running.load(Ordering::SeqCst) > 0 {
+            ground().wait(pin!(pending()), PAUSE);
+        }
+    }
+}
+
+/// One who runs.
+struct Running(Arc<AtomicUsize>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }

@@ -10,47 +10,49 @@
 //! - wake-ups come late, come twice, or come for nothing.
 //!
 //! All of it happens by dice. Their seed is printed, so that a test that fails shows it; `PLIMSOLL_SEED` sets it. What
-//! threads and kernel do in the meantime no seed can repeat, so try one several times.
+//! threads and kernel do in the meantime no seed can repeat, so try one several times; in virtual time, once.
 
 use std::env;
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, IoSlice};
+use std::mem;
 use std::net::SocketAddr;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use plimsoll_core::drive::{Address, Clock, Dialer, Listening, PollIo, Sockets, Time, Timer};
+use plimsoll_core::drive::{Address, Dialer, Dials, ListenOptions, PollIo, Runtime, Time, Timer, Transport};
+use plimsoll_core::id::ConnId;
 use plimsoll_core::machine::Peer;
 use plimsoll_core::policy::dial::MemoryConfig;
 use plimsoll_core::rng::Pcg;
 use plimsoll_core::time;
 
-/// By how much a wake-up is late.
+/// By how much a wake-up is late, at least.
 const LATE: Duration = Duration::from_millis(1);
 
 /// The sockets of a runtime, as little help as they may be.
 #[derive(Clone, Debug)]
-pub struct Harsh<S> {
-    sockets: S,
+pub struct Harsh<R> {
+    runtime: R,
     fate: Fate,
 }
 
-impl<S> Harsh<S> {
+impl<R: Runtime + Timer> Harsh<R> {
     /// Its seed is that of `PLIMSOLL_SEED`, or another one each time.
     ///
     /// # Panics
     /// If `PLIMSOLL_SEED` is set to what is no number.
-    pub fn new(sockets: S) -> Self {
+    pub fn new(runtime: R) -> Self {
         let seed = match env::var("PLIMSOLL_SEED") {
             Ok(seed) => seed.parse().expect("PLIMSOLL_SEED: a number from 0 to 2^64 - 1"),
             Err(_) => RandomState::new().hash_one(0),
         };
         println!("harsh sockets: PLIMSOLL_SEED={seed}");
-        Harsh { sockets, fate: Fate::new(seed) }
+        let fate = Fate { dice: Arc::new(Mutex::new(Pcg::new(seed, 0))), late: Arc::default() };
+        runtime.spawn(wake_late(runtime.clone(), Arc::downgrade(&fate.late)));
+        Harsh { runtime, fate }
     }
 }
 
@@ -58,18 +60,41 @@ impl<S> Harsh<S> {
 #[derive(Clone, Debug)]
 struct Fate {
     dice: Arc<Mutex<Pcg>>,
-    /// To the thread that wakes late.
-    late: Sender<(Instant, Waker)>,
+    late: Arc<Mutex<Late>>,
+}
+
+/// Who is woken late, and who does it.
+#[derive(Debug, Default)]
+struct Late {
+    wakers: Vec<Waker>,
+    task: Option<Waker>,
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        // Nobody is left who could be late: the task ends.
+        self.task.iter().for_each(Waker::wake_by_ref);
+    }
+}
+
+/// Wakes whoever is to be woken late, as long as anybody could be.
+async fn wake_late(timer: impl Timer, late: Weak<Mutex<Late>>) {
+    let next = |cx: &mut Context<'_>| {
+        let Some(late) = late.upgrade() else { return Poll::Ready(None) };
+        let mut late = late.lock().unwrap();
+        if late.wakers.is_empty() {
+            late.task = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(mem::take(&mut late.wakers)))
+    };
+    while let Some(wakers) = poll_fn(next).await {
+        timer.sleep(LATE).await;
+        wakers.into_iter().for_each(Waker::wake);
+    }
 }
 
 impl Fate {
-    fn new(seed: u64) -> Self {
-        let (late, wakers) = mpsc::channel();
-        // Ends when the last of those is dropped who could wake late.
-        thread::spawn(move || wake_late(&wakers));
-        Fate { dice: Arc::new(Mutex::new(Pcg::new(seed, 0))), late }
-    }
-
     /// One time in so many.
     fn one_in(&self, n: u32) -> bool {
         self.below(n) == 0
@@ -89,8 +114,12 @@ impl Fate {
     }
 
     fn wake_late(&self, waker: Waker) {
-        // The thread is there as long as `self` is.
-        let _ = self.late.send((Instant::now() + LATE, waker));
+        let task = {
+            let mut late = self.late.lock().unwrap();
+            late.wakers.push(waker);
+            late.task.take()
+        };
+        task.iter().for_each(Waker::wake_by_ref);
     }
 
     /// The call ends with this.
@@ -110,14 +139,6 @@ impl Fate {
             _ => return false,
         }
         true
-    }
-}
-
-/// All wait for the same time, so the first to come is the first to go.
-fn wake_late(wakers: &Receiver<(Instant, Waker)>) {
-    for (at, waker) in wakers {
-        thread::sleep(at.saturating_duration_since(Instant::now()));
-        waker.wake();
     }
 }
 
@@ -142,7 +163,7 @@ impl Wake for Tardy {
 
 /// The one waker that something is polled with, and the one that it gets instead.
 #[derive(Debug, Default)]
-pub struct Tarnished(Option<(Waker, Waker)>);
+struct Tarnished(Option<(Waker, Waker)>);
 
 impl Tarnished {
     fn waker(&mut self, cx: &Context<'_>, fate: &Fate) -> Waker {
@@ -213,83 +234,135 @@ impl<Io: PollIo> PollIo for HarshIo<Io> {
     }
 }
 
-impl<S: Time> Time for Harsh<S> {
+impl<R: Time> Time for Harsh<R> {
     fn now(&self) -> time::Instant {
-        self.sockets.now()
+        self.runtime.now()
     }
 }
 
-impl<S: Timer + Sync> Timer for Harsh<S> {
+impl<R: Timer + Sync> Timer for Harsh<R> {
     async fn sleep(&self, length: Duration) {
         hesitate(&self.fate).await;
-        self.sockets.sleep(length).await;
+        self.runtime.sleep(length).await;
     }
 }
 
-impl<S: Dialer> Dialer for Harsh<S> {
-    type Io = HarshIo<S::Io>;
+impl<R: Dialer> Dialer for Harsh<R> {
+    type Io = HarshIo<R::Io>;
 
     async fn resolve(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
         hesitate(&self.fate).await;
-        self.sockets.resolve(name).await
+        self.runtime.resolve(name).await
     }
 
     async fn connect(&self, address: Address) -> io::Result<Self::Io> {
         hesitate(&self.fate).await;
-        Ok(HarshIo::new(self.sockets.connect(address).await?, &self.fate))
+        Ok(HarshIo::new(self.runtime.connect(address).await?, &self.fate))
     }
 }
 
-impl<S: Sockets> Sockets for Harsh<S> {
-    type Listener = (S::Listener, Tarnished);
-    type Alarm = (S::Alarm, Tarnished);
+impl<R, Io> Runtime for Harsh<R>
+where
+    R: Runtime<Transport: Transport<Io = Io>> + Dialer<Io = Io>,
+    Io: PollIo + Send + 'static,
+{
+    type Transport = HarshNet<R>;
 
-    fn clock(&self) -> &Clock {
-        self.sockets.clock()
+    fn connector(&self) -> HarshNet<R> {
+        HarshNet::new(self, self.runtime.connector(), false)
     }
 
-    fn dialling(&self) -> MemoryConfig {
-        self.sockets.dialling()
-    }
-
-    fn watch(&self, socket: Listening) -> io::Result<Self::Listener> {
-        Ok((self.sockets.watch(socket)?, Tarnished::default()))
-    }
-
-    fn poll_accept(
+    async fn listen(
         &self,
-        (listener, waker): &mut Self::Listener,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<(Self::Io, Peer)>> {
+        addr: &str,
+        options: &ListenOptions,
+        shards: usize,
+    ) -> io::Result<(Vec<HarshNet<R>>, Address)> {
+        let (nets, address) = self.runtime.listen(addr, options, shards).await?;
+        Ok((nets.into_iter().map(|net| HarshNet::new(self, net, true)).collect(), address))
+    }
+
+    fn spawn(&self, driver: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(driver);
+    }
+}
+
+/// What one driver has: sockets that do no more than they must, and a timer that is late.
+#[derive(Debug)]
+pub struct HarshNet<R: Runtime + Dialer> {
+    net: R::Transport,
+    dials: Dials<Harsh<R>>,
+    fate: Fate,
+    listens: bool,
+    accepting: Tarnished,
+    alarm: Tarnished,
+}
+
+impl<R: Runtime + Dialer> HarshNet<R> {
+    fn new(harsh: &Harsh<R>, net: R::Transport, listens: bool) -> Self {
+        let dials = Dials::new(harsh.clone(), MemoryConfig::default());
+        let (accepting, alarm) = (Tarnished::default(), Tarnished::default());
+        HarshNet { net, dials, fate: harsh.fate.clone(), listens, accepting, alarm }
+    }
+}
+
+impl<R, Io> Transport for HarshNet<R>
+where
+    R: Runtime<Transport: Transport<Io = Io>> + Dialer<Io = Io>,
+    Io: PollIo + Send + 'static,
+{
+    type Io = HarshIo<Io>;
+
+    fn now(&mut self) -> time::Instant {
+        self.net.now()
+    }
+
+    fn unix_ms(&mut self) -> u64 {
+        self.net.unix_ms()
+    }
+
+    fn dial(&mut self, conn: ConnId, target: &str) {
+        self.dials.start(conn, target);
+    }
+
+    fn cancel_dial(&mut self, conn: ConnId) {
+        self.dials.cancel(conn);
+    }
+
+    fn poll_dialed(&mut self, cx: &mut Context<'_>) -> Poll<(ConnId, io::Result<Self::Io>)> {
+        self.dials.poll_next(cx)
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Io, Peer)>> {
+        if !self.listens {
+            return Poll::Pending;
+        }
         if let Some(end) = self.fate.befalls(cx) {
             return end;
         }
         if self.fate.one_in(16) {
             return Poll::Ready(Err(ErrorKind::ConnectionAborted.into()));
         }
-        let waker = waker.waker(cx, &self.fate);
-        let accepted = self.sockets.poll_accept(listener, &mut Context::from_waker(&waker));
+        let waker = self.accepting.waker(cx, &self.fate);
+        let accepted = self.net.poll_accept(&mut Context::from_waker(&waker));
         accepted.map_ok(|(io, peer)| (HarshIo::new(io, &self.fate), peer))
     }
 
-    fn alarm(&self) -> Self::Alarm {
-        (self.sockets.alarm(), Tarnished::default())
+    fn stop_listening(&mut self) {
+        self.listens = false;
+        self.net.stop_listening();
     }
 
-    fn set_alarm(&self, (alarm, _): &mut Self::Alarm, after: Duration) {
-        self.sockets.set_alarm(alarm, after);
+    fn set_timer(&mut self, after: Duration) {
+        self.net.set_timer(after);
     }
 
-    fn poll_alarm(&self, (alarm, waker): &mut Self::Alarm, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.fate.blocks(cx) {
             return Poll::Pending;
         }
-        let waker = waker.waker(cx, &self.fate);
-        self.sockets.poll_alarm(alarm, &mut Context::from_waker(&waker))
-    }
-
-    fn start(&self, driver: impl Future<Output = ()> + Send + 'static) {
-        self.sockets.start(driver);
+        let waker = self.alarm.waker(cx, &self.fate);
+        self.net.poll_timer(&mut Context::from_waker(&waker))
     }
 }
 

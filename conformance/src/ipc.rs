@@ -5,17 +5,10 @@ pub use crate::ipc_hostile::*;
 pub use crate::ipc_hub::*;
 pub use crate::ipc_loss::*;
 
-/// A test of each scenario of Bro IPC on the runtime that `$on` hands to it, as [`suite!`](crate::suite) makes them;
-/// `ipc_suite!(on_mine, virtual_time)` all but the one that asks the operating system whose processes these are.
+/// A test of each scenario of Bro IPC on the runtime that `$on` hands to it, as [`suite!`](crate::suite) makes them.
 #[macro_export]
 macro_rules! ipc_suite {
     ($on:path) => {
-        $crate::ipc_suite!($on, virtual_time);
-        $crate::ipc_suite! { $on:
-            the_hub_knows_whose_processes_its_services_are,
-        }
-    };
-    ($on:path, virtual_time) => {
         $crate::ipc_suite! { $on:
             a_hub_passes_calls_on_and_says_what_it_does,
             a_hub_that_shuts_down_takes_nobody_in_and_closes_its_connections,
@@ -48,6 +41,7 @@ macro_rules! ipc_suite {
             who_never_registers_or_never_ends_a_message_is_closed,
             who_does_not_read_is_refused_more_and_then_closed,
             a_flood_of_calls_fills_its_own_share_only,
+            the_hub_knows_whose_processes_its_services_are,
         }
     };
     ($on:path: $($name:ident,)*) => {

@@ -178,19 +178,19 @@ pub fn a_flood_of_calls_fills_its_own_share_only(runtime: impl Runtime) {
 }
 
 pub fn the_hub_knows_whose_processes_its_services_are(runtime: impl Runtime) {
-    let (path, own) = (crate::unix::free_path(), rustix::process::getuid().as_raw());
-    let builder = Hub::on(runtime.clone()).require_uid(own);
+    let (path, own) = (crate::unix::free_path(), ground().process());
+    let builder = Hub::on(runtime.clone()).require_uid(own.uid);
     let hub = within("the socket", builder.bind(&path)).expect("a free path");
     let users = Client::on(runtime.clone(), "users").path(&path);
     let users = connected(users.method("echo", |n: u32, _| async move { Ok(n) }));
     assert_eq!(within("an answer", users.call::<u32>("users", "echo", &1)), Ok(1));
     let peer = within("the service", hub.service("users")).expect("it is registered").peer;
-    assert_eq!((peer.uid, peer.pid, peer.address), (Some(own), Some(std::process::id()), None));
+    assert_eq!((peer.uid, peer.pid, peer.address), (Some(own.uid), own.pid, None));
     let asked: serde_json::Value =
         within("an answer", users.call("$hub", "service", &json!({ "name": "users" }))).unwrap();
-    assert_eq!(asked["peer"]["uid"], own);
+    assert_eq!(asked["peer"]["uid"], own.uid);
 
-    let (path, picky) = (crate::unix::free_path(), Hub::on(runtime.clone()).require_uid(own + 1));
+    let (path, picky) = (crate::unix::free_path(), Hub::on(runtime.clone()).require_uid(own.uid + 1));
     let hub = within("the socket", picky.bind(&path)).expect("a free path");
     let stranger = Client::on(runtime, "stranger").path(&path).auto_reconnect(false).build().unwrap();
     within("a refusal", stranger.connect()).unwrap_err();

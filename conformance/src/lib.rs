@@ -60,10 +60,6 @@ pub use support::World;
 /// `suite!(on_mine)` makes all of them, over TCP; `suite!(on_mine, unix)` those for which it makes a difference over Unix
 /// sockets; `suite!(on_mine, harsh)` all that [`Harsh`] sockets allow. These may refuse the very last bytes of a connection,
 /// so that TLS cannot say why it turns somebody away, nor goodbye.
-///
-/// `suite!(on_mine, virtual_time)` and `suite!(on_mine, virtual_time unix)` are for a runtime whose time is not real, and which
-/// brings its own [`Ground`]: all but those scenarios that make calls from several threads, which wait in real time, and those
-/// that are about what the operating system has: files of sockets, loopbacks of two families.
 #[macro_export]
 macro_rules! suite {
     (@worlds $on:path, $family:ident: $($name:ident,)*) => {
@@ -96,16 +92,7 @@ macro_rules! suite {
             a_unix_socket_is_named_by_its_path_and_removed_at_the_end,
         }
     };
-    ($on:path, virtual_time) => {
-        $crate::suite!(@one_thread $on, tcp);
-        $crate::suite!(@tls $on);
-        $crate::suite!(@last_bytes $on);
-    };
-    ($on:path, virtual_time $family:ident) => {
-        $crate::suite!(@one_thread $on, $family);
-    };
     ($on:path, $family:ident) => {
-        $crate::suite!(@one_thread $on, $family);
         $crate::suite! { @worlds $on, $family:
             callers_on_many_threads_are_all_woken,
             a_call_that_is_kept_and_not_polled_keeps_nobody_asleep,
@@ -117,10 +104,6 @@ macro_rules! suite {
             a_server_that_shuts_down_under_load_answers_all_that_it_took,
             a_client_that_shuts_down_under_load_loses_no_call,
             endpoints_come_and_go_under_load_and_no_call_is_lost,
-        }
-    };
-    (@one_thread $on:path, $family:ident) => {
-        $crate::suite! { @worlds $on, $family:
             a_request_is_answered,
             five_hundred_requests_at_once_are_each_answered_with_their_own,
             three_mebibytes_come_back_unchanged_many_at_a_time,

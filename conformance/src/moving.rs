@@ -2,7 +2,6 @@
 #![expect(missing_docs, reason = "the names of the functions say it")]
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use plimsoll_core::drive::Runtime;
@@ -66,11 +65,11 @@ pub fn endpoints_come_and_go_under_load_and_no_call_is_lost(world: World<impl Ru
     let mut old = serve(&world);
     let (client, service) = connect(&world, in_turns(address(&old)));
     let (stop, answers) = (AtomicBool::new(false), AtomicU32::new(0));
-    thread::scope(|scope| {
+    side_by_side(|callers| {
         let load = Load { stop: &stop, answers: &answers };
         for caller in 0..4 {
             let (service, stop, answers) = (&service, &stop, &answers);
-            scope.spawn(move || std::mem::ManuallyDrop::new(Load { stop, answers }).call(service, caller));
+            callers.spawn(move || std::mem::ManuallyDrop::new(Load { stop, answers }).call(service, caller));
         }
         load.some_answers();
         for _ in 0..5 {

@@ -5,12 +5,13 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use plimsoll_core::machine::unix_path;
+use plimsoll_core::machine::{Credentials, unix_path};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::ground::{Door, Ground, Wire};
@@ -55,6 +56,19 @@ impl Ground for System {
             None => address.to_owned(),
         };
         Ok((Box::new(Listening { socket, path }), address))
+    }
+
+    fn for_caller(&self) -> Box<dyn FnOnce() -> Rc<dyn Ground> + Send> {
+        Box::new(|| Rc::new(System))
+    }
+
+    fn moment(&self) {
+        thread::yield_now();
+    }
+
+    fn process(&self) -> Credentials {
+        let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        Credentials { uid, gid, pid: Some(std::process::id()) }
     }
 }
 

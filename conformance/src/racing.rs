@@ -3,8 +3,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Barrier;
-use std::thread;
 
 use plimsoll_core::drive::Runtime;
 use plimsoll_core::drive::client::{CallError, Client, Service, ServiceConfig};
@@ -31,10 +29,10 @@ fn is_idle<R: Runtime>(client: &Client<R>) {
 pub fn a_call_that_is_kept_and_not_polled_keeps_nobody_asleep(world: World<impl Runtime>) {
     let server = serve(&world);
     let (_client, service) = connect(&world, ServiceConfig::new(server.local_addr().to_string()));
-    thread::scope(|scope| {
+    side_by_side(|callers| {
         for caller in 0..4 {
             let service = &service;
-            scope.spawn(move || {
+            callers.spawn(move || {
                 let mut losers = Vec::new();
                 for n in 0..50 {
                     losers.push((n, begun(service, n)));
@@ -52,17 +50,15 @@ pub fn a_call_may_move_to_another_thread_while_it_waits(world: World<impl Runtim
     let gate = Gate::default();
     let server = serve_behind(&world, &gate);
     let (_client, service) = connect(&world, ServiceConfig::new(server.local_addr().to_string()));
-    thread::scope(|scope| {
-        let mut calls = Vec::new();
+    side_by_side(|callers| {
         for n in 0..50u32 {
             let service = &service;
             let mut call = Box::pin(async move { service.request::<u32>("wait", &n).await });
             // Polled here, with a waker that wakes nobody.
             begin(&mut call);
-            calls.push(scope.spawn(move || assert_eq!(within("the answer", call), Ok(n))));
+            callers.spawn(move || assert_eq!(within("the answer", call), Ok(n)));
         }
         gate.open();
-        calls.into_iter().for_each(|call| call.join().unwrap());
     });
 }
 
@@ -71,10 +67,10 @@ pub fn caller_threads_come_and_go(world: World<impl Runtime>) {
     let server = serve(&world);
     let (client, service) = connect(&world, ServiceConfig::new(server.local_addr().to_string()));
     for round in 0..40 {
-        thread::scope(|scope| {
+        side_by_side(|callers| {
             for caller in 0..4 {
                 let service = service.clone();
-                scope.spawn(move || {
+                callers.spawn(move || {
                     echo(&service, round * 10 + caller);
                     // Its last call goes with it.
                     let _abandoned = begun(&service, 7);
@@ -91,17 +87,17 @@ pub fn calls_that_are_given_up_at_any_moment_leave_nothing_behind(world: World<i
     let server = serve(&world);
     let config = ServiceConfig::new(server.local_addr().to_string()).max_connections(2).in_flight(3);
     let (client, service) = connect(&world, config);
-    let together = Barrier::new(4);
-    thread::scope(|scope| {
+    let together = Meeting::of(4);
+    side_by_side(|callers| {
         for caller in 0..4 {
             let (service, together) = (&service, &together);
-            scope.spawn(move || {
+            callers.spawn(move || {
                 let mut dice = Pcg::new(caller, 0);
                 for n in 0..100 {
                     together.wait();
                     let call = begun(service, n);
                     for _ in 0..dice.below(4) {
-                        thread::yield_now();
+                        ground().moment();
                     }
                     match dice.below(3) {
                         0 => drop(call),
@@ -125,10 +121,10 @@ pub fn shards_share_the_listener_and_the_calls(world: World<impl Runtime>) {
     let client = Client::on(world.runtime.clone()).shards(3).seed(7).build();
     let config = ServiceConfig::new(server.local_addr().to_string()).max_connections(6);
     let service = client.configure_service("test", config).unwrap();
-    thread::scope(|scope| {
+    side_by_side(|callers| {
         for caller in 0..6 {
             let service = &service;
-            scope.spawn(move || (0..100).for_each(|n| echo(service, caller * 1_000 + n)));
+            callers.spawn(move || (0..100).for_each(|n| echo(service, caller * 1_000 + n)));
         }
     });
     let answered = within("the metrics", server.metrics()).metrics.answered;

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use plimsoll_core::drive::Runtime;
@@ -88,10 +87,10 @@ pub fn three_mebibytes_come_back_unchanged_many_at_a_time(world: World<impl Runt
 pub fn callers_on_many_threads_are_all_woken(world: World<impl Runtime>) {
     let server = serve(&world);
     let (_client, service) = connect(&world, config(&server).max_connections(2));
-    thread::scope(|scope| {
+    side_by_side(|callers| {
         for caller in 0..8 {
             let service = &service;
-            scope.spawn(move || (0..300).for_each(|n| echo(service, caller * 1_000 + n)));
+            callers.spawn(move || (0..300).for_each(|n| echo(service, caller * 1_000 + n)));
         }
     });
 }
@@ -219,11 +218,11 @@ pub fn a_server_killed_under_load_leaves_each_call_with_an_end(world: World<impl
         }
         Err(error) => assert_eq!(error.cause, Cause::Lost { sent: true }),
     };
-    thread::scope(|scope| {
+    side_by_side(|callers| {
         let _stop = Raised(&stop);
         for caller in 0..8 {
             let (service, call, stop) = (&service, &call, &stop);
-            scope.spawn(move || {
+            callers.spawn(move || {
                 let mut numbers = caller * 1_000_000..;
                 while !stop.load(Ordering::SeqCst) {
                     call(service, numbers.next().expect("no end"));

@@ -12,7 +12,7 @@ use plimsoll_core::drive::client::{Client, Service, ServiceConfig};
 use plimsoll_core::drive::server::{Builder, Ctx, HandlerError, Server};
 use serde_json::Value;
 
-pub(crate) use crate::ground::{until, within};
+pub(crate) use crate::ground::{ground, side_by_side, until, within};
 pub(crate) use crate::plain::{Listener, Peer, id, is_refused};
 use crate::unix::free_path;
 
@@ -118,6 +118,48 @@ impl Gate {
             Poll::Pending
         })
         .await;
+    }
+}
+
+/// Where so many callers wait for each other, again and again.
+pub(crate) struct Meeting {
+    of: usize,
+    state: Mutex<Attendance>,
+}
+
+#[derive(Default)]
+struct Attendance {
+    present: usize,
+    /// How often all were there.
+    meetings: usize,
+    wakers: Vec<Waker>,
+}
+
+impl Meeting {
+    pub(crate) fn of(callers: usize) -> Self {
+        Meeting { of: callers, state: Mutex::default() }
+    }
+
+    pub(crate) fn wait(&self) {
+        let before = {
+            let mut state = self.state.lock().unwrap();
+            state.present += 1;
+            if state.present == self.of {
+                state.present = 0;
+                state.meetings += 1;
+                return state.wakers.drain(..).for_each(Waker::wake);
+            }
+            state.meetings
+        };
+        let others = poll_fn(|cx| {
+            let mut state = self.state.lock().unwrap();
+            if state.meetings > before {
+                return Poll::Ready(());
+            }
+            state.wakers.push(cx.waker().clone());
+            Poll::Pending
+        });
+        within("the others", others);
     }
 }
 

@@ -4,7 +4,6 @@
 use std::fmt::Display;
 use std::io::{Read, Write};
 use std::sync::{Arc, LazyLock};
-use std::thread;
 use std::time::Duration;
 
 use crate::ground::Wire;
@@ -161,10 +160,10 @@ pub fn three_mebibytes_over_tls_come_back_unchanged_many_at_a_time<R: Runtime + 
 pub fn callers_over_tls_on_many_threads_are_all_woken<R: Runtime + Timer>(world: World<R>) {
     let server = serve_tls(&world, &TRUSTED.server);
     let (_client, service) = connect(&world, config(server.local_addr(), &TRUSTED.client));
-    thread::scope(|scope| {
+    side_by_side(|callers| {
         for caller in 0..8 {
             let service = &service;
-            scope.spawn(move || (0..200).for_each(|n| echo(service, caller * 1_000 + n)));
+            callers.spawn(move || (0..200).for_each(|n| echo(service, caller * 1_000 + n)));
         }
     });
 }

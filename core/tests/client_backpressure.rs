@@ -28,24 +28,28 @@ fn events_that_nobody_takes_hold_back_reading_and_do_not_spin() {
 }
 
 #[test]
-fn above_the_receive_budget_reading_stops_and_goes_on_when_half_is_free() {
+fn beyond_the_receive_budget_one_answer_is_read_to_its_end_and_then_the_next() {
     let mut config = steady();
     config.receive_budget = client_support::limit(1 << 20);
-    config.cluster.min_connections = 2;
+    config.cluster.min_connections = 3;
+    config.cluster.max_connections = client_support::limit(3);
     config.cluster.in_flight = client_support::limit(1);
     let (mut rig, _) = Rig::<Uw>::connected(config);
-    rig.pass_ms(50);
-    let ids = [rig.request(), rig.request()];
+    rig.pass_ms(500);
+    let ids = [rig.request(), rig.request(), rig.request()];
     let open = rig.open();
     let content = "x".repeat(500_000);
     let answers: Vec<_> = open.iter().map(|&conn| Uw::answer(&rig.frames(conn)[0], &content)).collect();
-    rig.feed(open[0], &answers[0][..400_000]);
-    rig.feed(open[1], &answers[1][..400_000]);
-    assert!(rig.actions.contains(&Action::Read(open[1], false)), "the second has to wait");
-    assert!(!rig.peers[&open[1]].reads);
-    rig.feed(open[0], &answers[0][400_000..]);
-    assert!(rig.actions.contains(&Action::Read(open[1], true)));
+    for n in 0..3 {
+        rig.feed(open[n], &answers[n][..400_000]);
+    }
+    assert!(rig.peers[&open[1]].reads, "the second goes beyond the budget");
+    assert!(rig.actions.contains(&Action::Read(open[2], false)), "the third has to wait");
+    assert!(!rig.peers[&open[2]].reads);
     rig.feed(open[1], &answers[1][400_000..]);
+    assert!(rig.actions.contains(&Action::Read(open[2], true)), "it is the third's turn");
+    rig.feed(open[2], &answers[2][400_000..]);
+    rig.feed(open[0], &answers[0][400_000..]);
     for id in ids {
         rig.assert_answered(id, &content);
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cluster_support::{Dial, Fleet, calm, limit};
-use plimsoll_core::cluster::{Config, StateEvent, Want};
+use plimsoll_core::cluster::{CloseCause, Config, StateEvent, Want};
 use plimsoll_core::policy::balance::Strategy;
 use plimsoll_core::policy::breaker::{self, Outcome};
 use plimsoll_core::policy::fixed::Ratio;
@@ -260,6 +260,30 @@ fn those_who_wait_for_a_dial_go_to_the_level_that_takes_over_when_it_fails() {
     fleet.pass_secs(1);
     assert_eq!(fleet.place_of(1).unwrap().endpoint, second);
     assert!(!fleet.status(first).reachable);
+}
+
+#[test]
+fn those_who_wait_keep_their_turn_when_all_connections_end_in_the_same_tick() {
+    // The first level's dial fails before the second level's connection is found dead; a process that was stopped for so long
+    // sees both at once.
+    let mut config = config();
+    config.connect_timeout = Duration::from_secs(3);
+    (config.heartbeat.interval, config.heartbeat.timeout) = (Duration::from_secs(2), Duration::from_secs(2));
+    let mut fleet = Fleet::new(config, 0);
+    fleet.add_that(Dial::Hangs, 0);
+    let second = fleet.add_at(1);
+    fleet.answers_pings = false;
+    fleet.wait(1, Want::default());
+    fleet.wait(2, Want::default());
+    fleet.pass_ms(2_500);
+    assert_eq!(fleet.conns(second).len(), 1, "it was asked for a sign of life");
+    fleet.dials_to(second, Dial::Hangs);
+    fleet.now = fleet.now + Duration::from_secs(10);
+    fleet.cluster.tick(fleet.now);
+    fleet.run();
+    assert_eq!(fleet.closes(second), [CloseCause::Silent]);
+    assert_eq!(fleet.assigned, [], "nobody is sent to what has ended");
+    assert_eq!(fleet.cluster.status().waiting, 2);
 }
 
 #[test]

@@ -114,6 +114,7 @@ fn services_that_come_and_go_are_told() {
        0.040000 s  call 5 of "order" to "nobody" for "get" is refused (SERVICE_NOT_FOUND): no service of this name is registered; on the wire it is "e"
        0.100000 s  connection 1.0 of "user" has ended: the connection was reset
        0.100000 s  "user" has 1 connection left besides 1.0
+       0.420000 s  connection 0.0 of "order" has ended: the peer has closed it
        0.420000 s  "order" is gone with connection 0.0, its last one: the name is free
        0.440000 s  connection 1.1 is accepted; 3 connections stand now
        0.440000 s  "order" is registered over connection 1.1, with 0 methods
@@ -175,6 +176,10 @@ fn impostors_strangers_and_slow_readers_are_told() {
        0.000000 s  call 1 of "user" to "order" for "get" is refused (INVALID_MESSAGE): the message says to be from another service than the one that this connection has registered; on the wire it is "1"
        0.000000 s  call 4 of "order" to "user" for "get" is refused (OVERLOADED): overloaded: too much waits to be sent to the service; on the wire it is "4"
        0.000000 s  the hub shuts down, and has 1s for its last words
+       0.000000 s  connection 0.0 of "order" has ended: the hub has shut down
+       0.000000 s  "order" is gone with connection 0.0, its last one: the name is free
+       0.000000 s  connection 1.0 of "user" has ended: the hub has shut down
+       0.000000 s  "user" is gone with connection 1.0, its last one: the name is free
 "#
     );
     let _ = user;

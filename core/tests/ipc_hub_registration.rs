@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipc_support::{World, call, member, register, success};
 use plimsoll_core::error::Fault;
+use plimsoll_core::id::ConnId;
 use plimsoll_core::ipc::hub::Config;
 use plimsoll_core::machine::Input;
 use serde_json::json;
@@ -15,7 +16,7 @@ fn world() -> World {
 }
 
 /// The code of the one `ERROR` that has come.
-fn error(world: &mut World, conn: plimsoll_core::id::ConnId) -> String {
+fn error(world: &mut World, conn: ConnId) -> String {
     let heard = world.hears(conn);
     assert_eq!((heard.len(), &heard[0]["type"]), (1, &json!("ERROR")), "{heard:?}");
     heard[0]["error"]["code"].as_str().unwrap().into()
@@ -73,6 +74,29 @@ fn a_name_is_free_again_once_its_connection_has_gone() {
     world.handle(Input::ReadClosed(second));
     assert_eq!(world.closed, [second], "half closed is gone, as the public client means it");
     world.service("user", &["get"]);
+}
+
+#[test]
+fn the_end_of_a_service_is_told_before_its_name_is_given_again() {
+    // All still have something to be sent when they are gone: the acknowledgement, or why.
+    for (is_garbage, cause) in
+        [(false, "Peer"), (true, "Protocol(TooLarge { len: 4294967295, limit: 16777216 })")]
+    {
+        let mut world = world();
+        let first = world.accept();
+        world.say(first, &register("user", &["get"]));
+        match is_garbage {
+            true => _ = world.send(first, b"\xff\xff\xff\xff"),
+            false => world.handle(Input::ReadClosed(first)),
+        }
+        world.service("user", &["get"]);
+        let told = ["registered user", &format!("disconnected user {cause}"), "registered user"];
+        assert_eq!(world.events, told);
+        assert!(world.closed.is_empty(), "it has not read what waits for it");
+        world.take(first);
+        assert_eq!(world.closed, [first]);
+        assert_eq!(world.events, told, "an end is told once");
+    }
 }
 
 #[test]

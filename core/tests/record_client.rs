@@ -28,6 +28,14 @@ quickcheck! {
         laws::recorded_and_replayed::<Surroundings<Toy>>(seed, &ops, small())
     }
 
+    fn a_client_recorded_with_content_decodes_and_encodes_again(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::recorded_and_replayed::<Surroundings<Uw>>(seed, &ops, Options { content: true, ..small() })
+    }
+
+    fn a_client_recorded_with_content_on_an_unknown_wire_is_replayed(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::recorded_and_replayed::<Surroundings<Polite>>(seed, &ops, Options { content: true, ..small() })
+    }
+
     fn a_recorded_client_that_greets_is_replayed(seed: u64, ops: Vec<Op>) -> Result<(), String> {
         laws::recorded_and_replayed::<Surroundings<Polite>>(seed, &ops, small())
     }

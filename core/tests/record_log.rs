@@ -5,14 +5,21 @@ use std::time::Duration;
 
 use plimsoll_core::id::{ConnId, RequestId};
 use plimsoll_core::machine::{Action, Input, Machine};
-use plimsoll_core::record::{self, ClientHappening, Happening, Options, Query, Record, Unreplayable};
+use plimsoll_core::policy::balance::Strategy;
+use plimsoll_core::record::{
+    self, ClientHappening, Happening, Log, Options, Query, Record, Unreplayable, What,
+};
 use plimsoll_core::service::client::{self, Client, Config};
+use plimsoll_core::service::server::{self, Server};
 use plimsoll_core::service::{Uw, UwRequest};
+use plimsoll_core::testing::play::logs::{changed, forged, resealed};
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::uw::{Limits, Mode, Step, decode_request, encode_response};
 use quickcheck::quickcheck;
 
 const SECRET: &[u8] = b"the secret of a body";
+/// The bytes of the block that says that a log has ended.
+const END: usize = 32;
 
 fn limit(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).unwrap()
@@ -166,16 +173,112 @@ fn content_is_kept_on_request_and_the_log_replays_as_well() {
     assert_eq!(record::replay(&log).unwrap().damage, None);
 }
 
+fn differs(log: &[u8]) -> String {
+    match record::replay(log) {
+        Err(Unreplayable::Different(difference)) => difference.to_string(),
+        other => panic!("a difference was expected, and there was {other:?}"),
+    }
+}
+
+/// One segment, so that no snapshot tells the difference first.
+fn one_segment(content: bool) -> Options {
+    Options { content, ..Options::default() }
+}
+
+#[test]
+fn with_content_another_body_and_another_method_are_differences() {
+    let log = log(60, one_segment(true));
+    assert!(Log::read(&log).unwrap().is_whole());
+    for (that, this) in [
+        // What was asked, and what was answered; what is asked only; what is answered only, and read as a failure.
+        (SECRET, &b"the secret of a bodY"[..]),
+        (b"getUser", b"getUsed"),
+        (b"OVERLOADED", b"OVERLOADER"),
+    ] {
+        differs(&changed(&log, that, this));
+    }
+    let at = log.windows(SECRET.len()).rposition(|window| window == SECRET).unwrap();
+    let mut last = log;
+    last[at] = b'T';
+    differs(&resealed(last));
+}
+
+#[test]
+fn a_record_that_speaks_of_more_bytes_than_any_machine_takes_is_damage() {
+    let mut server = Server::new(server::Config::default());
+    server.record(Options::default());
+    let log = server.recorded();
+    // A reply of 2^60 bytes: its kind, a byte of the hash, the length, that it was sent, and no bytes.
+    let reply = [60, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10, 1, 0];
+    let Err(Unreplayable::Damaged(damage)) = record::replay(&forged(&log, &reply)) else {
+        panic!("it is damage")
+    };
+    assert_eq!(damage.what, What::Record);
+}
+
+#[test]
+fn content_changes_nothing_in_a_story_or_under_another_policy() {
+    let [with, without] = [true, false].map(|content| log(60, one_segment(content)));
+    for query in [Query::Changes, Query::Failures, Query::Pick(20), Query::At(Instant::from_millis(100))] {
+        let [one, other] = [&with, &without].map(|log| record::explain(log, query).unwrap().to_string());
+        assert_eq!(one, other);
+    }
+    let [one, other] = [&with, &without]
+        .map(|log| record::diff(log, |config| config.cluster.strategy = Strategy::RoundRobin).unwrap());
+    assert_eq!(one.to_string(), other.to_string());
+    assert!(record::explain(&changed(&with, b"getUser", b"getUsed"), Query::Changes).is_err());
+}
+
+#[test]
+fn without_content_bodies_and_the_frames_around_them_are_not_compared() {
+    let log = log(60, one_segment(false));
+    assert!(!Log::read(&log).unwrap().is_whole());
+    assert!(record::replay(&changed(&log, b"getUser", b"getUsed")).is_ok());
+}
+
+#[test]
+fn the_whole_hash_finds_what_slips_past_the_byte_in_each_record() {
+    let log = log(60, one_segment(false));
+    // The last record but the end: its kind, a byte of the hash, all of it.
+    let end = log.len() - END;
+    let mut changed = log;
+    let at = (end - 12..end).find(|&at| changed[at] == 22).unwrap();
+    changed[at + 2] ^= 1;
+    assert!(differs(&resealed(changed)).contains("everything that has come out by then has the check"));
+}
+
 #[test]
 fn a_machine_that_decides_otherwise_is_found_out_at_its_first_decision() {
     // Records of one client behind the snapshot of another, whose chance is another.
     let (one, other) = (Session::new(7, ring(1_000)), Session::new(8, ring(1_000)));
     let (mut log, other) = (one.run(40).log(), other.run(0).log());
-    let head = log.windows(4).enumerate().filter(|(_, window)| *window == b"PLRC").nth(1).unwrap().0;
-    log.splice(..head, other);
+    log.splice(..second_block(&log), other[..other.len() - END].iter().copied());
     let Err(Unreplayable::Different(difference)) = record::replay(&log) else { panic!("they differ") };
     assert!(difference.call < 60 && !difference.before.is_empty(), "{difference}");
     assert_ne!(difference.expected, difference.got);
+}
+
+#[test]
+fn a_machine_that_decides_otherwise_within_a_burst_is_found_out_by_its_end() {
+    let burst = |seed, requests| {
+        let mut session = Session::new(seed, ring(1_000));
+        session.turn();
+        let request = UwRequest { method: "getUser", content: SECRET };
+        for _ in 0..requests {
+            session.client.request(session.now, &request, client::Options::default()).unwrap();
+        }
+        session.log()
+    };
+    let (mut log, other) = (burst(7, 100), burst(8, 0));
+    // Records of one client behind the snapshot of another, as above.
+    let (records, others) = (second_block(&log), second_block(&other));
+    log.splice(..records, other[..others].iter().copied());
+    let Err(Unreplayable::Different(difference)) = record::replay(&log) else { panic!("they differ") };
+    assert!(difference.expected.contains("99 requests"), "{difference}");
+}
+
+fn second_block(log: &[u8]) -> usize {
+    log.windows(4).enumerate().filter(|(_, window)| *window == b"PLRC").nth(1).unwrap().0
 }
 
 #[test]
@@ -194,6 +297,44 @@ fn a_cut_log_is_replayed_up_to_the_cut() {
         }
     }
     assert!(last > whole.calls / 2);
+}
+
+/// Where the blocks of a log begin.
+fn blocks(log: &[u8]) -> Vec<usize> {
+    let starts = log.windows(4).enumerate().filter(|(_, window)| *window == b"PLRC");
+    starts.map(|(at, _)| at).collect()
+}
+
+#[test]
+fn a_log_that_is_cut_between_two_blocks_is_not_taken_for_one_that_ended() {
+    let log = log(100, ring(1_000));
+    assert!(record::replay(&log).unwrap().ended);
+    let blocks = blocks(&log);
+    assert!(blocks.len() > 4 && log.len() - blocks.last().unwrap() == END);
+    for &end in &blocks[1..] {
+        let replayed = record::replay(&log[..end]).unwrap();
+        assert!(!replayed.ended && replayed.to_string().ends_with("; then the log is cut"), "{replayed}");
+    }
+    // Without the last block that has records, the end is told, but not believed.
+    let [.., last, end] = blocks[..] else { panic!("many blocks") };
+    let replayed = record::replay(&[&log[..last], &log[end..]].concat()).unwrap();
+    let missing = replayed.damage.map(|damage| (damage.at, damage.what));
+    assert_eq!((missing, replayed.ended), (Some((last, What::Missing { missing: 1 })), false));
+}
+
+#[test]
+fn a_log_that_is_taken_in_pieces_ends_with_its_machine() {
+    let mut session = Session::new(7, ring(1_000));
+    let mut log = Vec::new();
+    for _ in 0..20 {
+        session = session.run(5);
+        log.extend(std::iter::from_fn(|| session.client.take_recorded(true)).flat_map(|piece| piece.bytes));
+    }
+    assert!(!record::replay(&log).unwrap().ended);
+    let whole = record::replay(&[&log[..], &session.client.recorded()].concat()).unwrap();
+    log.extend(session.client.end_recording().into_iter().flat_map(|piece| piece.bytes));
+    assert_eq!(record::replay(&log), Ok(whole));
+    assert!(session.client.recorded().is_empty());
 }
 
 #[test]
@@ -260,7 +401,7 @@ fn a_pick_and_a_moment_are_explained() {
 /// Bursts like those of a loaded client, as many as make many segments.
 #[test]
 fn a_client_under_load_is_not_disturbed_by_its_log() {
-    for options in [None, Some(Options { segments: limit(2), ..Options::default() })] {
+    for options in [None, Some(Options { segment: limit(2_000), segments: limit(2), content: false })] {
         let mut session = Session::new(7, ring(1));
         session.client.stop_recording();
         if let Some(options) = options {

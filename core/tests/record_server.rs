@@ -17,6 +17,11 @@ quickcheck! {
         laws::recorded_and_replayed::<Large>(seed, &with_connections(&ops), Options::default())
     }
 
+    fn a_server_recorded_with_content_decodes_and_answers_again(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        let options = Options { content: true, ..small() };
+        laws::recorded_and_replayed::<Large>(seed, &with_connections(&ops), options)
+    }
+
     fn a_server_recorded_in_many_segments_is_replayed(seed: u64, ops: Vec<Op>) -> Result<(), String> {
         laws::recorded_and_replayed::<Small>(seed, &with_connections(&ops), small())
     }

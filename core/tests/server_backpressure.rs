@@ -154,40 +154,61 @@ fn answers_to_requests_that_were_taken_before_are_accepted_above_the_high_mark()
 }
 
 #[test]
-fn parts_of_frames_beyond_the_receive_budget_are_not_read_until_half_is_free() {
+fn beyond_the_receive_budget_one_frame_is_read_to_its_end_and_then_the_next() {
     let mut world = World::new(Config { receive_budget: limit(1 << 20), ..Config::default() });
     let bytes = request(1, "m", &"x".repeat(500_000));
-    let (first, second) = (world.accept(), world.accept());
-    world.send(first, &bytes[..bytes.len() - 1]);
-    let sent = world.send(second, &bytes);
+    let (first, second, third) = (world.accept(), world.accept(), world.accept());
+    for conn in [first, second] {
+        assert_eq!(world.send(conn, &bytes[..bytes.len() - 1]), bytes.len() - 1);
+    }
+    let sent = world.send(third, &bytes);
     assert!((1..bytes.len()).contains(&sent));
-    assert_eq!(reads(&world.actions()), [(second, false)]);
-    world.send(first, &bytes[bytes.len() - 1..]);
+    assert_eq!(reads(&world.actions()), [(third, false)]);
+    world.send(second, &bytes[bytes.len() - 1..]);
     world.defer().unwrap();
     assert_eq!(world.server.deadline(), Some(world.now), "there is something to do");
-    assert_eq!(world.actions(), [Action::Read(second, true)]);
-    assert_eq!(world.send(second, &bytes[sent..]), bytes.len() - sent);
-    assert!(world.echo());
+    assert_eq!(world.actions(), [Action::Read(third, true)], "the turn is free");
+    assert_eq!(world.send(third, &bytes[sent..]), bytes.len() - sent);
+    world.send(first, &bytes[bytes.len() - 1..]);
+    assert!(world.echo() && world.echo());
+}
+
+#[test]
+fn many_large_requests_at_once_all_come_to_their_end() {
+    let mut world = World::new(Config { receive_budget: limit(1 << 20), ..Config::default() });
+    let bytes = request(1, "m", &"x".repeat(500_000));
+    let conns: Vec<_> = (0..8).map(|_| world.accept()).collect();
+    let mut sent = [0; 8];
+    let mut taken = 0;
+    for _ in 0..1_000 {
+        for (conn, sent) in conns.iter().zip(&mut sent) {
+            *sent += world.send(*conn, &bytes[*sent..][..10_000.min(bytes.len() - *sent)]);
+        }
+        taken += usize::from(world.echo());
+        world.actions();
+    }
+    assert_eq!(taken, 8);
+    assert_eq!(world.server.metrics().protocol_errors.stalled, 0);
 }
 
 #[test]
 fn a_budget_that_is_spent_on_stalled_frames_is_freed_by_their_time_limit() {
     let mut world = World::new(Config { receive_budget: limit(1 << 20), ..Config::default() });
     let bytes = request(1, "m", &"x".repeat(500_000));
-    let (first, second, third) = (world.accept(), world.accept(), world.accept());
-    for conn in [first, second] {
+    let (first, second, third, small) = (world.accept(), world.accept(), world.accept(), world.accept());
+    for conn in [first, second, third] {
         world.send(conn, &bytes[..bytes.len() - 1]);
     }
-    assert_eq!(reads(&world.actions()), [(second, false)]);
+    assert_eq!(reads(&world.actions()), [(third, false)]);
     // Those who ask for little are served meanwhile.
-    world.request(third, 2, "m", &"x".repeat(2_000));
+    world.request(small, 2, "m", &"x".repeat(2_000));
     assert!(world.echo());
-    assert_eq!(world.answers(third).len(), 1);
+    assert_eq!(world.answers(small).len(), 1);
     world.actions();
     world.sleep(10_000);
-    assert_eq!(world.actions(), [Action::Close(first), Action::Close(second)]);
-    assert_eq!(world.server.metrics().protocol_errors.stalled, 2);
-    assert_eq!(world.send(third, &bytes), bytes.len());
+    assert_eq!(world.actions(), [Action::Close(first), Action::Close(second), Action::Close(third)]);
+    assert_eq!(world.server.metrics().protocol_errors.stalled, 3);
+    assert_eq!(world.send(small, &bytes), bytes.len());
     assert!(world.echo());
 }
 

@@ -18,10 +18,12 @@ const UNREADABLE: u8 = 3;
 /// What is to be recorded, and where to.
 #[derive(clap::Args)]
 pub(crate) struct Record {
-    /// Record what is told to the machine that decides, for replay, explain and diff; the last 16 MiB or so are kept
+    /// Record what is told to the machine that decides, for replay, explain and diff; the last 16 MiB or so are kept,
+    /// and a log that is there as FILE.before. A process that is killed loses 0.1 s of it
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Record bodies too; without this only how long they are, and whether they are failures
+    /// Record bodies too, and let a replay compare every byte; without this only how long they are, and whether they are
+    /// failures
     #[arg(long, requires = "record")]
     record_bodies: bool,
 }
@@ -65,6 +67,12 @@ pub(crate) enum Failure {
     /// What comes before was used.
     #[error("{0}; what comes before that was used")]
     Cut(Damage),
+    /// As before, and it cannot be told where it would have ended.
+    #[error(
+        "the log was cut: its process was killed or still runs, or the disk was full; all that is there was used, and what \
+         happened last is missing"
+    )]
+    Unended,
     #[error("{0}")]
     Different(Box<Difference>),
     #[error("the answer cannot be printed: {0}")]
@@ -86,8 +94,10 @@ pub(crate) struct LogFile {
     pub(crate) bytes: Vec<u8>,
     subject: Subject,
     segments: u64,
-    /// Whether bodies are in it.
-    pub(crate) has_content: bool,
+    has_content: bool,
+    /// Whether a replay compares every byte.
+    pub(crate) is_whole: bool,
+    ended: bool,
     damage: Option<Damage>,
 }
 
@@ -95,12 +105,13 @@ impl LogFile {
     pub(crate) fn open(path: &Path) -> Result<LogFile, Failure> {
         let bytes = std::fs::read(path).map_err(Failure::Read)?;
         let log = Log::read(&bytes).map_err(Failure::Damaged)?;
-        let (subject, has_content, damage) = (log.subject(), log.has_content(), log.damage);
+        let Log { ended, damage, .. } = log;
+        let (subject, has_content, is_whole) = (log.subject(), log.has_content(), log.is_whole());
         let segments = log.segments().count() as u64;
-        Ok(LogFile { bytes, subject, segments, has_content, damage })
+        Ok(LogFile { bytes, subject, segments, has_content, is_whole, ended, damage })
     }
 
-    /// Whose it is, in how many segments.
+    /// Whose it is, in how many segments, and whether that is all.
     pub(crate) fn title(&self) -> String {
         let machine = match self.subject {
             Subject::Client => "a client of a service",
@@ -111,12 +122,17 @@ impl LogFile {
         };
         let plural = if self.segments == 1 { "" } else { "s" };
         let bodies = if self.has_content { "with bodies" } else { "bodies masked" };
-        format!("the log of {machine}, {} segment{plural}, {bodies}", self.segments)
+        let end = if self.ended { "ended in order" } else { "cut" };
+        format!("the log of {machine}, {} segment{plural}, {bodies}, {end}", self.segments)
     }
 
     /// Fails if it could not be read to its end.
     pub(crate) fn whole(&self) -> Result<(), Failure> {
-        self.damage.map_or(Ok(()), |damage| Err(Failure::Cut(damage)))
+        match self.damage {
+            Some(damage) => Err(Failure::Cut(damage)),
+            None if self.ended => Ok(()),
+            None => Err(Failure::Unended),
+        }
     }
 }
 

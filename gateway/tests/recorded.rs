@@ -4,10 +4,14 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use common::{Gateway, Running, plimsoll, serve};
+use common::{Gateway, PATIENCE, Running, plimsoll, serve};
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// What a replay says of a log with bodies.
+const EVERY_BYTE: &str = "every action, event and byte is the same";
 
 struct Dir(TempDir);
 
@@ -90,16 +94,17 @@ fn what_a_bench_was_told_replays_to_the_same() {
 fn what_a_service_was_told_replays_to_the_same() {
     let dir = Dir::new();
     let mut service = plimsoll(dir.0.path());
-    service.args(["serve", "uw://127.0.0.1:0", "--record", "s.plog"]);
+    service.args(["serve", "uw://127.0.0.1:0", "--record", "s.plog", "--record-bodies"]);
     let mut service = Running::start(service);
     let line = service.line();
     let address = line.strip_prefix("serving ").unwrap();
     dir.run(&["bench", address, "-n", "300", "-c", "2", "-p", "4"]).printed(0);
+    dir.run(&["bench", address, "-n", "50", "--method", "fail"]).printed(0);
     service.signal("TERM");
     assert_eq!((service.wait().code(), service.stderr().as_str()), (Some(0), ""));
     let replayed = dir.run(&["replay", "s.plog"]);
     let text = replayed.printed(0);
-    assert!(text.starts_with("the log of a server, ") && text.contains(" is the same\n"), "{text}");
+    assert!(text.starts_with("the log of a server, ") && text.contains(EVERY_BYTE), "{text}");
     let changes = dir.run(&["explain", "s.plog"]);
     assert!(changes.printed(0).contains(" is accepted; 1 connection stands now\n"), "{changes:?}");
     let story = dir.story("s.plog", &["--request", "17"]);
@@ -120,19 +125,25 @@ fn what_a_service_was_told_replays_to_the_same() {
 
 #[test]
 fn a_hub_its_service_and_its_client_replay_to_the_same() {
+    replay_hub(&[], " is the same\n");
+    replay_hub(&["--record-bodies"], EVERY_BYTE);
+}
+
+fn replay_hub(bodies: &[&str], same: &str) {
     let dir = Dir::new();
     let socket = dir.path("hub.sock").display().to_string();
     let address = format!("ipc:{socket}");
     let run = |args: &[&str]| {
         let mut command = plimsoll(dir.0.path());
-        command.args(args);
+        command.args(args).args(bodies);
         let mut running = Running::start(command);
         running.line();
         running
     };
     let mut hub = run(&["hub", "--socket", &socket, "--record", "hub.plog"]);
     let mut service = run(&["serve", &address, "--name", "users", "--record", "service.plog"]);
-    dir.run(&["bench", &address, "users", "-n", "300", "-p", "4", "--record", "bench.plog"]).printed(0);
+    let bench = ["bench", &address, "users", "-n", "300", "-p", "4", "--record", "bench.plog"];
+    dir.run(&[&bench, bodies].concat()).printed(0);
     for running in [&mut service, &mut hub] {
         running.signal("TERM");
         assert_eq!(running.wait().code(), Some(0), "{}", running.stderr());
@@ -144,7 +155,7 @@ fn a_hub_its_service_and_its_client_replay_to_the_same() {
     ] {
         let replayed = dir.run(&["replay", log]);
         let text = replayed.printed(0);
-        assert!(text.starts_with(title) && text.contains(" is the same\n"), "{text}");
+        assert!(text.starts_with(title) && text.contains(same), "{text}");
     }
     // One id leads from log to log.
     let own = dir.story("bench.plog", &["--pick", "1"]);
@@ -173,7 +184,9 @@ fn bodies_are_in_a_log_only_if_that_was_asked_for() {
         let holds = |text: &str| log.windows(text.len()).any(|window| window == text.as_bytes());
         assert_eq!((holds("echo"), holds(&body)), (true, kept));
         let replayed = dir.run(&["replay", "b.plog"]);
-        assert_eq!(replayed.printed(0).contains("with bodies"), kept, "{replayed:?}");
+        for words in ["with bodies", EVERY_BYTE] {
+            assert_eq!(replayed.printed(0).contains(words), kept, "{replayed:?}");
+        }
     }
 }
 
@@ -201,6 +214,69 @@ fn a_damaged_log_is_used_up_to_the_damage_and_the_place_is_told() {
         assert!(dir.run(&["explain", log]).failed(3, words).contains("a connection stands"));
         assert!(dir.run(&["diff", log, "--policy", "random"]).failed(3, words).contains("requests go where"));
     }
+}
+
+/// Where the blocks of a log end, from its first on.
+fn block_ends(log: &[u8]) -> Vec<usize> {
+    let len = |at: usize| 32 + u32::from_le_bytes(log[at + 20..at + 24].try_into().unwrap()) as usize;
+    let ends =
+        std::iter::successors(Some(len(0)), |&at| (log[at..].starts_with(b"PLRC")).then(|| at + len(at)));
+    ends.collect()
+}
+
+#[test]
+fn a_log_that_is_cut_between_two_blocks_is_not_taken_for_one_that_ended() {
+    let dir = Dir::new();
+    dir.bench("b.plog", "3000", &[]);
+    let whole = dir.run(&["replay", "b.plog"]);
+    assert!(whole.printed(0).contains(", ended in order, "), "{whole:?}");
+    let ends = block_ends(&fs::read(dir.path("b.plog")).unwrap());
+    assert!(ends.len() > 3, "{ends:?}");
+    for &end in &ends[..ends.len() - 1] {
+        dir.change("b.plog", "cut.plog", |log| log.truncate(end));
+        let replayed = dir.run(&["replay", "cut.plog"]);
+        let text =
+            replayed.failed(3, "the log was cut: its process was killed or still runs, or the disk was full");
+        assert!(text.contains(", cut, ") && text.contains(" is the same\n"), "{replayed:?}");
+    }
+}
+
+#[test]
+fn a_killed_service_leaves_its_log_up_to_the_last_moment_and_its_successor_does_not_overwrite_it() {
+    let dir = Dir::new();
+    let start = || {
+        let mut service = plimsoll(dir.0.path());
+        service.args(["serve", "uw://127.0.0.1:0", "--record", "s.plog"]);
+        let mut service = Running::start(service);
+        let line = service.line();
+        let address = line.strip_prefix("serving ").unwrap().to_string();
+        (service, address)
+    };
+    let (mut service, address) = start();
+    dir.run(&["bench", &address, "-n", "100", "-c", "2", "-p", "4"]).printed(0);
+    dir.run(&["call", &address, "theLastOfAll", "1"]).failed(1, "");
+    // Nothing more happens: the idle service brings what it knows to its log by itself.
+    let holds_all = || {
+        let log = fs::read(dir.path("s.plog")).unwrap();
+        log.windows(12).any(|window| window == b"theLastOfAll")
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !holds_all() {
+        assert!(Instant::now() < deadline, "the last request is not in the log");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    service.signal("KILL");
+    assert!(!service.wait().success());
+    let cut = "the log was cut: its process was killed";
+    let killed = dir.run(&["replay", "s.plog"]);
+    assert!(killed.failed(3, cut).contains(" is the same\n"), "{killed:?}");
+
+    let (mut service, _) = start();
+    service.signal("TERM");
+    assert!(service.wait().success());
+    assert!(dir.run(&["replay", "s.plog"]).printed(0).contains(", ended in order, "));
+    let kept = dir.run(&["replay", "s.plog.before"]);
+    assert_eq!(kept.failed(3, cut).lines().next(), killed.stdout.lines().next());
 }
 
 #[test]

@@ -34,15 +34,39 @@ pub(crate) type ListenerId = Id<ListenerKind>;
 /// Where something listens on a host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Door {
-    Port(u16),
+    Port(Port),
     Path(PathBuf),
+}
+
+impl Door {
+    /// Before all others of its host.
+    pub(crate) const FIRST: Door = Door::Port(Port { is_ipv6: false, number: 0 });
+}
+
+/// Hosts have an IPv4 address each, and loopbacks of both families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Port {
+    is_ipv6: bool,
+    number: u16,
+}
+
+impl Port {
+    fn of(address: SocketAddr) -> Self {
+        let is_ipv6 = address.is_ipv6() && address.ip().is_loopback();
+        Port { is_ipv6, number: address.port() }
+    }
 }
 
 /// What a dial is for. Who listens at a port is found out when it gets there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Knocks {
-    Port(u16),
+    Port(Port),
     Path(ListenerId),
+}
+
+/// Who runs on a host, to the other end of a Unix socket: one process runs there.
+pub(crate) fn credentials(host: u32) -> Credentials {
+    Credentials { uid: USER, gid: USER, pid: Some(host + 1) }
 }
 
 #[derive(Debug)]
@@ -86,10 +110,13 @@ impl Network {
         let (door, address) = match at {
             Address::Unix(path) => (Door::Path(path.clone()), at.clone()),
             Address::Tcp(address) => {
-                let port = if address.port() == 0 { self.free_port(host)? } else { address.port() };
                 let own = self.hosts[host as usize].ip;
                 let ip = if address.ip().is_loopback() { address.ip() } else { own };
-                (Door::Port(port), SocketAddr::from((ip, port)).into())
+                let mut address = SocketAddr::from((ip, address.port()));
+                if address.port() == 0 {
+                    self.take_port(host, &mut address)?;
+                }
+                (Door::Port(Port::of(address)), address.into())
             }
         };
         if self.doors.contains_key(&(host, door.clone())) {
@@ -103,13 +130,14 @@ impl Network {
         Ok((id, address))
     }
 
-    fn free_port(&mut self, host: u32) -> io::Result<u16> {
+    /// Gives the address a port at which nobody listens.
+    fn take_port(&mut self, host: u32, address: &mut SocketAddr) -> io::Result<()> {
         let next = &mut self.hosts[host as usize].next_port;
         for _ in FIRST_PORT..=u16::MAX {
-            let port = *next;
-            *next = port.checked_add(1).unwrap_or(FIRST_PORT);
-            if !self.doors.contains_key(&(host, Door::Port(port))) {
-                return Ok(port);
+            address.set_port(*next);
+            *next = next.checked_add(1).unwrap_or(FIRST_PORT);
+            if !self.doors.contains_key(&(host, Door::Port(Port::of(*address)))) {
+                return Ok(());
             }
         }
         Err(io::Error::new(ErrorKind::AddrInUse, "all ports are taken"))
@@ -127,10 +155,7 @@ impl Network {
                     let address = (self.hosts[from as usize].ip, port).into();
                     Peer { address: Some(address), ..Peer::UNKNOWN }
                 }
-                Door::Path(_) => {
-                    let credentials = Credentials { uid: USER, gid: USER, pid: Some(from + 1) };
-                    Peer { credentials: Some(credentials), ..Peer::UNKNOWN }
-                }
+                Door::Path(_) => Peer { credentials: Some(credentials(from)), ..Peer::UNKNOWN },
             };
             return Some((stream, peer));
         }
@@ -160,9 +185,9 @@ impl Network {
                 Some(&listener) => (from, Knocks::Path(listener)),
                 None => return Err(io::Error::new(ErrorKind::NotFound, format!("there is no socket {to}"))),
             },
-            Address::Tcp(address) if address.ip().is_loopback() => (from, Knocks::Port(address.port())),
-            Address::Tcp(address) => match self.by_ip.get(&address.ip()) {
-                Some(&host) => (host, Knocks::Port(address.port())),
+            &Address::Tcp(address) if address.ip().is_loopback() => (from, Knocks::Port(Port::of(address))),
+            &Address::Tcp(address) => match self.by_ip.get(&address.ip()) {
+                Some(&host) => (host, Knocks::Port(Port::of(address))),
                 None => return Err(io::Error::new(ErrorKind::HostUnreachable, format!("no host is {to}"))),
             },
         };

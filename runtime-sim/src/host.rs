@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use plimsoll_core::drive::{Address, Dialer, Dials, ListenOptions, PollIo, Runtime, Time, Timer, Transport};
 use plimsoll_core::id::ConnId;
-use plimsoll_core::machine::{Peer, unix_path};
+use plimsoll_core::machine::{Credentials, Peer, unix_path};
 use plimsoll_core::policy::dial::MemoryConfig;
 use plimsoll_core::time::Instant;
 
-use crate::doors::ListenerId;
+use crate::doors::{ListenerId, credentials};
 use crate::stream::StreamId;
 use crate::world::{AlarmId, World};
 
@@ -31,6 +31,11 @@ impl Host {
     /// Its name, by which others reach it.
     pub fn name(&self) -> String {
         self.world.lock().network.name(self.id).to_owned()
+    }
+
+    /// Who runs here, to the other end of a Unix socket.
+    pub fn credentials(&self) -> Credentials {
+        credentials(self.id)
     }
 
     /// Runs a task here, until it ends or the host crashes.

@@ -239,7 +239,7 @@ impl Network {
         for id in self.of_host(host) {
             self.abandon(id, host);
         }
-        let doors = (host, Door::Port(0))..(host + 1, Door::Port(0));
+        let doors = (host, Door::FIRST)..(host + 1, Door::FIRST);
         let doors: Vec<_> = self.doors.range(doors).map(|(door, _)| door.clone()).collect();
         for door in doors {
             if let Some(listener) = self.doors.remove(&door) {

@@ -1,43 +1,165 @@
 //! The suite of all adapters, in virtual time: whoever waits lets the world go on, and peers have sockets of that world.
+//!
+//! Callers have threads here too, and so has the world, but one runs at a time: they wait for each other in virtual time, and
+//! each run is as the one before.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 use std::time::Duration;
 
-use plimsoll_conformance::{Door, Ground, Wire, on};
+use plimsoll_conformance::{Door, Ground, Harsh, Wire, on};
 use plimsoll_core::drive::{Address, Dialer, ListenOptions, PollIo, Runtime, Timer, Transport};
-use plimsoll_core::machine::unix_path;
+use plimsoll_core::machine::{Credentials, unix_path};
 use plimsoll_sim::{Host, Net, Sim, Socket};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One host, on which everything runs.
+/// One host, on which everything runs, to one thread.
 #[derive(Clone)]
 struct World {
-    sim: Rc<RefCell<Sim>>,
     host: Host,
+    seat: Rc<Seat>,
+}
+
+/// Whose turn it is. Only that thread runs, until it waits for something.
+#[derive(Default)]
+struct Table {
+    turns: Mutex<Turns>,
+    passed: Condvar,
+}
+
+#[derive(Default)]
+struct Turns {
+    /// Whether whoever sits there can go on; nobody sits there any more, if there is none.
+    seats: Vec<Option<bool>>,
+    /// The world's, if it is nobody's.
+    turn: Option<usize>,
+    /// Who lets time pass until somebody can go on.
+    watcher: Option<Waker>,
+}
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn await_turn(&self, of: Option<usize>) -> MutexGuard<'_, Turns> {
+        let turns = self.lock();
+        let waiting = self.passed.wait_while(turns, |turns| turns.turn != of);
+        waiting.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the turn to the next who can go on, or else to the world.
+    fn pass(&self, mut turns: MutexGuard<'_, Turns>) {
+        let after = turns.turn.map_or(0, |turn| turn + 1);
+        let order = (after..turns.seats.len()).chain(0..after);
+        turns.turn = order.into_iter().find(|&seat| turns.seats[seat] == Some(true));
+        self.passed.notify_all();
+    }
+
+    /// Lets time pass while nobody can go on, until all have left.
+    fn let_time_pass(&self, mut sim: Sim) {
+        loop {
+            let mut is_over = false;
+            let anybody = poll_fn(|cx| {
+                let mut turns = self.lock();
+                is_over = turns.seats.iter().all(Option::is_none);
+                if is_over || turns.seats.contains(&Some(true)) {
+                    return Poll::Ready(());
+                }
+                turns.watcher = Some(cx.waker().clone());
+                Poll::Pending
+            });
+            sim.block_on(anybody);
+            if is_over {
+                return;
+            }
+            self.pass(self.lock());
+            drop(self.await_turn(None));
+        }
+    }
+}
+
+/// One thread's.
+struct Seat {
+    table: Arc<Table>,
+    index: usize,
+    /// What wakes whoever sits there.
+    waker: Waker,
+}
+
+impl Seat {
+    fn at(table: &Arc<Table>) -> Seat {
+        let index = {
+            let mut turns = table.lock();
+            turns.seats.push(Some(true));
+            turns.seats.len() - 1
+        };
+        let waker = Waker::from(Arc::new(Knock { table: table.clone(), index }));
+        Seat { table: table.clone(), index, waker }
+    }
+
+    fn await_turn(&self) {
+        self.table.await_turn(Some(self.index)).seats[self.index] = Some(false);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut turns = self.table.lock();
+        turns.seats[self.index] = None;
+        self.table.pass(turns);
+    }
+}
+
+/// Whoever sits there can go on.
+struct Knock {
+    table: Arc<Table>,
+    index: usize,
+}
+
+impl Wake for Knock {
+    fn wake(self: Arc<Self>) {
+        let watcher = {
+            let mut turns = self.table.lock();
+            if let Some(can_go_on) = &mut turns.seats[self.index] {
+                *can_go_on = true;
+            }
+            turns.watcher.take()
+        };
+        watcher.into_iter().for_each(Waker::wake);
+    }
 }
 
 impl World {
-    fn new() -> World {
-        let sim = Sim::new(1);
-        let host = sim.host("one.internal");
-        World { sim: Rc::new(RefCell::new(sim)), host }
+    /// Made where its turns are awaited.
+    fn new(host: Host, seat: Seat) -> World {
+        seat.await_turn();
+        World { host, seat: Rc::new(seat) }
     }
 
     /// `None`: it was not ready in time.
     fn block_on<T>(&self, future: impl Future<Output = T>, at_most: Duration) -> Option<T> {
         let (mut future, mut timer) = (pin!(future), pin!(self.host.sleep(at_most)));
-        let either = poll_fn(|cx| match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
-        });
-        self.sim.borrow_mut().block_on(either)
+        let mut cx = Context::from_waker(&self.seat.waker);
+        loop {
+            // Before the future is polled: what is ready and has woken nobody hangs as well.
+            if timer.as_mut().poll(&mut cx).is_ready() {
+                return None;
+            }
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return Some(output);
+            }
+            self.seat.table.pass(self.seat.table.lock());
+            self.seat.await_turn();
+        }
     }
 
     fn wire(&self, socket: Socket) -> Box<dyn Wire> {
@@ -65,6 +187,19 @@ impl Ground for World {
         let (mut shares, address) = listening.ok_or(ErrorKind::TimedOut)??;
         let net = RefCell::new(shares.pop().expect("one share"));
         Ok((Box::new(Waiting { world: self.clone(), net }), address.to_string()))
+    }
+
+    fn for_caller(&self) -> Box<dyn FnOnce() -> Rc<dyn Ground> + Send> {
+        let (host, seat) = (self.host.clone(), Seat::at(&self.seat.table));
+        Box::new(|| Rc::new(World::new(host, seat)))
+    }
+
+    fn moment(&self) {
+        self.wait(pin!(pending()), Duration::from_micros(10));
+    }
+
+    fn process(&self) -> Credentials {
+        self.host.credentials()
     }
 }
 
@@ -131,17 +266,38 @@ impl Wire for Blocking {
 }
 
 fn on_sim(scenario: impl FnOnce(Host)) {
-    let world = World::new();
-    let host = world.host.clone();
-    on(Rc::new(world), || scenario(host));
+    let sim = Sim::new(1);
+    let host = sim.host("one.internal");
+    let table = Arc::<Table>::default();
+    let seat = Seat::at(&table);
+    thread::scope(|scope| {
+        scope.spawn(|| table.let_time_pass(sim));
+        on(Rc::new(World::new(host.clone(), seat)), || scenario(host));
+    });
 }
 
-plimsoll_conformance::suite!(on_sim, virtual_time);
+fn on_harsh_sim(scenario: impl FnOnce(Harsh<Host>)) {
+    on_sim(|host| scenario(Harsh::new(host)));
+}
+
+plimsoll_conformance::suite!(on_sim);
 
 mod over_unix_sockets {
-    plimsoll_conformance::suite!(super::on_sim, virtual_time unix);
+    plimsoll_conformance::suite!(super::on_sim, unix);
+}
+
+mod over_harsh_sockets {
+    plimsoll_conformance::suite!(super::on_harsh_sim, harsh);
+
+    mod and_unix {
+        plimsoll_conformance::suite!(super::super::on_harsh_sim, unix);
+    }
 }
 
 mod ipc {
-    plimsoll_conformance::ipc_suite!(super::on_sim, virtual_time);
+    plimsoll_conformance::ipc_suite!(super::on_sim);
+
+    mod over_harsh_sockets {
+        plimsoll_conformance::ipc_suite!(super::super::on_harsh_sim);
+    }
 }

@@ -33,6 +33,29 @@ async fn a_file_is_whole_when_the_client_has_shut_down() {
     assert_eq!((status.logs, status.lost, status.error), (1, 0, None));
 }
 
+#[test]
+fn a_log_ends_in_order_where_its_runtime_is_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("echo.plog");
+    let recording = Recording::file(&path);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = runtime.block_on(async {
+        let echo = Server::builder().method("echo", |n: u32, _| async move { Ok(n) }).record(&recording);
+        let server = echo.bind("127.0.0.1:0").await.unwrap();
+        let client = Client::builder().build();
+        let service =
+            client.configure_service("echo", ServiceConfig::new(server.local_addr().to_string())).unwrap();
+        assert_eq!(service.request::<u32>("echo", &7).await, Ok(7));
+        server
+    });
+    drop(runtime);
+    let log = fs::read(&path).unwrap();
+    let replayed = record::replay(&log).unwrap();
+    assert!(replayed.ended && replayed.damage.is_none(), "{replayed}");
+    assert!(log.windows(4).any(|window| window == b"echo"));
+    drop(server);
+}
+
 #[tokio::test]
 async fn the_segments_of_a_file_go_round_in_a_ring() {
     let directory = tempfile::tempdir().unwrap();

@@ -80,7 +80,18 @@ impl Cluster {
 
     /// Ends a connection, for a reason that its owner has found (the wire) or that is found here, and has it closed.
     pub fn end(&mut self, now: Instant, conn: ConnId, cause: CloseCause) {
-        let Some(state) = self.conns.remove(conn) else { return };
+        if !self.has_conn(conn) {
+            return;
+        }
+        if self.drop_conn(now, conn, cause) {
+            self.hand_off(now);
+        }
+        self.dial_for_room(now, self.waiters.len());
+    }
+
+    /// The same, for whoever hands places off by itself. Whether another level may take over.
+    fn drop_conn(&mut self, now: Instant, conn: ConnId, cause: CloseCause) -> bool {
+        let Some(state) = self.conns.remove(conn) else { return false };
         self.conn_timers.set(conn.slot(), None);
         let id = state.endpoint;
         self.dialing -= u32::from(!state.is_open());
@@ -113,11 +124,7 @@ impl Cluster {
         self.tell(StateEvent::Closed { endpoint: id, conn, cause });
         self.actions.push_back(Action::Close(conn, cause));
         self.review(now, id);
-        if lost_sight {
-            // Another level may take over.
-            self.hand_off(now);
-        }
-        self.dial_for_room(now, self.waiters.len());
+        lost_sight
     }
 
     /// Sends no more requests to a connection, and closes it when its last one has ended; another is dialled in its place
@@ -311,7 +318,11 @@ impl Cluster {
         };
         let expired = self.conns.get(id).and_then(|conn| conn.expires).is_some_and(|at| at <= now);
         match end {
-            Some(cause) => self.end(now, id, cause),
+            Some(cause) => {
+                // Nobody is handed over to a connection that may be the next to end.
+                self.drop_conn(now, id, cause);
+                self.dial_for_room(now, self.waiters.len());
+            }
             None if expired => self.expire(now, id),
             None => {
                 if unused && let Some(conn) = self.conns.get_mut(id) {

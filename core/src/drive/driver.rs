@@ -28,7 +28,7 @@ const STARVED: usize = 8;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Brings a machine, its application and a runtime together. A future that is ready when the machine has shut down.
-pub struct Driver<M, H, T: Transport> {
+pub struct Driver<M: Machine, H: Host<M>, T: Transport> {
     machine: M,
     host: H,
     transport: T,
@@ -353,8 +353,16 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
+impl<M: Machine, H: Host<M>, T: Transport> Drop for Driver<M, H, T> {
+    fn drop(&mut self) {
+        if !self.machine.is_finished() {
+            self.host.abandoned(&mut self.machine);
+        }
+    }
+}
+
 /// Nothing in it is ever pinned.
-impl<M, H, T: Transport> Unpin for Driver<M, H, T> {}
+impl<M: Machine, H: Host<M>, T: Transport> Unpin for Driver<M, H, T> {}
 
 impl<M, H, T> Future for Driver<M, H, T>
 where

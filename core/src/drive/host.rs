@@ -17,6 +17,11 @@ pub trait Host<M: Machine> {
     /// At the end of every turn: what was gathered is handed to the application, all at once.
     fn publish(&mut self, now: Instant, machine: &mut M);
 
+    /// The driver is dropped before the machine has shut down, or panics: the last that is seen of it.
+    fn abandoned(&mut self, machine: &mut M) {
+        let _ = machine;
+    }
+
     /// Before the driver sleeps: whom to wake when there are commands. `true`: there are some already.
     fn arm(&mut self, driver: &Waker) -> bool;
 

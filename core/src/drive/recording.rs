@@ -8,7 +8,7 @@ use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::task::Waker;
 use core::time::Duration;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -20,8 +20,8 @@ use crate::machine::Machine;
 use crate::record::{Options, Piece, Record};
 use crate::time::Instant;
 
-/// What was written last is finished, so that it can be taken, at least so often while anything happens.
-const SEAL: Duration = Duration::from_secs(1);
+/// What was recorded is handed on at most so long after it, even if nothing else happens.
+const SEAL: Duration = Duration::from_millis(100);
 /// So many pieces wait for the disk; those beyond are lost, and counted.
 const WAITING: usize = 256;
 
@@ -37,6 +37,20 @@ const WAITING: usize = 256;
 /// assert_eq!(recording.status().lost, 0);
 /// # }
 /// ```
+///
+/// # What a killed process loses
+///
+/// A machine's last turns. What was recorded goes to the file in pieces: when 16 KiB are full, at the end of that turn; and
+/// everything else within 100 ms, for which an idle driver wakes up once more. A thread of its own writes each piece at once, with
+/// nothing held back. So a process that is killed outright (SIGKILL, out of memory, an abort) loses at most the last 100 ms, and
+/// whatever had come faster than the disk took it: at most 256 pieces wait for that, and [`lost`](RecordingStatus::lost) counts
+/// what is dropped beyond. (What the *system* had not brought to the disk yet, a crash of the system can take; nobody waits for
+/// that here.)
+///
+/// A log that was ended says so, and [replay](crate::record::replay) tells one that was not: in order, when the machine has shut
+/// down, or when its driver is dropped. Nothing is missing then. Where a driver panics, all that came before the call that
+/// panicked is in the log, but no end. A log that is there when a file is begun is kept beside it, as `FILE.before`: whoever
+/// starts a killed process again does not overwrite what it left.
 #[derive(Clone, Debug)]
 pub struct Recording {
     options: Options,
@@ -69,7 +83,7 @@ pub struct RecordingStatus {
 }
 
 impl Recording {
-    /// To a file, whose segments go round in a ring. One that is there is overwritten.
+    /// To a file, whose segments go round in a ring. One that is there is kept as `FILE.before`, in place of an older one.
     pub fn file(path: impl AsRef<Path>) -> Self {
         Self::to(Some(path.as_ref().into()))
     }
@@ -121,15 +135,15 @@ impl Recording {
         }
     }
 
-    /// What is in memory of the log number `at`, from 0; what happened within the last second may still be missing while the
-    /// machine lives.
+    /// What is in memory of the log number `at`, from 0; what happened within the last 100 ms may still be missing while the
+    /// machine lives, and so does the end.
     pub fn log(&self, at: usize) -> Vec<u8> {
         let kept = lock(&self.shared.kept);
         kept.get(at).into_iter().flatten().flat_map(|piece| piece.bytes.iter().copied()).collect()
     }
 
     /// Records `machine` from now on, for the host that takes this.
-    pub(super) fn begin<M: Record>(&self, machine: &mut M) -> Tape {
+    fn begin<M: Record>(&self, machine: &mut M) -> Tape {
         machine.record(self.options);
         let at = self.shared.logs.fetch_add(1, Ordering::Relaxed);
         let sink = match &self.shared.path {
@@ -157,7 +171,8 @@ impl Recording {
                 }
             }
         };
-        Tape { shared: self.shared.clone(), segments: self.options.segments, sink, sealed: Instant::ZERO }
+        let (shared, segments) = (self.shared.clone(), self.options.segments);
+        Tape { shared, segments, sink, sealed: Instant::ZERO, due: None }
     }
 }
 
@@ -174,7 +189,8 @@ impl Shared {
 
 /// Writes pieces where they belong: segments one behind the other, and from the start again when the ring is full.
 fn write_all(shared: &Shared, path: PathBuf, ring: u64, pieces: &Receiver<Piece>) {
-    let mut file = File::create(path).inspect_err(|error| shared.failed(error)).ok();
+    let file = keep_what_is_there(&path).and_then(|()| File::create(path));
+    let mut file = file.inspect_err(|error| shared.failed(error)).ok();
     let (mut segment, mut begins, mut ends) = (0, 0, 0);
     while let Ok(piece) = pieces.recv() {
         let Some(file) = &mut file else {
@@ -197,12 +213,24 @@ fn write_all(shared: &Shared, path: PathBuf, ring: u64, pieces: &Receiver<Piece>
     }
 }
 
+/// A log that is there may be that of a process that was killed.
+fn keep_what_is_there(path: &Path) -> io::Result<()> {
+    let mut before = path.to_path_buf().into_os_string();
+    before.push(".before");
+    match fs::metadata(path) {
+        Ok(there) if there.is_file() && there.len() > 0 => fs::rename(path, before),
+        _ => Ok(()),
+    }
+}
+
 /// Where the log of one machine goes.
-pub(super) struct Tape {
+struct Tape {
     shared: Arc<Shared>,
     segments: NonZeroU32,
     sink: Sink,
+    /// When it was last finished, and when it is to be next.
     sealed: Instant,
+    due: Option<Instant>,
 }
 
 enum Sink {
@@ -212,14 +240,24 @@ enum Sink {
 
 impl Tape {
     /// Takes what is finished. Once a turn, so that nothing of it is on the path of a request.
-    fn flush<M: Record>(&mut self, now: Instant, machine: &mut M, last: bool) {
-        let seal = last || now.since(self.sealed) >= SEAL;
+    fn flush<M: Record>(&mut self, now: Instant, machine: &mut M) {
+        let seal = now.since(self.sealed) >= SEAL;
         if seal {
-            self.sealed = now;
+            (self.sealed, self.due) = (now, None);
         }
         while let Some(piece) = machine.take_recorded(seal) {
             self.put(piece);
         }
+        if self.due.is_none() && machine.has_unsealed() {
+            self.due = Some(self.sealed + SEAL);
+        }
+    }
+
+    /// Takes the rest. Whatever of it is not `whole` has no end.
+    fn end<M: Record>(mut self, machine: &mut M, whole: bool) {
+        let pieces = machine.end_recording();
+        let kept = pieces.len() - usize::from(!whole).min(pieces.len());
+        pieces.into_iter().take(kept).for_each(|piece| self.put(piece));
     }
 
     fn put(&mut self, piece: Piece) {
@@ -274,13 +312,20 @@ impl<M: Machine + Record, H: Host<M>> Host<M> for Taped<H> {
 
     fn publish(&mut self, now: Instant, machine: &mut M) {
         // Before anybody hears that the machine has shut down.
-        if let Some(tape) = &mut self.tape {
-            tape.flush(now, machine, machine.is_finished());
+        if let Some(tape) = self.tape.take_if(|_| machine.is_finished()) {
+            tape.end(machine, true);
         }
-        if machine.is_finished() {
-            self.tape = None;
+        if let Some(tape) = &mut self.tape {
+            tape.flush(now, machine);
         }
         self.host.publish(now, machine);
+    }
+
+    fn abandoned(&mut self, machine: &mut M) {
+        if let Some(tape) = self.tape.take() {
+            tape.end(machine, !thread::panicking());
+        }
+        self.host.abandoned(machine);
     }
 
     fn arm(&mut self, driver: &Waker) -> bool {
@@ -288,10 +333,88 @@ impl<M: Machine + Record, H: Host<M>> Host<M> for Taped<H> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.host.deadline()
+        let due = self.tape.as_ref().and_then(|tape| tape.due);
+        self.host.deadline().into_iter().chain(due).min()
     }
 
     fn is_listening(&self) -> bool {
         self.host.is_listening()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Log, replay};
+    use crate::service::Uw;
+    use crate::service::client::{Client, Config};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    struct Nobody;
+
+    impl<M: Machine> Host<M> for Nobody {
+        fn commands(&mut self, _: Instant, _: &mut M) {}
+        fn event(&mut self, _: Instant, _: M::Event<'_>) {}
+        fn publish(&mut self, _: Instant, _: &mut M) {}
+        fn arm(&mut self, _: &Waker) -> bool {
+            false
+        }
+    }
+
+    /// As a driver, which is dropped.
+    struct Drops(Client<Uw>, Taped<Nobody>);
+
+    impl Drop for Drops {
+        fn drop(&mut self) {
+            self.1.abandoned(&mut self.0);
+        }
+    }
+
+    fn recorded(recording: &Recording) -> Drops {
+        let mut client = Client::new(Uw::default(), Config::default(), 1);
+        let taped = Taped::new(Nobody, &mut client, Some(recording));
+        Drops(client, taped)
+    }
+
+    #[test]
+    fn an_idle_driver_is_woken_once_to_hand_on_what_was_recorded() {
+        let recording = Recording::memory();
+        let mut driver = recorded(&recording);
+        let Drops(client, taped) = &mut driver;
+        let deadline = |taped: &Taped<Nobody>| Host::<Client<Uw>>::deadline(taped);
+        let mut now = Instant::from_millis(1_000);
+        taped.publish(now, client);
+        assert_eq!(deadline(taped), None, "there is nothing but the head");
+        client.add_endpoint(now, "users.internal:3001").unwrap();
+        taped.publish(now, client);
+        let due = deadline(taped).expect("something happened");
+        assert_eq!(due, now + SEAL);
+        let before = recording.log(0).len();
+        now = due;
+        // As an idle driver asks.
+        assert!(client.event().is_none());
+        while client.poll().is_some() {}
+        taped.publish(now, client);
+        assert_eq!(deadline(taped), None);
+        assert!(recording.log(0).len() > before && replay(&recording.log(0)).unwrap().calls > 1);
+        assert!(client.poll().is_none() && client.event().is_none());
+        taped.publish(now, client);
+        assert_eq!(deadline(taped), None, "that there is nothing to do is no news");
+    }
+
+    #[test]
+    fn a_driver_that_is_dropped_ends_its_log_and_one_that_panics_does_not() {
+        for panics in [false, true] {
+            let recording = Recording::memory();
+            let run = AssertUnwindSafe(|| {
+                let mut driver = recorded(&recording);
+                driver.0.add_endpoint(Instant::ZERO, "users.internal:3001").unwrap();
+                assert!(!panics, "a panic that the test is about");
+            });
+            assert_eq!(catch_unwind(run).is_err(), panics);
+            let log = recording.log(0);
+            assert_eq!(Log::read(&log).unwrap().ended, !panics);
+            assert_eq!(replay(&log).unwrap().calls, 1);
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::save::{Damaged, Reader};
 use crate::time::Instant;
 
 /// The version of the format of blocks and records.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 3;
 const MAGIC: [u8; 4] = *b"PLRC";
 /// The length of the head of a block.
 pub(crate) const HEAD: usize = 32;
@@ -19,6 +19,7 @@ pub(crate) const TIME: u8 = 0x80;
 
 const CONTENT: u8 = 1;
 const IDS: u8 = 2;
+const WHOLE: u8 = 4;
 
 /// What is in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,19 @@ pub(crate) enum Part {
     /// machine.
     Head = 0,
     Records = 1,
+    /// The end: nothing of the log is missing. Its number says how many blocks stand before it in its segment.
+    End = 2,
+}
+
+impl Part {
+    const fn of(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Part::Head,
+            1 => Part::Records,
+            2 => Part::End,
+            _ => return None,
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +49,8 @@ pub(crate) struct BlockHead {
     pub(crate) subject: Subject,
     pub(crate) content: bool,
     pub(crate) has_ids: bool,
+    /// Whether every byte that came is in it, and the snapshots are as the machine was, so that a replay decodes again.
+    pub(crate) whole: bool,
     pub(crate) segment: u64,
     pub(crate) index: u32,
     pub(crate) len: usize,
@@ -43,7 +59,8 @@ pub(crate) struct BlockHead {
 /// A block: magic, version, part, machine, flags (a byte each after the four of the magic), segment (8), number in the
 /// segment (4), length (4), checksum of all else (8), payload. Integers from their lowest byte.
 pub(crate) fn block(head: &BlockHead, payload: &[u8]) -> Vec<u8> {
-    let flags = u8::from(head.content) * CONTENT + u8::from(head.has_ids) * IDS;
+    let flags =
+        u8::from(head.content) * CONTENT + u8::from(head.has_ids) * IDS + u8::from(head.whole) * WHOLE;
     let mut bytes = Vec::with_capacity(HEAD + payload.len());
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&[VERSION, head.part as u8, head.subject as u8, flags]);
@@ -81,11 +98,38 @@ fn open(bytes: &[u8]) -> Result<(BlockHead, &[u8]), What> {
     if checksum(checksum(0, &head[..24]), payload) != long(24) {
         return Err(What::Checksum);
     }
-    let part = if head[5] == 0 { Part::Head } else { Part::Records };
+    let part = Part::of(head[5]).ok_or(What::Record)?;
     let subject = Subject::of(head[6]).ok_or(What::Machine { found: head[6] })?;
-    let (content, has_ids) = (head[7] & CONTENT != 0, head[7] & IDS != 0);
-    let len = payload.len();
-    Ok((BlockHead { part, subject, content, has_ids, segment: long(8), index: word(16), len }, payload))
+    let is = |flag| head[7] & flag != 0;
+    let (content, has_ids, whole) = (is(CONTENT), is(IDS), is(WHOLE));
+    let (segment, index, len) = (long(8), word(16), payload.len());
+    Ok((BlockHead { part, subject, content, has_ids, whole, segment, index, len }, payload))
+}
+
+/// Writes the checksums of the blocks at the start of `log` anew, for tests that change what is in them.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn reseal(mut log: &mut [u8]) {
+    while let Some((head, rest)) = log.split_first_chunk_mut::<HEAD>().filter(|(head, _)| head[..4] == MAGIC)
+    {
+        let len = u32::from_le_bytes([head[20], head[21], head[22], head[23]]) as usize;
+        let Some((payload, rest)) = rest.split_at_mut_checked(len) else { return };
+        let sum = checksum(checksum(0, &head[..24]), payload);
+        head[24..].copy_from_slice(&sum.to_le_bytes());
+        log = rest;
+    }
+}
+
+/// The log that begins with the head of `log`, and has these records in blocks behind it, for tests that make records up.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn forged(log: &[u8], blocks: &[&[u8]]) -> Vec<u8> {
+    let Ok((head, payload)) = open(log) else { return Vec::new() };
+    let mut forged = block(&head, payload);
+    let numbered =
+        (1..).zip(blocks.iter().map(|records| (Part::Records, *records)).chain([(Part::End, &[][..])]));
+    for (index, (part, records)) in numbered {
+        forged.extend(block(&BlockHead { part, index, len: records.len(), ..head }, records));
+    }
+    forged
 }
 
 /// Where a log cannot be read, and why.
@@ -152,13 +196,47 @@ pub(crate) struct Segment<'a> {
     pub(crate) snapshot: &'a [u8],
     /// The blocks, and where they begin.
     pub(crate) blocks: Vec<(usize, &'a [u8])>,
+    /// Whether the log was ended behind them.
+    ended: bool,
     damage: Option<Damage>,
+}
+
+impl<'a> Segment<'a> {
+    /// Takes a block that was found behind this segment's, at a place of the log. `open_end`: nothing else was found between
+    /// them. Whether more may follow.
+    fn take(&mut self, at: usize, head: &BlockHead, payload: &'a [u8], open_end: bool) -> bool {
+        // Another is left of an older round of the ring.
+        let Some(missing) = head.index.checked_sub(self.blocks.len() as u32 + 1) else { return false };
+        if head.segment != self.head.segment {
+            return false;
+        }
+        if missing > 0 {
+            let what = What::Missing { missing };
+            self.damage = self.damage.or(Some(Damage { at: self.end(), segment: head.segment, what }));
+        }
+        if missing > 0 || !open_end {
+            return false;
+        }
+        match head.part {
+            Part::End => self.ended = true,
+            _ => self.blocks.push((at + HEAD, payload)),
+        }
+        !self.ended
+    }
+
+    /// Where its blocks end.
+    fn end(&self) -> usize {
+        self.blocks.last().map_or(self.at + HEAD + self.head.len, |&(at, block)| at + block.len())
+    }
 }
 
 /// A log that was read: a run of segments one behind the other, the oldest first.
 #[derive(Clone, Debug)]
 pub struct Log<'a> {
     pub(crate) segments: Vec<Segment<'a>>,
+    /// Whether its end is there. Otherwise its process was killed or still runs, or the disk was full, and what happened last is
+    /// not in it.
+    pub ended: bool,
     /// What is wrong behind the run, or within its last segment, or else before the first segment that was found.
     pub damage: Option<Damage>,
 }
@@ -177,10 +255,9 @@ impl<'a> Log<'a> {
         for (this, next) in found.iter().zip(&found[1..]) {
             let missing = next.before.saturating_sub(this.blocks.len() as u32 + 1);
             let gap = next.head.segment != this.head.segment + 1;
-            let end = this.blocks.last().map_or(this.at, |&(at, block)| at + block.len());
             let missing = if gap { u32::MAX } else { missing };
             damage = this.damage.or((missing > 0).then_some(Damage {
-                at: end,
+                at: this.end(),
                 segment: this.head.segment,
                 what: What::Missing { missing },
             }));
@@ -189,9 +266,11 @@ impl<'a> Log<'a> {
             }
             run += 1;
         }
-        damage = damage.or(found[run - 1].damage).or(lead);
+        let last = &found[run - 1];
+        let ended = last.ended;
+        damage = damage.or(last.damage).or(lead);
         found.truncate(run);
-        Ok(Log { segments: found, damage })
+        Ok(Log { segments: found, ended, damage })
     }
 
     /// Whose it is.
@@ -202,6 +281,12 @@ impl<'a> Log<'a> {
     /// Whether bodies are in it.
     pub fn has_content(&self) -> bool {
         self.segments[0].head.content
+    }
+
+    /// Whether a replay decodes every byte again, and compares every byte that was sent or told. Otherwise it takes what was
+    /// decoded from the log: bodies are masked, or nobody here knows the wire.
+    pub fn is_whole(&self) -> bool {
+        self.segments[0].head.whole
     }
 
     /// The numbers of its segments.
@@ -221,23 +306,13 @@ fn find_segments(bytes: &[u8]) -> Result<(Vec<Segment<'_>>, Option<Damage>), Dam
     while at < bytes.len() {
         let what = match open(&bytes[at..]) {
             Ok((head, payload)) => {
-                let end = at + HEAD + payload.len();
-                let last = segments.last_mut().filter(|_| open_end);
-                match (head.part, last) {
-                    (Part::Head, _) => {
-                        segments.extend(begin(at, head, payload));
-                        open_end = true;
-                    }
-                    (Part::Records, Some(last))
-                        if head.segment == last.head.segment
-                            && head.index as usize == last.blocks.len() + 1 =>
-                    {
-                        last.blocks.push((at + HEAD, payload));
-                    }
-                    // What an older round of the ring has left.
-                    (Part::Records, _) => open_end = false,
+                if head.part == Part::Head {
+                    segments.extend(begin(at, head, payload));
+                    open_end = true;
+                } else if let Some(last) = segments.last_mut() {
+                    open_end = last.take(at, &head, payload, open_end);
                 }
-                at = end;
+                at += HEAD + payload.len();
                 continue;
             }
             Err(what) => what,
@@ -271,8 +346,12 @@ fn begin(at: usize, head: BlockHead, payload: &[u8]) -> Option<Segment<'_>> {
     let before = u32::try_from(from.varint().ok()?).ok()?;
     let now = Instant::from_nanos(from.varint().ok()?);
     let hash = from.varint().ok()?;
-    Some(Segment { head, at, before, now, hash, snapshot: from.left(), blocks: Vec::new(), damage: None })
+    let (snapshot, blocks) = (from.left(), Vec::new());
+    Some(Segment { head, at, before, now, hash, snapshot, blocks, ended: false, damage: None })
 }
+
+/// The most bytes that are not in the log, but are written in their place where it is replayed.
+const CLAIMS: u64 = 1 << 30;
 
 /// One record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,6 +378,26 @@ impl<'a> Record<'a> {
             *field = from.varint()?;
         }
         let bytes = if has_bytes { from.bytes()? } else { &[] };
-        Ok(Record { kind, side, passed, check, fields, bytes })
+        let record = Record { kind, side, passed, check, fields, bytes };
+        if record.claims() > CLAIMS { Err(from.invalid(1)) } else { Ok(record) }
+    }
+
+    /// How many bytes that are not in the log are to be written for it.
+    pub(crate) fn claims(&self) -> u64 {
+        let [a, _, c, d, ..] = self.fields;
+        match self.kind {
+            Kind::Need
+            | Kind::Greeting
+            | Kind::Question
+            | Kind::Written
+            | Kind::Converted
+            | Kind::Asked
+            | Kind::Reply
+            | Kind::Fail => a,
+            Kind::LateReply | Kind::LateFail => c,
+            Kind::Request => c.saturating_add(d),
+            Kind::Message => super::mask::masked_len(self.bytes),
+            _ => 0,
+        }
     }
 }

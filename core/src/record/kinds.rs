@@ -74,6 +74,8 @@ kinds! {
     ResetMetrics = 20: 0 plain Call,
     /// A word that later records mean by its number.
     Name = 21: 0 bytes Finding,
+    /// The whole hash of all that has come out by then: what slips past the byte in each record does not slip past this.
+    Check = 22: 1 plain Call,
 
     // What a client of a service finds in an answer.
     Need = 24: 1 plain Finding,
@@ -97,10 +99,13 @@ kinds! {
     Question = 33: 1 plain Finding,
     /// Bytes of a message that a client of a hub has written, and whether it could.
     Written = 34: 2 plain Finding,
+    /// An answer to the request that is next in line on its connection (any is, on a wire without ids): length of the
+    /// content, what stands before and behind it.
+    Next = 35: 3 plain Finding,
 
     // What its application does. An endpoint takes two numbers.
     /// Flags, name, length of the content, of what the frame adds to it and the name, low and high half of the tag,
-    /// timeout, key, refusal; the content if it is kept.
+    /// timeout, key, refusal; the content if it is kept, as is the tag only then.
     Request = 40: 9 bytes Call,
     /// The request, whether it was there.
     Cancel = 41: 3 plain Call,
@@ -114,11 +119,17 @@ kinds! {
     /// Endpoint, health, whether it was there.
     SetHealth = 47: 4 plain Call,
     Scale = 48: 1 plain Call,
+    /// So many requests like the last, at the same time.
+    Requests = 49: 1 plain Call,
+    /// An answer is told.
+    Answered = 50: 0 plain Call,
+    /// So many times: an answer is found that is like the last that was [`Next`](Self::Next), and one is told.
+    Answers = 51: 1 plain Call,
 
     // What a server finds.
-    /// The bytes of the id that are others than those of the last one (as bits), the method, the length of the content;
-    /// those bytes.
-    Asked = 56: 3 bytes Finding,
+    /// The length of the content, the method, by how much the high and the low half of the id differ from those of the last
+    /// one.
+    Asked = 56: 4 plain Finding,
     /// The front of what was decoded, as it came: a ping, a part of a header, or what is no frame.
     Raw = 57: 0 bytes Finding,
     /// A message of Bro IPC, without its bodies.
@@ -150,4 +161,14 @@ kinds! {
     /// Flags, service and method (with a zero between them), low and high half of the tag, timeout, refusal; the context that
     /// it is made in.
     Call = 70: 6 bytes Call,
+
+    // What a server finds and does if it is like what was before.
+    /// A request of the same length and method as the last; by how much its id differs.
+    AskedAlike = 71: 2 plain Finding,
+    /// A request is lent, and nothing is made of it. Whatever else is made of one says by itself that it was lent.
+    Lent = 72: 0 plain Call,
+    /// A reply like the last, at the same time.
+    Replied = 73: 0 plain Call,
+    /// A request is found as if by [`AskedAlike`](Self::AskedAlike), then one before it is [`Replied`](Self::Replied) to.
+    Served = 74: 2 plain Call,
 }

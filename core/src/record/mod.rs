@@ -44,22 +44,38 @@
 //!   every command of the application, with the names of methods and the addresses of endpoints.
 //! - **Bodies are masked**: in their place stands their length, and what the machine has read in them (whether it was a
 //!   failure, with its code; whether the bytes were a frame). Where bytes were *no* frame, they are kept as they came, since
-//!   they are what one wants to see. [`Options::content`] keeps what
-//!   is received, asked and answered, for people: a replay goes by what was read in it, and does not look at it again.
+//!   they are what one wants to see. [`Options::content`] keeps what is received, asked and answered.
 //! - With every record, a byte of a running hash of everything that came out: actions, outcomes with their lengths, where each
-//!   request went under which id. A difference shows at the very call, but for once in 256 times; then at the next.
+//!   request went under which id. A difference shows at the very call, but for once in 256 times; then at the next. Calls
+//!   that were like the last are counted, up to 256 of them: there it shows at the end of their record. The whole
+//!   hash, of 64 bits, stands wherever the log was handed on, ten times a second or so, and at its end.
+//! - Tags that an application gives its requests only with content: they decide nothing.
 //!
-//! A log without content cannot tell whether the *bytes* of a body were the same, only how many there were; and a replay of it
-//! does not decode frames again, but takes from the log what was decoded.
+//! # What a replay compares
+//!
+//! | log | decoded again | compared |
+//! |---|---|---|
+//! | with content, of a server, a hub, its client, or a client on [`Uw`](crate::service::Uw) | every byte | every action, every event, and every byte that was sent or told, by its hash |
+//! | with content, of a client on a [`Protocol`](crate::service::Protocol) of one's own | nothing: a replay has no such wire | every action and event, ids, and how many bytes they have |
+//! | without content | heads of requests at servers, and messages of Bro IPC but their bodies | every action and event, ids, and how many bytes they have |
+//!
+//! [`Log::is_whole`] tells the first of them. Without content, no hash of a body is in the log, not even a salted one: the salt
+//! would have to stand beside it, and whoever has both tries all the bodies that are likely. So another body of the same length
+//! goes unnoticed there, and so does another frame around it.
 //!
 //! # The form
 //!
-//! A log is a run of segments. Each begins with a snapshot of the machine (see [`save`](crate::save)), so that what is left
+//! A log is a run of segments, and an end: where that is missing, the process was killed or still runs, or the disk was full. Each begins with a snapshot of the machine (see [`save`](crate::save)), so that what is left
 //! of a ring replays from the oldest segment on. A segment is a run of blocks with a checksum each: [`Log::read`] gives
 //! everything up to the first damage, and says where that is. In a block stand records: a byte for the kind, whose highest bit
 //! says that time has passed; a byte of the hash; the nanoseconds that have passed, if so; then numbers, in 7-bit groups, and for
 //! some kinds bytes behind their number. That is a handful of bytes per record.
+//!
+//! Under load, almost everything is like what was just before, and takes less: requests of the same length to the same method
+//! at the same time are one record that counts them; so are answers of the same length that come in the order of their
+//! requests. A request that a server answers on the spot takes 4 bytes, two of which say how its id differs from the last.
 
+pub(crate) mod alike;
 mod codes;
 mod diff;
 mod explain;
@@ -68,7 +84,7 @@ pub(crate) mod kinds;
 mod mask;
 mod recorder;
 mod replay;
-mod surrogate;
+pub(crate) mod surrogate;
 mod words;
 
 use alloc::boxed::Box;
@@ -81,9 +97,13 @@ pub use explain::{
     explain,
 };
 pub use format::{Damage, Log, VERSION, What};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use format::{Record as LogRecord, forged, reseal};
 pub use recorder::Piece;
 #[doc(hidden)]
 pub use recorder::Recorder;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use replay::play_on;
 pub use replay::{Difference, Replayed, Unreplayable, replay};
 pub use surrogate::Surrogate;
 
@@ -98,7 +118,7 @@ pub struct Options {
     pub segment: NonZeroU32,
     /// So many segments are kept until they are taken; then the oldest is dropped. 16.
     pub segments: NonZeroU32,
-    /// Whether bodies are kept too. No.
+    /// Whether bodies are kept too, and a replay compares every byte. No.
     pub content: bool,
 }
 
@@ -143,10 +163,14 @@ pub trait Record {
         *self.log() = None;
     }
 
+    /// Its snapshot as it is, if a replay knows the wire.
+    #[doc(hidden)]
+    fn whole_snapshot(&self) -> Option<Vec<u8>>;
+
     /// Notes what it does in a replay, to be compared.
     #[doc(hidden)]
-    fn compare(&mut self, options: Options, now: Instant, hash: u64) {
-        let mut log = Recorder::comparing(Self::SUBJECT, options, Self::HAS_IDS);
+    fn compare(&mut self, options: Options, whole: bool, now: Instant, hash: u64) {
+        let mut log = Recorder::comparing(Self::SUBJECT, options, Self::HAS_IDS, whole);
         log.restart(now, hash);
         *self.log() = Some(Box::new(log));
     }
@@ -154,9 +178,12 @@ pub trait Record {
     #[doc(hidden)]
     #[cold]
     fn begin_segment(&mut self) {
-        let (masked, now) = (self.masked_snapshot(), self.told_time());
+        let keeps_content = self.recorder().is_some_and(|log| log.keeps_content());
+        let whole = if keeps_content { self.whole_snapshot() } else { None };
+        let (is_whole, now) = (whole.is_some(), self.told_time());
+        let snapshot = whole.unwrap_or_else(|| self.masked_snapshot());
         if let Some(log) = self.log() {
-            log.begin_segment(now, &masked);
+            log.begin_segment(now, &snapshot, is_whole);
         }
     }
 
@@ -165,7 +192,7 @@ pub trait Record {
         self.log().as_deref_mut()
     }
 
-    /// What was recorded and not [taken](Self::take_recorded), as one log; nothing if it is not recorded.
+    /// What was recorded and not [taken](Self::take_recorded), as one log that ends here; nothing if it is not recorded.
     fn recorded(&mut self) -> Vec<u8> {
         self.recorder().map_or_else(Vec::new, |log| log.log())
     }
@@ -177,6 +204,17 @@ pub trait Record {
             log.seal();
         }
         log.take()
+    }
+
+    /// Records no more, and hands over what nobody has taken, with the end of the log.
+    fn end_recording(&mut self) -> Vec<Piece> {
+        self.log().take().map_or_else(Vec::new, |log| log.end())
+    }
+
+    /// Whether anything has happened that is not in a finished piece yet.
+    #[doc(hidden)]
+    fn has_unsealed(&mut self) -> bool {
+        self.recorder().is_some_and(|log| log.has_news())
     }
 }
 

@@ -2,10 +2,12 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::format::{self, BlockHead, HEAD, Part};
+use super::alike::Alike;
+use super::format::{self, BlockHead, HEAD, Part, Record};
 use super::kinds::{FIELDS, Kind};
 use super::mask;
 use super::{Options, Subject};
@@ -41,6 +43,8 @@ pub struct Recorder {
     subject: Subject,
     options: Options,
     has_ids: bool,
+    /// Whether all bytes are noted, and fold into the hash.
+    whole: bool,
     /// The block that is being filled: room for its head, then records.
     block: Vec<u8>,
     at: usize,
@@ -54,21 +58,20 @@ pub struct Recorder {
     pieces: VecDeque<Piece>,
     /// Segments that were dropped before anybody took them.
     dropped: u64,
-    now: Instant,
+    pub(super) now: Instant,
     /// Of everything that has come out of the machine.
     hash: u64,
     /// Where the machine was asked for room, before it is known whether anything was read.
-    room: Option<(ConnId, bool)>,
+    pub(super) room: Option<(ConnId, bool)>,
+    pub(super) alike: Alike,
     names: Vec<Box<[u8]>>,
     last_name: usize,
     /// Contents whose verdict was good since the last that was not.
     pub(crate) verdicts: u64,
-    /// The length of the frame that was encoded last, and why it was not.
-    pub(crate) frame: Result<usize, crate::error::Misuse>,
+    /// The length of the frame that was encoded last, where nobody else knows it.
+    pub(crate) frame: usize,
     /// What was received last, if content is kept.
     received: Vec<u8>,
-    /// The id that was noted last.
-    last_id: [u8; 16],
     /// Whether records are only compared, and never sealed.
     compares: bool,
     /// In a replay: what the bytes to be decoded next begin with.
@@ -85,6 +88,7 @@ impl Recorder {
             subject,
             options,
             has_ids,
+            whole: false,
             block,
             at: HEAD,
             segment: 0,
@@ -96,12 +100,12 @@ impl Recorder {
             now: Instant::ZERO,
             hash: 0,
             room: None,
+            alike: Alike::default(),
             names: Vec::new(),
             last_name: 0,
             verdicts: 0,
-            frame: Ok(0),
+            frame: 0,
             received: Vec::new(),
-            last_id: [0; 16],
             compares: false,
             script: VecDeque::new(),
             conversions: VecDeque::new(),
@@ -110,8 +114,17 @@ impl Recorder {
     }
 
     /// One that writes what a replay does, to be compared with what was recorded.
-    pub(crate) fn comparing(subject: Subject, options: Options, has_ids: bool) -> Self {
-        Recorder { compares: true, ..Self::new(subject, options, has_ids) }
+    pub(crate) fn comparing(subject: Subject, options: Options, has_ids: bool, whole: bool) -> Self {
+        Recorder { compares: true, whole, ..Self::new(subject, options, has_ids) }
+    }
+
+    /// Whether a replay decodes every byte again.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    pub(crate) fn is_comparing(&self) -> bool {
+        self.compares
     }
 
     pub(crate) fn keeps_content(&self) -> bool {
@@ -125,8 +138,9 @@ impl Recorder {
     }
 
     /// Begins the next segment with a snapshot of the machine as it is now.
-    pub(crate) fn begin_segment(&mut self, now: Instant, snapshot: &[u8]) {
+    pub(crate) fn begin_segment(&mut self, now: Instant, snapshot: &[u8], whole: bool) {
         self.seal();
+        self.whole = whole;
         self.segment += u64::from(self.index > 0);
         let blocks = self.index;
         (self.index, self.written) = (0, 0);
@@ -148,7 +162,7 @@ impl Recorder {
         self.names.clear();
         self.last_name = 0;
         self.verdicts = 0;
-        self.last_id = [0; 16];
+        self.forget_alike();
     }
 
     /// The bytes to be decoded next begin so.
@@ -200,35 +214,45 @@ impl Recorder {
         self.find_bytes(Kind::Converted, [result.unwrap_or(0) as u64], error.as_bytes());
     }
 
-    /// Notes an id by what is new in it, which is little where they come from one peer.
-    pub(crate) fn find_id(&mut self, kind: Kind, id: [u8; 16], fields: [u64; 2]) {
-        let (mut bits, mut new, mut len) = (0, [0; 16], 0);
-        for (at, (&now, last)) in id.iter().zip(&mut self.last_id).enumerate() {
-            if now != *last {
-                bits |= 1 << at;
-                new[len] = now;
-                len += 1;
-                *last = now;
-            }
-        }
-        self.find_bytes(kind, [bits, fields[0], fields[1]], &new[..len]);
+    /// What is kept of an error: its code, and the message behind a zero where all bytes are kept.
+    pub(crate) fn words(&self, code: &str, message: &str) -> String {
+        let kept = if self.whole { ["\0", message] } else { [""; 2] };
+        String::from(code) + kept[0] + kept[1]
     }
 
     /// As [`restart`](Self::restart), in the middle of a replay: what was noted last belongs to the segment before.
     pub(crate) fn restart_at(&mut self, now: Instant) {
-        if let Some((conn, room)) = self.room.take() {
-            self.read_nothing(conn, room);
-        }
+        self.write_room();
         self.at = HEAD;
         self.restart(now, self.hash);
     }
 
     /// Closes the block that is being filled, so that it can be taken.
     pub(crate) fn seal(&mut self) {
-        if let Some((conn, room)) = self.room.take() {
-            self.read_nothing(conn, room);
+        if self.at > HEAD || self.room.is_some() || self.is_pending() {
+            self.check();
         }
         self.seal_block();
+    }
+
+    /// Notes the whole hash.
+    pub(crate) fn check(&mut self) {
+        self.put(Kind::Check, None, [self.hash]);
+    }
+
+    /// Whether anything but that there is nothing to do waits to be sealed.
+    pub(crate) fn has_news(&self) -> bool {
+        let mut from = Reader::new(&self.block[HEAD..self.at]);
+        let is_news = |kind| !matches!(kind, Kind::PolledNothing | Kind::NoEvent | Kind::Room);
+        core::iter::from_fn(|| Record::read(&mut from).ok()).any(|record| is_news(record.kind))
+            || self.is_pending()
+    }
+
+    /// What nobody has taken yet, and the end.
+    pub(crate) fn end(mut self) -> Vec<Piece> {
+        self.seal();
+        self.put_away(Part::End, &[]);
+        self.pieces.into()
     }
 
     fn seal_block(&mut self) {
@@ -242,17 +266,21 @@ impl Recorder {
         self.at = HEAD;
     }
 
-    fn put_away(&mut self, part: Part, payload: &[u8]) {
-        let head = BlockHead {
+    fn head(&self, part: Part, len: usize) -> BlockHead {
+        BlockHead {
             part,
             subject: self.subject,
             content: self.options.content,
             has_ids: self.has_ids,
+            whole: self.whole,
             segment: self.segment,
             index: self.index,
-            len: payload.len(),
-        };
-        let bytes = format::block(&head, payload);
+            len,
+        }
+    }
+
+    fn put_away(&mut self, part: Part, payload: &[u8]) {
+        let bytes = format::block(&self.head(part, payload.len()), payload);
         let at = self.written;
         self.written += bytes.len() as u64;
         self.index += 1;
@@ -271,10 +299,11 @@ impl Recorder {
         self.pieces.pop_front()
     }
 
-    /// Everything that nobody has taken, as one log.
+    /// Everything that nobody has taken, as one log that ends now.
     pub(crate) fn log(&mut self) -> Vec<u8> {
         self.seal();
-        self.pieces.iter().flat_map(|piece| piece.bytes.iter().copied()).collect()
+        let end = format::block(&self.head(Part::End, 0), &[]);
+        self.pieces.iter().flat_map(|piece| &piece.bytes).chain(&end).copied().collect()
     }
 
     /// Takes what a comparing recorder has written.
@@ -294,7 +323,32 @@ impl Recorder {
     pub(crate) fn mix_bytes(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
-        rest.iter().for_each(|&byte| self.mix(u64::from(byte)));
+        let rest = match (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+            (Some(first), Some(last)) => {
+                u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+            }
+            _ => rest.iter().fold(0, |rest, &byte| rest << 8 | u64::from(byte)),
+        };
+        self.mix(rest ^ (bytes.len() as u64) << 56);
+    }
+
+    /// Folds in bytes that are told or sent, if they are in the log too.
+    #[inline]
+    pub(crate) fn mix_content(&mut self, bytes: &[u8]) {
+        if self.whole {
+            self.mix_bytes(bytes);
+        }
+    }
+
+    /// So many bytes of a queue are about to be noted as sent.
+    pub(crate) fn mix_sent(&mut self, queue: &SendQueue, n: usize) {
+        if self.whole {
+            let mut bytes = core::mem::take(&mut self.received);
+            queue.copy_range(queue.sent(), queue.sent().saturating_add(n as u64), &mut bytes);
+            self.mix_bytes(&bytes);
+            bytes.clear();
+            self.received = bytes;
+        }
     }
 
     /// Folds in what has a form for people.
@@ -312,9 +366,7 @@ impl Recorder {
     /// Notes a call or a finding.
     #[inline]
     pub(crate) fn put<const N: usize>(&mut self, kind: Kind, now: Option<Instant>, fields: [u64; N]) {
-        if let Some((conn, room)) = self.room.take() {
-            self.read_nothing(conn, room);
-        }
+        self.write_room();
         self.put_now(kind, now, fields);
     }
 
@@ -326,9 +378,7 @@ impl Recorder {
         fields: [u64; N],
         bytes: &[u8],
     ) {
-        if let Some((conn, room)) = self.room.take() {
-            self.read_nothing(conn, room);
-        }
+        self.write_room();
         self.put_bytes_now(kind, now, fields, bytes);
     }
 
@@ -366,18 +416,39 @@ impl Recorder {
         fields: [u64; N],
         len: Option<u64>,
     ) {
-        if self.block.len() - self.at < WINDOW {
-            self.make_room();
+        self.write_pending();
+        let mut passed = 0;
+        if let Some(now) = now {
+            passed = now.as_nanos().saturating_sub(self.now.as_nanos());
+            self.now = self.now.max(now);
         }
-        let check = (self.hash >> 56) as u8;
-        let passed = now.map_or(0, |now| now.as_nanos().saturating_sub(self.now.as_nanos()));
-        let Some(window) = self.block[self.at..].first_chunk_mut::<WINDOW>() else { return };
+        self.write_record(kind, self.top(), passed, fields, len);
+    }
+
+    /// Writes what was noted at the time of the last record, when the check was this.
+    #[inline]
+    pub(super) fn write_at_once<const N: usize>(&mut self, kind: Kind, check: u8, fields: [u64; N]) {
+        self.write_record(kind, check, 0, fields, None);
+    }
+
+    #[inline]
+    fn write_record<const N: usize>(
+        &mut self,
+        kind: Kind,
+        check: u8,
+        passed: u64,
+        fields: [u64; N],
+        len: Option<u64>,
+    ) {
+        let window = match self.block.get_mut(self.at..).and_then(|rest| rest.first_chunk_mut()) {
+            Some(window) => window,
+            None => self.make_room(),
+        };
         window[0] = kind as u8;
         window[1] = check;
         let mut end = 2;
         if passed > 0 {
             window[0] |= format::TIME;
-            self.now = Instant::from_nanos(self.now.as_nanos() + passed);
             varint(window, &mut end, passed);
         }
         fields.iter().for_each(|&field| varint(window, &mut end, field));
@@ -385,6 +456,12 @@ impl Recorder {
             varint(window, &mut end, len);
         }
         self.at += end;
+    }
+
+    /// What a record shows of the hash.
+    #[inline]
+    pub(super) fn top(&self) -> u8 {
+        (self.hash >> 56) as u8
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -396,13 +473,23 @@ impl Recorder {
         self.at = end;
     }
 
+    /// Where the next record goes, which the block has no room for.
     #[cold]
-    fn make_room(&mut self) {
+    fn make_room(&mut self) -> &mut [u8; WINDOW] {
         if self.compares {
             let len = self.block.len();
             self.block.resize(2 * len, 0);
         } else {
             self.seal_block();
+        }
+        self.block[self.at..].first_chunk_mut().expect("a block begins with more room than one record takes")
+    }
+
+    /// The machine was asked for room, and something else came than bytes.
+    #[inline]
+    pub(super) fn write_room(&mut self) {
+        if let Some((conn, room)) = self.room.take() {
+            self.read_nothing(conn, room);
         }
     }
 
@@ -413,7 +500,7 @@ impl Recorder {
 
     /// The number of a word.
     pub(crate) fn name(&mut self, name: &[u8]) -> u64 {
-        if self.names.get(self.last_name).is_some_and(|last| **last == *name) {
+        if self.is_last_name(name) {
             return self.last_name as u64;
         }
         self.last_name = match self.names.iter().position(|known| **known == *name) {
@@ -421,6 +508,12 @@ impl Recorder {
             None => self.new_name(name),
         };
         self.last_name as u64
+    }
+
+    /// Whether this is the word that was used last.
+    #[inline]
+    pub(crate) fn is_last_name(&self, name: &[u8]) -> bool {
+        self.names.get(self.last_name).is_some_and(|last| **last == *name)
     }
 
     #[cold]
@@ -508,7 +601,6 @@ impl Recorder {
     }
 
     /// The application was told something.
-    #[inline]
     pub(crate) fn event(&mut self, what: super::Told, slot: u32, len: usize) {
         self.put(Kind::Event, None, [what as u64, slot.into(), len as u64]);
     }

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::ops::Range;
 
+use super::client::Client;
 use crate::error::{Misuse, ProtocolError};
 use crate::wire::{Load, WireId};
 
@@ -240,4 +241,14 @@ pub trait Protocol {
 
     /// Reads the content of an answer, no deeper than to tell success from failure.
     fn verdict<'a>(&self, content: &'a [u8]) -> Verdict<'a>;
+
+    /// A client of this wire as bytes, if [replays](crate::record::replay) know the wire and decode it again.
+    #[doc(hidden)]
+    fn save_client(client: &Client<Self>) -> Option<Vec<u8>>
+    where
+        Self: Sized,
+    {
+        let _ = client;
+        None
+    }
 }

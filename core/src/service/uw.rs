@@ -2,8 +2,10 @@
 
 use alloc::vec::Vec;
 
+use super::client::Client;
 use super::{Decoded, Described, Protocol, Verdict};
 use crate::error::{Misuse, ProtocolError};
+use crate::save::Snapshot;
 use crate::wire::uw::{self, Limits, Mode, Step, code};
 use crate::wire::{Load, WireId};
 
@@ -75,6 +77,10 @@ impl Protocol for Uw {
                 Decoded::Response { id: Some(head.id), content: head.content, len }
             }
         })
+    }
+
+    fn save_client(client: &Client<Self>) -> Option<Vec<u8>> {
+        Some(client.snapshot())
     }
 
     fn verdict<'a>(&self, content: &'a [u8]) -> Verdict<'a> {

@@ -40,6 +40,7 @@ pub struct Fleet {
     /// The places that those who waited were given.
     pub assigned: Vec<(u32, Place)>,
     pub states: Vec<StateEvent>,
+    pub answers_pings: bool,
     /// How often time stood still to look at a deadline.
     pub wakeups: u32,
 }
@@ -56,6 +57,7 @@ impl Fleet {
             open: BTreeMap::new(),
             assigned: Vec::new(),
             states: Vec::new(),
+            answers_pings: true,
             wakeups: 0,
         };
         for _ in 0..endpoints {
@@ -276,12 +278,15 @@ impl Fleet {
     /// Does what the cluster wants.
     pub fn run(&mut self) {
         self.cluster.audit();
+        if self.cluster.deadline().is_some_and(|(_, what)| what == "a choice among new endpoints") {
+            self.cluster.tick(self.now);
+        }
         while let Some(action) = self.cluster.poll() {
             match action {
                 Action::Dial(conn) => self.dial(conn),
                 Action::Close(conn, _) => _ = self.open.remove(&conn),
-                Action::Ping(conn) => self.cluster.received(self.now, conn),
-                Action::Probe(_) => {}
+                Action::Ping(conn) if self.answers_pings => self.cluster.received(self.now, conn),
+                Action::Ping(_) | Action::Probe(_) => {}
                 Action::Assign { waiter, place } => self.assigned.push((waiter, place)),
             }
             self.cluster.audit();

@@ -87,6 +87,12 @@ macro_rules! laws {
             fn what_is_recorded_in_many_segments_is_replayed(seed: u64, ops: Vec<Op>) -> Result<(), String> {
                 laws::recorded_and_replayed::<$small>(seed, &$prepared(ops), $crate::ipc_laws::small_segments())
             }
+
+            fn what_is_recorded_with_content_is_decoded_again(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+                let options = plimsoll_core::record::Options { content: true, ..$crate::ipc_laws::small_segments() };
+                laws::recorded_and_replayed::<$small>(seed, &$prepared(ops.clone()), options)?;
+                laws::recorded_and_replayed::<$large>(seed, &$prepared(ops), options)
+            }
         }
     };
 }

@@ -51,7 +51,7 @@ pub struct Config {
     /// Bytes that wait to be sent over one connection. From the high mark on, until it is down to the low one, calls are
     /// refused; at twice the high mark it is closed, since the hub does not read. 4 and 16 MiB.
     pub unsent: Band,
-    /// Bytes that parts of messages may hold. 64 MiB.
+    /// Bytes that parts of messages may hold. Beyond it, one at a time is read to its end. 64 MiB.
     pub receive_budget: NonZeroU32,
 }
 crate::saved!(struct Config {

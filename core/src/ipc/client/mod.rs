@@ -65,7 +65,7 @@ pub use api::{
     CallError, Cause, Config, MethodError, Metrics, Options, Outcome, Refused, ReplyError, StateEvent,
     Status, Token,
 };
-pub(crate) use recording::read_context;
+pub(crate) use recording::{read_call, read_value};
 pub use serve::{Incoming, Responder};
 pub(crate) use view::Standing;
 
@@ -218,7 +218,7 @@ impl Client {
         self.state.metrics.rejected += u64::from(id.is_err());
         self.end();
         if self.state.links.log.is_some() {
-            self.state.note_call([to, method], within, options, &id);
+            self.state.note_call([to, method], params, within, options, &id);
         }
         id
     }
@@ -433,7 +433,10 @@ impl Machine for Client {
                 }
             }
             Input::Received(conn, n) => self.received(conn, n),
-            Input::Sent(conn, n) => self.state.sent(conn, n),
+            Input::Sent(conn, n) => {
+                self.note_sent(conn, n);
+                self.state.sent(conn, n);
+            }
             // A client that can get no more answers has lost the connection.
             Input::ReadClosed(conn) if self.state.links.find(conn).is_some() => {
                 self.state.end(conn, Cause::Fault(Fault::Closed), false);

@@ -14,7 +14,7 @@ use crate::record::kinds::Kind;
 use crate::record::{Record, Recorder, Subject, Told, pair};
 use crate::save::{Reader, Snapshot, Writer};
 use crate::time::Instant;
-use crate::wire::ipc::Value;
+use crate::wire::ipc::{Format, Value};
 
 use super::links::Links;
 use super::state::State;
@@ -37,9 +37,23 @@ impl Record for Client {
         masked.state.links.pool.iter_mut().for_each(|link| link.port.send.mask());
         masked.snapshot()
     }
+
+    fn whole_snapshot(&self) -> Option<Vec<u8>> {
+        Some(self.snapshot())
+    }
 }
 
 impl Client {
+    /// Bytes are about to be noted as sent.
+    pub(super) fn note_sent(&mut self, conn: ConnId, n: usize) {
+        let links = &mut self.state.links;
+        if let Some(at) = links.find(conn)
+            && let Some(log) = &mut links.log
+        {
+            log.mix_sent(&links.pool[at as usize].port.send, n);
+        }
+    }
+
     pub(super) fn note_input(&mut self, input: Input) {
         let links = &mut self.state.links;
         let sent = match input {
@@ -65,6 +79,7 @@ impl Client {
         let Some(log) = &mut self.state.links.log else { return };
         let message = self.receiver.lent_mut(lent);
         log.put_back(message);
+        log.mix_content(message);
         log.message(Some(self.state.config.format), message);
     }
 }
@@ -85,6 +100,7 @@ impl State {
     pub(super) fn note_call(
         &mut self,
         [to, method]: [&str; 2],
+        params: Option<Value<'_>>,
         within: Option<&Context>,
         options: Options,
         taken: &Result<RequestId, CallError>,
@@ -116,27 +132,37 @@ impl State {
             context.varint(u64::from(*depth));
             context.varint(*deadline);
         }
+        let mut known = Writer::new();
+        known.bytes(context.as_bytes());
+        log.keep_value(params, &mut known);
         let fields = [flags, name, low, high, timeout, refused];
-        log.put_bytes(Kind::Call, Some(self.now), fields, context.as_bytes());
+        log.put_bytes(Kind::Call, Some(self.now), fields, known.as_bytes());
     }
 
     /// An answer was given to the call that is lent, or to one that was put off.
     pub(super) fn note_reply(&mut self, token: Option<Token>, data: Option<Value<'_>>, sent: bool) {
+        let Some(log) = &mut self.links.log else { return };
         let len = data.map_or(0, |data| data.bytes().len() as u64);
+        let mut kept = Writer::new();
+        log.keep_value(data, &mut kept);
+        let (now, kept) = (Some(self.now), kept.as_bytes());
         match token.map(|token| pair(token.0)) {
-            None => self.note_text(Kind::Reply, [len, sent.into()], ""),
+            None => log.put_bytes(Kind::Reply, now, [len, sent.into()], kept),
             Some([slot, generation]) => {
-                self.note_text(Kind::LateReply, [slot, generation, len, sent.into()], "");
+                log.put_bytes(Kind::LateReply, now, [slot, generation, len, sent.into()], kept);
             }
         }
     }
 
     pub(super) fn note_failure(&mut self, token: Option<Token>, code: &str, message: &str, sent: bool) {
+        let Some(log) = &mut self.links.log else { return };
         let len = message.len() as u64;
+        let (now, words) = (Some(self.now), log.words(code, message));
         match token.map(|token| pair(token.0)) {
-            None => self.note_text(Kind::Fail, [len, sent.into()], code),
+            None => log.put_bytes(Kind::Fail, now, [len, sent.into()], words.as_bytes()),
             Some([slot, generation]) => {
-                self.note_text(Kind::LateFail, [slot, generation, len, sent.into()], code);
+                let fields = [slot, generation, len, sent.into()];
+                log.put_bytes(Kind::LateFail, now, fields, words.as_bytes());
             }
         }
     }
@@ -150,8 +176,20 @@ impl Links {
     }
 }
 
-/// The context that a call in a log was made in.
-pub(crate) fn read_context(bytes: &[u8]) -> Option<Context> {
+/// A value as it was kept; `None`: there was none, or bodies were not kept.
+pub(crate) fn read_value(bytes: &[u8]) -> Option<Value<'_>> {
+    let (&format, bytes) = bytes.split_first()?;
+    Value::parse(if format == 0 { Format::Json } else { Format::MessagePack }, bytes).ok()
+}
+
+/// What a call in a log was made with: the bytes of its context, and its parameters.
+pub(crate) fn read_call(bytes: &[u8]) -> (Option<Context>, Option<Value<'_>>) {
+    let mut from = Reader::new(bytes);
+    let context = from.bytes().ok().and_then(read_context);
+    (context, read_value(from.left()))
+}
+
+fn read_context(bytes: &[u8]) -> Option<Context> {
     let mut from = Reader::new(bytes);
     let text = |from: &mut Reader<'_>| Some(String::from(core::str::from_utf8(from.bytes().ok()?).ok()?));
     let root = text(&mut from)?;
@@ -164,6 +202,16 @@ pub(crate) fn read_context(bytes: &[u8]) -> Option<Context> {
 }
 
 impl Recorder {
+    /// Keeps a value, if all bytes are kept.
+    fn keep_value(&self, value: Option<Value<'_>>, out: &mut Writer) {
+        if let Some(value) = value
+            && self.is_whole()
+        {
+            out.byte((value.format() == Format::MessagePack).into());
+            out.raw(value.bytes());
+        }
+    }
+
     /// What the application of a client of a hub is told.
     pub(super) fn event_of(&mut self, event: Option<&Event<'_>>) {
         let Some(event) = event else { return self.put(Kind::NoEvent, None, []) };

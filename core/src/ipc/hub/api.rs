@@ -48,8 +48,8 @@ pub struct Config {
     /// Bytes that wait to be sent to all connections. Above, calls are refused, and who has more waiting than the low mark
     /// of [`unsent`](Self::unsent) and is sent more is closed. 256 MiB.
     pub unsent_total: NonZeroU32,
-    /// Bytes that parts of messages may hold, of all connections; whoever needs more is not read until half is free.
-    /// 64 MiB.
+    /// Bytes that parts of messages may hold, of all connections. Beyond it, one message at a time is read to its end;
+    /// whoever else needs more is not read until it has the turn, or half is free. 64 MiB.
     pub receive_budget: NonZeroU32,
 }
 crate::saved!(struct Config {
@@ -135,7 +135,8 @@ pub enum Event<'a> {
         /// Why.
         refused: Refused,
     },
-    /// A connection has ended.
+    /// A connection has ended, or is about to once it is sent what waits: nothing more is taken from it, and its name is free.
+    /// Told once, and before anybody else is told to have registered under that name.
     Disconnected {
         /// Which.
         conn: ConnId,

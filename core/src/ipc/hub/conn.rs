@@ -1,6 +1,5 @@
 //! One connection of a hub.
 
-use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::api::{Cause, Config};
@@ -34,8 +33,8 @@ pub(super) struct Conn {
     /// As the first message was written.
     pub(super) format: Option<Format>,
     pub(super) registration: Option<Registration>,
-    /// The name it was registered under; kept for the news of its end.
-    pub(super) name: Option<Box<str>>,
+    /// Its end was told, or is about to be.
+    pub(super) end_told: bool,
     /// Calls that were passed to it and wait for its answer.
     pub(super) called: Calls,
     /// Waits for the receive budget.
@@ -46,7 +45,7 @@ pub(super) struct Conn {
     opened: Instant,
 }
 crate::saved!(struct Conn {
-    intake, port, format, registration, name, called, starved, closed, peer, opened
+    intake, port, format, registration, end_told, called, starved, closed, peer, opened
 });
 
 impl Conn {
@@ -56,7 +55,7 @@ impl Conn {
             port: Port::new(unsent),
             format: None,
             registration: None,
-            name: None,
+            end_told: false,
             called: Calls::default(),
             starved: false,
             closed: false,

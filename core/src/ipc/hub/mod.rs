@@ -184,7 +184,7 @@ impl Hub {
         if live.intake == Intake::Open {
             live.intake = Intake::Ended;
             if live.port.head.is_none() {
-                self.state.unregister(conn);
+                self.state.unregister(conn, Cause::Peer);
             }
             self.state.lines.settle(conn);
         }
@@ -229,7 +229,7 @@ impl Hub {
             .live(conn)
             .is_some_and(|live| live.intake == Intake::Ended && live.port.head.is_none())
         {
-            self.state.unregister(conn);
+            self.state.unregister(conn, Cause::Peer);
         }
         self.state.lines.settle(conn);
         self.state.rearm(conn);
@@ -245,7 +245,10 @@ impl Machine for Hub {
         self.begin(now);
         match input {
             Input::Received(conn, n) => self.received(conn, n),
-            Input::Sent(conn, n) => self.state.lines.sent(conn, n, &mut self.state.metrics),
+            Input::Sent(conn, n) => {
+                self.note_sent(conn, n);
+                self.state.lines.sent(conn, n, &mut self.state.metrics);
+            }
             Input::ReadClosed(conn) => self.read_closed(conn),
             Input::Closed(conn, fault) => self.state.closed(conn, Cause::Fault(fault)),
             Input::Tick => self.state.tick(),

@@ -37,9 +37,22 @@ impl Record for Hub {
         }
         masked.snapshot()
     }
+
+    fn whole_snapshot(&self) -> Option<Vec<u8>> {
+        Some(self.snapshot())
+    }
 }
 
 impl Hub {
+    /// Bytes are about to be noted as sent.
+    pub(super) fn note_sent(&mut self, conn: ConnId, n: usize) {
+        if let State { log: Some(log), lines, .. } = &mut self.state
+            && let Some(conn) = lines.table.get(conn)
+        {
+            log.mix_sent(&conn.port.send, n);
+        }
+    }
+
     pub(super) fn note_input(&mut self, input: Input) {
         let State { log: Some(log), lines, now, .. } = &mut self.state else { return };
         if let Input::Sent(conn, _) = input
@@ -59,6 +72,7 @@ impl Hub {
         let State { log: Some(log), lines, .. } = &mut self.state else { return };
         let message = self.receiver.lent_mut(lent);
         log.put_back(message);
+        log.mix_content(message);
         log.message(lines.table.get(conn).and_then(|conn| conn.format), message);
     }
 }

@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
+use core::mem;
 use core::ops::Range;
 
 use super::api::{Cause, Config, Metrics, Refused, Status};
@@ -228,18 +229,18 @@ impl State {
         let Some(conn) = self.lines.live(id) else { return };
         conn.stop(now, cause);
         self.ready.set(id.slot(), false);
-        self.unregister(id);
+        self.unregister(id, cause);
         self.lines.settle(id);
         self.rearm(id);
     }
 
     /// No more calls go to a connection; those that it has not answered are lost. With the last connection of a service go
-    /// the calls that it has made.
-    pub(super) fn unregister(&mut self, id: ConnId) {
+    /// the calls that it has made. Its name is free from now on, so that its end is told before others are told to have it.
+    pub(super) fn unregister(&mut self, id: ConnId, cause: Cause) {
         let Some(conn) = self.lines.table.get_mut(id) else { return };
         let Some(registration) = conn.registration.take() else { return };
         let service = registration.service;
-        conn.name = self.services.name(service).map(Box::from);
+        self.announce_end(id, Some(service), cause);
         let last = self.services.leave(service, id);
         while let Some(call) = self.lines.table.get(id).and_then(|conn| conn.called.first()) {
             self.metrics.lost += 1;
@@ -268,18 +269,27 @@ impl State {
         if self.lines.live(id).is_none() {
             return;
         }
-        self.unregister(id);
+        self.unregister(id, cause);
+        self.announce_end(id, None, cause);
         self.lines.close(id);
         self.metrics.closed += 1;
         self.metrics.expelled += u64::from(!matches!(cause, Cause::Peer | Cause::Fault(_) | Cause::Shutdown));
         self.timers.set(id.slot(), None);
         self.ready.set(id.slot(), false);
         self.released.push(id.slot());
+    }
+
+    /// Lets the end of a connection be told, once.
+    fn announce_end(&mut self, id: ConnId, service: Option<u32>, cause: Cause) {
+        let Some(conn) = self.lines.table.get_mut(id) else { return };
+        if mem::replace(&mut conn.end_told, true) {
+            return;
+        }
         if self.notices.len() >= NOTICES {
             self.missed += 1;
             return;
         }
-        let name = self.lines.table.get_mut(id).and_then(|conn| conn.name.take());
+        let name = service.and_then(|service| self.services.name(service)).map(Box::from);
         self.notices.push_back(Notice { conn: id, name, cause });
     }
 

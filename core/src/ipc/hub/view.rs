@@ -71,8 +71,7 @@ impl Hub {
     /// Which service a connection is of.
     pub(crate) fn service_of(&self, conn: ConnId) -> Option<&str> {
         let conn = self.state.lines.table.get(conn)?;
-        let registered = conn.registration.as_ref().and_then(|found| self.state.services.name(found.service));
-        registered.or(conn.name.as_deref())
+        conn.registration.as_ref().and_then(|found| self.state.services.name(found.service))
     }
 
     /// Whether calls go to a connection.
@@ -94,12 +93,14 @@ impl Hub {
         }
     }
 
-    /// The last `n` of the connections that have ended and were not told yet: which, of which service, and why.
-    pub(crate) fn ended(&self, n: usize) -> impl Iterator<Item = (ConnId, Option<&str>, String)> {
-        let notices = &self.state.notices;
-        notices
-            .iter()
-            .skip(notices.len().saturating_sub(n))
-            .map(|notice| (notice.conn, notice.name.as_deref(), notice.cause.to_string()))
+    /// How many ends of connections wait to be told.
+    pub(crate) fn untold_ends(&self) -> usize {
+        self.state.notices.len()
+    }
+
+    /// Those of them behind the first `n`: which connection, of which service, and why.
+    pub(crate) fn ends(&self, n: usize) -> impl Iterator<Item = (ConnId, Option<&str>, String)> {
+        let ends = self.state.notices.iter().skip(n);
+        ends.map(|end| (end.conn, end.name.as_deref(), end.cause.to_string()))
     }
 }

@@ -16,7 +16,7 @@ use core::fmt;
 
 use super::Subject;
 use super::format::Log;
-use super::replay::{ClientPlayer, Player, Unreplayable, start};
+use super::replay::{ClientPlayer, Step, Unreplayable, load, start};
 use crate::cluster::explain::{Decision, Pick};
 use crate::id::RequestId;
 use crate::service::client::Config;
@@ -183,20 +183,13 @@ pub fn diff(bytes: &[u8], other: impl FnOnce(&mut Config)) -> Result<Diff, Unrep
     if log.subject() != Subject::Client || !log.segments[0].head.has_ids {
         return Err(Unreplayable::Unknown("policies are those of a client of a service, on a wire with ids"));
     }
-    let first = &log.segments[0];
-    let mut shadow = None;
-    // A head that cannot be loaded is an error of the replay.
-    if let Ok(player) = ClientPlayer::<true>::load(first) {
-        let mut config = player.client.config();
-        other(&mut config);
-        shadow = Some(Shadow::new(config, &player.client, first.now));
-    }
-    start::<ClientPlayer<true>>(&log, |player, step| {
-        if let Some(shadow) = &mut shadow {
-            shadow.watch(player, step);
-        }
-    })?;
-    Ok(shadow.map_or_else(Diff::default, Shadow::into_diff))
+    let mut player = load::<ClientPlayer<true>>(&log)?;
+    let mut config = player.client.config();
+    other(&mut config);
+    let mut shadow = Shadow::new(config, &player.client, log.segments[0].now);
+    let mut watch = |player: &mut ClientPlayer<true>, step: &Step<'_>| shadow.watch(player, step);
+    start(&mut player, &log, &mut watch)?;
+    Ok(shadow.into_diff())
 }
 
 /// How often something was, then and under the other policy.

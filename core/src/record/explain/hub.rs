@@ -394,13 +394,14 @@ pub(super) struct Teller {
     /// Calls that were answered by the hub instead of who was called, whose own answer may still come.
     given_up: BTreeMap<Key, (u64, bool)>,
     counted: Counted,
+    /// Ends of connections that were known before the call, and are not told by it.
+    known_ends: usize,
 }
 
 /// What the hub has counted so far.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Counted {
     strangers: u64,
-    closed: u64,
     /// Calls that have ended without an answer.
     ended: u64,
 }
@@ -409,7 +410,7 @@ impl Counted {
     fn of(hub: &Hub) -> Self {
         let metrics = hub.metrics();
         let ended = metrics.timed_out + metrics.lost + metrics.abandoned;
-        Counted { strangers: metrics.strangers, closed: metrics.closed, ended }
+        Counted { strangers: metrics.strangers, ended }
     }
 }
 
@@ -424,6 +425,7 @@ impl super::Teller<HubPlayer> for Teller {
             calls: BTreeMap::new(),
             given_up: BTreeMap::new(),
             counted: Counted::of(&player.hub),
+            known_ends: 0,
         };
         for service in player.hub.services() {
             let members = player.hub.members(service.name, "");
@@ -441,6 +443,10 @@ impl super::Teller<HubPlayer> for Teller {
         teller
     }
 
+    fn expect(&mut self, player: &mut HubPlayer) {
+        self.known_ends = player.hub.untold_ends();
+    }
+
     fn watch(&mut self, player: &mut HubPlayer, step: &Step<'_>, notes: &mut Notes) {
         let hub = &mut player.hub;
         match step.record.kind {
@@ -448,8 +454,6 @@ impl super::Teller<HubPlayer> for Teller {
             Kind::Shutdown => {
                 let left = Instant::from_nanos(step.record.fields[0]).since(step.now);
                 notes.add(Matter::Change, false, HubHappening::Draining { left });
-                // All of them serve no more.
-                self.registered.clear();
             }
             _ => {}
         }
@@ -468,13 +472,11 @@ impl super::Teller<HubPlayer> for Teller {
             Some(Heard::Refused(letter, refused)) => self.refused(letter, refused, notes),
             Some(Heard::Response(letter, came)) => self.response(letter, came, notes),
             Some(Heard::Invalid(refused)) => self.invalid(hub, step, refused, notes),
+            Some(Heard::End) => self.known_ends = self.known_ends.saturating_sub(1),
             Some(Heard::Other) | None => {}
         }
         let counted = Counted::of(hub);
-        if counted.closed != self.counted.closed {
-            self.find_closed(hub, counted.closed.saturating_sub(self.counted.closed), notes);
-        }
-        self.find_left(hub, step, notes);
+        self.find_closed(hub, notes);
         if counted.ended != self.counted.ended {
             self.find_ended(hub, notes);
         }
@@ -653,25 +655,13 @@ impl Teller {
         }
     }
 
-    fn find_closed(&mut self, hub: &Hub, n: u64, notes: &mut Notes) {
-        for (connection, service, why) in hub.ended(usize::try_from(n).unwrap_or(usize::MAX)) {
+    /// Connections have ended, or take their last words.
+    fn find_closed(&mut self, hub: &Hub, notes: &mut Notes) {
+        for (connection, service, why) in hub.ends(self.known_ends) {
             let peer = self.peers.remove(&connection).flatten();
             let service = service.map(String::from);
             notes.add(Matter::Change, false, HubHappening::Disconnected { connection, peer, service, why });
             self.leave(hub, connection, notes);
-        }
-    }
-
-    /// The connection that was spoken of may serve no more, though it has not ended.
-    fn find_left(&mut self, hub: &Hub, step: &Step<'_>, notes: &mut Notes) {
-        let [a, b, ..] = step.record.fields;
-        let conn = match step.record.kind {
-            Kind::ReadClosed | Kind::Received | Kind::Filled => Some(ConnId::new(a as u32, b as u32)),
-            Kind::Event => hub.conn_at(b as u32),
-            _ => None,
-        };
-        if let Some(conn) = conn.filter(|&conn| !hub.serves(conn)) {
-            self.leave(hub, conn, notes);
         }
     }
 

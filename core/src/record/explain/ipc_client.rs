@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use super::super::codes;
 use super::super::kinds::Kind;
-use super::super::replay::{Came, IpcClientHeard as Heard, IpcClientPlayer, Step};
+use super::super::replay::{Came, IpcClientHeard as Heard, IpcClientPlayer, Step, error};
 use super::super::words::Words;
 use super::told::{Count, happenings};
 use super::{Happening, Matter, Notes};
@@ -522,7 +522,7 @@ impl Teller {
 
 fn answered(call: Incoming, step: &Step<'_>, sent: bool, notes: &mut Notes) {
     let kind = step.record.kind;
-    let code = || Some(String::from_utf8_lossy(step.record.bytes).into());
+    let code = || Some(error(step.record, 0).0.into());
     let (how, code) = match kind {
         Kind::Unanswered => ("it was dropped without an answer", Some("EXECUTION_FAILED".into())),
         _ if !sent => ("the answer is larger than may be sent", Some("SERIALIZATION_FAILED".into())),

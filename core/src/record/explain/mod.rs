@@ -22,7 +22,7 @@ pub use told::{Fact, Happening};
 
 use super::Subject;
 use super::format::Log;
-use super::replay::{Player, Step, Unreplayable, Watch, load, play};
+use super::replay::{Player, Step, Unreplayable, Watch, load, start};
 use super::words::Words;
 use crate::time::Instant;
 
@@ -121,7 +121,7 @@ fn tell<P: Player, T: Teller<P>>(log: &Log<'_>, query: Query<'_>) -> Result<Stor
         recent: VecDeque::new(),
         after: None,
     };
-    let replayed = play(&mut player, log, true, &mut narrator)?;
+    let replayed = start(&mut player, log, &mut narrator)?;
     narrator.story.to = replayed.to;
     if let Query::At(at) = query
         && at >= replayed.to
@@ -135,6 +135,9 @@ fn tell<P: Player, T: Teller<P>>(log: &Log<'_>, query: Query<'_>) -> Result<Stor
 trait Teller<P> {
     /// Of a machine that is about to play a log from `from` on. `asked`: the request that is asked for.
     fn new(player: &mut P, from: Instant, asked: Option<&str>) -> Self;
+
+    /// A call is about to be made.
+    fn expect(&mut self, _: &mut P) {}
 
     /// Notes what came of a call.
     fn watch(&mut self, player: &mut P, step: &Step<'_>, notes: &mut Notes);
@@ -199,6 +202,7 @@ impl<P: Player, T: Teller<P>> Watch<P> for Narrator<'_, T> {
         {
             self.arrive(player);
         }
+        self.teller.expect(player);
     }
 
     fn after(&mut self, player: &mut P, step: &Step<'_>) {
@@ -269,7 +273,7 @@ impl<T> Narrator<'_, T> {
         let picks = notes.iter().filter(|note| note.matter == Matter::Choice).count() as u64;
         let before = self.picks;
         self.picks += picks;
-        if !(before..self.picks).contains(&(n - 1)) {
+        if !(before + 1..=self.picks).contains(&n) {
             return;
         }
         let words = Happening::Input(Words(step.record, step.name).to_string());

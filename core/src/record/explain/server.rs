@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use super::super::codes;
 use super::super::kinds::Kind;
-use super::super::replay::{Came, ServerPlayer, Step};
+use super::super::replay::{Came, ServerPlayer, Step, error};
 use super::told::{At, Count, Stand, happenings, peer};
 use super::{Happening, Matter, Notes};
 use crate::id::{ConnId, RequestId};
@@ -380,7 +380,8 @@ pub(super) struct Teller {
     conns: BTreeMap<ConnId, Connection>,
     /// Those that have a next request.
     waiting: BTreeSet<ConnId>,
-    lent: Option<Request>,
+    /// The connection whose request is handed out next.
+    upcoming: Option<ConnId>,
     in_hand: BTreeMap<RequestId, Request>,
     /// Requests that the application has in hand, and that nobody waits for: the number, since when, whether it is asked for.
     gone: BTreeMap<RequestId, (u64, Instant, bool)>,
@@ -395,7 +396,7 @@ impl super::Teller<ServerPlayer> for Teller {
             numbers: 0,
             conns: BTreeMap::new(),
             waiting: BTreeSet::new(),
-            lent: None,
+            upcoming: None,
             in_hand: BTreeMap::new(),
             gone: BTreeMap::new(),
             counted: counted(player),
@@ -417,29 +418,29 @@ impl super::Teller<ServerPlayer> for Teller {
         teller
     }
 
+    fn expect(&mut self, player: &mut ServerPlayer) {
+        self.upcoming = player.server.upcoming();
+    }
+
     fn watch(&mut self, player: &mut ServerPlayer, step: &Step<'_>, notes: &mut Notes) {
         let [a, b, c, ..] = step.record.fields;
         let conn = ConnId::new(a as u32, b as u32);
-        // Lending a request has shown the next one of its connection.
-        if let Some(lent) = self.lent.take() {
-            self.look(player, lent.conn, notes);
-            self.lent = Some(lent);
-        }
         match step.record.kind {
             Kind::Accept => self.accepted(player, step, notes),
             Kind::Received | Kind::Filled => self.received(conn, c, step.now),
-            Kind::Event => self.lend(player, b as u32, notes),
             Kind::NoEvent => self.wait(player),
             Kind::Reply | Kind::Fail | Kind::Unanswered => {
-                if let Some(lent) = self.lent.take() {
+                if let Some(lent) = self.lend(player, notes) {
                     self.answered(lent, step, b != 0, notes);
                 }
             }
             Kind::Defer => {
-                if let Some(lent) = self.lent.take() {
+                if let Some(lent) = self.lend(player, notes) {
                     self.in_hand.insert(RequestId::new(a as u32, b as u32), lent);
                 }
             }
+            // Nobody will ever answer it.
+            Kind::Lent => drop(self.lend(player, notes)),
             Kind::LateReply | Kind::LateFail => self.answered_later(step, notes),
             Kind::Closed => self.closed(player, conn, codes::to_fault(c).into(), notes),
             Kind::ReadClosed => self.half_closed(conn, notes),
@@ -551,7 +552,7 @@ impl Teller {
 
     fn received(&mut self, conn: ConnId, n: u64, now: Instant) {
         if let Some(conn) = self.conns.get_mut(&conn) {
-            conn.received += n;
+            conn.received = conn.received.saturating_add(n);
             conn.reads.push_back((conn.received, now));
         }
     }
@@ -598,20 +599,20 @@ impl Teller {
         }
     }
 
-    /// The application was handed the next request of the connection in this slot.
-    fn lend(&mut self, player: &ServerPlayer, slot: u32, notes: &mut Notes) {
-        let Some(id) = player.server.conn_at(slot) else { return };
-        let Some(request) = self.conns.get_mut(&id).and_then(|conn| conn.next.take()) else { return };
+    /// The application was handed the next request, which has shown the one behind it.
+    fn lend(&mut self, player: &ServerPlayer, notes: &mut Notes) -> Option<Request> {
+        let id = self.upcoming?;
+        let request = self.conns.get_mut(&id)?.next.take()?;
         self.waiting.remove(&id);
-        let waited = request.arrived.map(|arrived| notes.at.since(arrived));
         let lent = ServerHappening::Lent {
             request: request.number,
-            waited,
+            waited: request.arrived.map(|arrived| notes.at.since(arrived)),
             held: request.held.map(|held| held.to_string()),
             in_hand: self.in_hand(),
         };
         notes.add(Matter::Everyday, request.asked, lent);
-        self.lent = Some(Request { lent: Some(notes.at), ..request });
+        self.look(player, id, notes);
+        Some(Request { lent: Some(notes.at), ..request })
     }
 
     /// The application has asked for requests, and those that are there have to wait.
@@ -638,7 +639,7 @@ impl Teller {
 
     fn answered(&mut self, request: Request, step: &Step<'_>, sent: bool, notes: &mut Notes) {
         let kind = step.record.kind;
-        let code = || Some(String::from_utf8_lossy(step.record.bytes).into());
+        let code = || Some(error(step.record, 0).0.into());
         let (how, code) = match kind {
             Kind::Unanswered => ("it was dropped without an answer", Some("EXECUTION_FAILED".into())),
             _ if !sent => ("the answer is larger than may be sent", Some("INTERNAL_ERROR".into())),

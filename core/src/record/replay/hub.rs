@@ -33,7 +33,7 @@ impl Player for HubPlayer {
     }
 
     fn expect(&mut self, finding: &Record<'_>, _: &str) {
-        if let Some(log) = self.hub.recorder() {
+        if let Some(log) = self.hub.recorder().filter(|log| !log.is_whole()) {
             expect(log, finding);
         }
     }
@@ -73,6 +73,8 @@ pub(crate) enum Heard {
     /// An answer was passed on, or was not.
     Response(Letter, Result<(), Dropped>),
     Invalid(Refused),
+    /// A connection has ended.
+    End,
     /// What is no news, or known from the machine before.
     Other,
 }
@@ -128,7 +130,8 @@ impl From<Event<'_>> for Heard {
             Event::ResponseRouted { response, .. } => Heard::Response(Letter::of(&response), Ok(())),
             Event::ResponseDropped { response, why } => Heard::Response(Letter::of(&response), Err(why)),
             Event::Invalid { refused, .. } => Heard::Invalid(refused),
-            Event::Heartbeat { .. } | Event::Disconnected { .. } | Event::Missed(_) => Heard::Other,
+            Event::Disconnected { .. } => Heard::End,
+            Event::Heartbeat { .. } | Event::Missed(_) => Heard::Other,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::super::Record as _;
 use super::super::format::{Record, Segment};
 use super::super::kinds::Kind;
 use super::hub::expect;
-use super::{Came, Player, tell};
+use super::{Came, Player, error, tell};
 use crate::id::{Id, RequestId};
 use crate::ipc::client::{self, Client, Event, Outcome, Refused, StateEvent, Token};
 use crate::machine::Machine;
@@ -21,6 +21,7 @@ pub(crate) struct IpcClientPlayer {
     /// Whether somebody wants to hear what the application was told.
     pub(crate) tells: bool,
     pub(crate) heard: Option<Heard>,
+    whole: bool,
     /// An event is taken with the next call, which says what becomes of it if it is a call.
     lends: bool,
 }
@@ -33,16 +34,12 @@ impl Player for IpcClientPlayer {
     }
 
     fn load(segment: &Segment<'_>) -> Result<Self, Damaged> {
-        Ok(IpcClientPlayer {
-            client: Client::restore(segment.snapshot)?,
-            tells: false,
-            heard: None,
-            lends: false,
-        })
+        let client = Client::restore(segment.snapshot)?;
+        Ok(IpcClientPlayer { client, tells: false, heard: None, whole: segment.head.whole, lends: false })
     }
 
     fn expect(&mut self, finding: &Record<'_>, _: &str) {
-        if let Some(log) = self.client.recorder() {
+        if let Some(log) = self.client.recorder().filter(|log| !log.is_whole()) {
             expect(log, finding);
         }
     }
@@ -58,7 +55,7 @@ impl Player for IpcClientPlayer {
             }
             self.take_event();
         }
-        let client = &mut self.client;
+        let IpcClientPlayer { client, whole, .. } = self;
         let [a, b, c, ..] = call.fields;
         let token = Token(Id::new(a as u32, b as u32));
         let text = core::str::from_utf8(call.bytes).unwrap_or("");
@@ -72,15 +69,19 @@ impl Player for IpcClientPlayer {
             Kind::RegisterMethod => drop(client.register_method(now, text)),
             Kind::UnregisterMethod => drop(client.unregister_method(now, text)),
             Kind::Cancel => drop(client.cancel(now, Id::new(a as u32, b as u32))),
+            Kind::LateReply if *whole => drop(client.reply(now, token, client::read_value(call.bytes))),
             Kind::LateReply => drop(client.reply(now, token, Value::parse(Format::Json, &body(c)).ok())),
-            Kind::LateFail => drop(client.fail(now, token, text, &words(c))),
+            Kind::LateFail => {
+                let (code, message) = error(call, c);
+                let _ = client.fail(now, token, code, &message);
+            }
             Kind::Call => {
                 let [flags, _, low, high, timeout, ..] = call.fields;
                 let (to, method) = name.split_once('\0').unwrap_or(("", name));
                 let timeout = (flags & 1 != 0).then_some(Duration::from_nanos(timeout));
                 let options = client::Options { timeout, tag: high << 32 | low };
-                let within = client::read_context(call.bytes);
-                return match client.call(now, to, method, None, within.as_ref(), options) {
+                let (within, params) = client::read_call(call.bytes);
+                return match client.call(now, to, method, params, within.as_ref(), options) {
                     Ok(id) => Came::Taken(id),
                     Err(_) => Came::Refused,
                 };
@@ -115,9 +116,11 @@ impl IpcClientPlayer {
         let Event::Call(lent) = event else { return true };
         let len = call.fields[0];
         match call.kind {
+            Kind::Reply if self.whole => drop(lent.responder.reply(client::read_value(call.bytes))),
             Kind::Reply => drop(lent.responder.reply(Value::parse(Format::Json, &body(len)).ok())),
             Kind::Fail => {
-                let _ = lent.responder.fail(core::str::from_utf8(call.bytes).unwrap_or(""), &words(len));
+                let (code, message) = error(call, len);
+                let _ = lent.responder.fail(code, &message);
             }
             Kind::Defer => drop(lent.responder.defer()),
             _ => drop(lent.responder),
@@ -202,9 +205,5 @@ impl From<&Event<'_>> for Heard {
 
 /// A value of so many bytes, or nothing.
 fn body(len: u64) -> Vec<u8> {
-    words(len).into_bytes()
-}
-
-fn words(len: u64) -> String {
-    "1".repeat(usize::try_from(len).unwrap_or(0))
+    "1".repeat(usize::try_from(len).unwrap_or(0)).into_bytes()
 }

@@ -1,12 +1,14 @@
 //! A server plays a log.
 
+use alloc::borrow::Cow;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use super::super::Record as _;
+use super::super::alike::next_id;
 use super::super::format::{Record, Segment};
 use super::super::kinds::Kind;
-use super::{Came, Player, flat_id, tell};
+use super::{Came, Player, error, tell};
 use crate::id::Id;
 use crate::machine::{Machine, Peer};
 use crate::save::{Damaged, Reader, Save, Snapshot};
@@ -17,9 +19,8 @@ use crate::wire::uw;
 
 pub(crate) struct ServerPlayer {
     pub(crate) server: Server,
+    whole: bool,
     last_id: [u8; 16],
-    /// A request is lent with the next call, which says what becomes of it.
-    lends: bool,
 }
 
 impl Player for ServerPlayer {
@@ -31,20 +32,24 @@ impl Player for ServerPlayer {
 
     fn load(segment: &Segment<'_>) -> Result<Self, Damaged> {
         let server = Server::restore(segment.snapshot)?;
-        Ok(ServerPlayer { server, last_id: [0; 16], lends: false })
+        Ok(ServerPlayer { server, whole: segment.head.whole, last_id: [0; 16] })
     }
 
     fn expect(&mut self, finding: &Record<'_>, name: &str) {
+        if self.whole {
+            return;
+        }
         let bytes = match finding.kind {
             Kind::Asked => {
-                let id = flat_id(&mut self.last_id, finding);
+                let [content, _, high, low, ..] = finding.fields;
+                let id = next_id(&mut self.last_id, [high, low]);
                 let mut head = Vec::new();
                 let encoded = uw::encode_request(&mut head, WireId(id), name, &[], &uw::Limits::default());
                 // The content itself is zeros, and there already.
                 if encoded.is_ok()
                     && let Some(len) = head.last_chunk_mut::<4>()
                 {
-                    *len = (finding.fields[2] as u32).to_le_bytes();
+                    *len = (content as u32).to_le_bytes();
                 }
                 head
             }
@@ -55,36 +60,28 @@ impl Player for ServerPlayer {
         }
     }
 
-    fn defers(&self) -> bool {
-        self.lends
-    }
-
     fn restart(&mut self) {
         self.last_id = [0; 16];
     }
 
     fn call(&mut self, now: Instant, call: &Record<'_>, _: &str) -> Came {
-        if core::mem::take(&mut self.lends) {
-            if self.answer(call) {
-                return Came::Nothing;
-            }
-            // It was lent, and forgotten.
-            self.take_event();
-        }
-        let server = &mut self.server;
+        let ServerPlayer { server, whole, .. } = self;
         let [a, b, c, ..] = call.fields;
         let token = Token(Id::new(a as u32, b as u32));
         match call.kind {
-            Kind::Event => self.lends = true,
-            Kind::NoEvent => self.take_event(),
+            Kind::Reply | Kind::Fail | Kind::Defer | Kind::Unanswered => self.answer(call),
+            Kind::Lent | Kind::NoEvent => self.take_event(),
             Kind::Accept => {
                 let peer = Peer::load(&mut Reader::new(call.bytes)).unwrap_or(Peer::UNKNOWN);
                 server.accept(now, peer);
             }
             Kind::Shutdown => server.shutdown(now, Instant::from_nanos(a)),
             Kind::ResetMetrics => server.reset_metrics(),
-            Kind::LateReply => drop(server.reply(now, token, &zeros(c))),
-            Kind::LateFail => drop(server.fail(now, token, code(call), &filler(c))),
+            Kind::LateReply => drop(server.reply(now, token, &content(*whole, call, c))),
+            Kind::LateFail => {
+                let (code, message) = error(call, c);
+                let _ = server.fail(now, token, code, &message);
+            }
             _ => return tell(server, now, call),
         }
         Came::Nothing
@@ -99,31 +96,26 @@ impl ServerPlayer {
         }
     }
 
-    /// Does with the request that is lent what was done; whether this call was about it.
-    fn answer(&mut self, call: &Record<'_>) -> bool {
-        if !matches!(call.kind, Kind::Reply | Kind::Fail | Kind::Defer | Kind::Unanswered) {
-            return false;
-        }
-        let Some(request) = self.server.event() else { return true };
+    /// Does with the next request what was done.
+    fn answer(&mut self, call: &Record<'_>) {
+        let Some(request) = self.server.event() else { return };
         let [len, ..] = call.fields;
         match call.kind {
-            Kind::Reply => drop(request.responder.reply(&zeros(len))),
-            Kind::Fail => drop(request.responder.fail(code(call), &filler(len))),
+            Kind::Reply => drop(request.responder.reply(&content(self.whole, call, len))),
+            Kind::Fail => {
+                let (code, message) = error(call, len);
+                let _ = request.responder.fail(code, &message);
+            }
             Kind::Defer => drop(request.responder.defer()),
             _ => drop(request.responder),
         }
-        true
     }
 }
 
-fn zeros(len: u64) -> Vec<u8> {
-    vec![0; usize::try_from(len).unwrap_or(0)]
-}
-
-fn filler(len: u64) -> alloc::string::String {
-    "x".repeat(usize::try_from(len).unwrap_or(0))
-}
-
-fn code<'a>(call: &Record<'a>) -> &'a str {
-    core::str::from_utf8(call.bytes).unwrap_or("")
+/// The content of an answer, or as many zeros.
+fn content<'a>(whole: bool, call: &Record<'a>, len: u64) -> Cow<'a, [u8]> {
+    match whole {
+        true => call.bytes.into(),
+        false => vec![0; usize::try_from(len).unwrap_or(0)].into(),
+    }
 }

@@ -50,9 +50,9 @@ impl<P: Protocol> Client<P> {
     pub(super) fn next_on(&mut self, slot: u32) -> Result<Option<Next>, ProtocolError> {
         loop {
             let progress = &mut self.progress[slot as usize];
-            let decoded = self.protocol.decode(progress, self.receiver.bytes(slot));
+            let mut decoded = self.protocol.decode(progress, self.receiver.bytes(slot));
             if self.log.is_some() {
-                self.note_decoded(slot, &decoded);
+                self.note_decoded(slot, &mut decoded);
             }
             let decoded = decoded?;
             if let Decoded::Need(total) = decoded {

@@ -29,8 +29,8 @@ pub struct Config {
     pub hedging: Option<hedge::Config>,
     /// How many of the requests may be tried again.
     pub retry_budget: retry_budget::Config,
-    /// Bytes that parts of answers may hold, on all connections together, at least 512 KiB; above it,
-    /// reading pauses.
+    /// Bytes that parts of answers may hold, on all connections together, at least 512 KiB. Beyond it, one answer at a
+    /// time is read to its end, and reading the others pauses.
     pub receive_budget: NonZeroU32,
     /// Ended requests that wait to be told; above it, no more are taken.
     pub outcomes: NonZeroU32,

@@ -20,7 +20,10 @@ impl<P: Protocol> Machine for Client<P> {
         match input {
             Input::Connected(conn) => self.connected(now, conn),
             Input::Received(conn, n) => self.received(now, conn, n),
-            Input::Sent(conn, n) => self.sent(conn, n),
+            Input::Sent(conn, n) => {
+                self.note_sent(conn, n);
+                self.sent(conn, n);
+            }
             // A client that can get no more answers has lost the connection.
             Input::ReadClosed(conn) if self.cluster.has_conn(conn) => {
                 self.cluster.closed(now, conn, Fault::Closed);

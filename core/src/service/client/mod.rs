@@ -404,14 +404,7 @@ impl<P: Protocol> Client<P> {
             cluster::Action::Close(conn, cause) => self.close(conn, cause),
             cluster::Action::Ping(conn) => self.ping(conn),
             cluster::Action::Probe(conn) => self.probe(conn),
-            cluster::Action::Assign { waiter, place } => {
-                if self.cluster.has_conn(place.conn) {
-                    self.put(place, waiter);
-                } else {
-                    self.cluster.settle(self.now, place, breaker::Outcome::Ignored);
-                    self.try_again(waiter);
-                }
-            }
+            cluster::Action::Assign { waiter, place } => self.put(place, waiter),
         }
     }
 

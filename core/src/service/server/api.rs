@@ -33,8 +33,8 @@ pub struct Config {
     /// Bytes of answers that wait to be sent, per connection. Reading stops at the high mark and goes on at the low
     /// one. Answers to requests that were taken before are accepted beyond it. 64 KiB and 256 KiB.
     pub unsent: Band,
-    /// Bytes that parts of frames may hold, of all connections; whoever needs more is not read until half is free.
-    /// 64 MiB; less than 512 KiB counts as that.
+    /// Bytes that parts of frames may hold, of all connections. Beyond it, one frame at a time is read to its end; whoever
+    /// else needs more is not read until it has the turn, or half is free. 64 MiB; less than 512 KiB counts as that.
     pub receive_budget: NonZeroU32,
 }
 crate::saved!(struct Config {

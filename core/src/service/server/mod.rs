@@ -88,7 +88,7 @@ impl Server {
         self.state.advance(now);
         let resumed = self.state.resume(token);
         let result = resumed.map(|to| self.state.answer(to, content));
-        self.state.note_reply(Some(token), resumed.ok(), content, matches!(result, Ok(Ok(()))));
+        self.state.note_late_reply(token, content, matches!(result, Ok(Ok(()))));
         Ok(result??)
     }
 
@@ -100,7 +100,7 @@ impl Server {
         self.state.advance(now);
         let resumed = self.state.resume(token);
         let result = resumed.map(|to| self.state.answer_error(to, code, message));
-        self.state.note_failure(Some(token), resumed.ok(), code, matches!(result, Ok(Ok(()))));
+        self.state.note_failure(Some(token), resumed.ok(), [code, message], matches!(result, Ok(Ok(()))));
         Ok(result??)
     }
 
@@ -181,7 +181,9 @@ impl Server {
             if live.head.is_some() || self.receiver.bytes(slot).is_empty() || !live.takes_bytes(config) {
                 return;
             }
-            if let Some(log) = &mut *log {
+            if let Some(log) = log
+                && log.is_comparing()
+            {
                 log.put_back(self.receiver.bytes_mut(slot));
             }
             let bytes = self.receiver.bytes(slot);
@@ -271,7 +273,10 @@ impl Machine for Server {
         self.state.advance(now);
         match input {
             Input::Received(conn, n) => self.received(conn, n),
-            Input::Sent(conn, n) => self.sent(conn, n),
+            Input::Sent(conn, n) => {
+                self.note_sent(conn, n);
+                self.sent(conn, n);
+            }
             Input::ReadClosed(conn) => self.read_closed(conn),
             Input::Closed(conn, fault) => {
                 self.close(conn, Cause::Fault(fault));
@@ -318,7 +323,7 @@ impl Machine for Server {
         let frame = self.receiver.lent(&lent, 0..head.content.end);
         let to = Addressee { conn, wire: head.id, taken: self.state.now };
         if let Some(log) = &mut self.state.log {
-            log.lent(conn, &head, &frame[head.method.clone()]);
+            log.lent(conn, head.id.0, &frame[head.method.clone()], &frame[head.content.clone()]);
         }
         Some(Request {
             method: core::str::from_utf8(&frame[head.method]).expect("the decoder has looked at it"),

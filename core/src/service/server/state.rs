@@ -314,6 +314,11 @@ impl State {
         status
     }
 
+    /// The connection whose request is [taken](Self::take) next.
+    pub(super) fn upcoming(&self) -> Option<ConnId> {
+        self.conns.id_at(self.ready.current().filter(|_| self.has_request())?)
+    }
+
     /// Requests of all connections that were put off.
     pub(super) fn in_hand(&self) -> u64 {
         self.total.items()
@@ -361,7 +366,7 @@ impl State {
         content.clear();
         write_error(&mut content, code, message);
         if let Some(log) = &mut self.log {
-            log.frame = Ok(content.len());
+            log.frame = content.len();
         }
         let result = self.push(to.conn, |out| encode_response(out, to.wire, &content, &limits));
         self.scratch = content;

@@ -119,9 +119,9 @@ impl Server {
         self.receiver.bytes(conn.slot()).len()
     }
 
-    /// Which connection stands in a slot.
-    pub(crate) fn conn_at(&self, slot: u32) -> Option<ConnId> {
-        self.state.conns.id_at(slot)
+    /// The connection whose request is lent next, if one can be.
+    pub(crate) fn upcoming(&self) -> Option<ConnId> {
+        self.state.upcoming()
     }
 
     /// How a connection stands.

@@ -305,7 +305,8 @@ impl World {
     }
 
     fn give(&mut self, place: Place) {
-        assert!(self.open.contains(&place.conn), "a place on a connection that stands");
+        let stands = self.open.contains(&place.conn) && self.cluster.has_conn(place.conn);
+        assert!(stands, "a place on a connection that stands");
         self.given.push(Given { place, settled: false });
     }
 

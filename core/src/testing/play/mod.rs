@@ -8,6 +8,7 @@ pub mod client_laws;
 pub mod cluster;
 pub mod cluster_model;
 pub mod fleet_laws;
+pub mod logs;
 pub mod rig;
 pub mod server;
 pub mod server_laws;

@@ -1,7 +1,6 @@
 //! What all who live in a world have seen: every request by its number, and the first law that was broken.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use plimsoll_core::id::ConnId;
@@ -9,22 +8,11 @@ use plimsoll_core::service::client::RequestError;
 use plimsoll_core::time::Instant;
 
 use super::Manner;
-use crate::swarm::journal::Journal;
+use crate::swarm::journal::{self, Journal};
 use crate::swarm::law::Law;
 
 /// The book, to all who write into it.
-#[derive(Clone, Debug)]
-pub(super) struct Shared(Arc<Mutex<Book>>);
-
-impl Shared {
-    pub(super) fn new(book: Book) -> Self {
-        Shared(Arc::new(Mutex::new(book)))
-    }
-
-    pub(super) fn open(&self) -> MutexGuard<'_, Book> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub(super) type Shared = journal::Shared<Book>;
 
 #[derive(Debug)]
 pub(super) struct Book {
@@ -38,16 +26,12 @@ pub(super) struct Book {
     pub(super) attempts: u32,
     /// Clients that have sent a request again, so that their numbers are in no order any more.
     pub(super) repeating: BTreeSet<u32>,
+    /// Hosts that were paused, by place: what was due meanwhile happened all at once.
+    pub(super) paused: BTreeSet<u32>,
     /// While one server fails fast in a world that is calm otherwise.
     pub(super) grey: Option<Grey>,
     /// Whether nothing has gone wrong yet.
     pub(super) is_calm: bool,
-    /// Whether nothing goes wrong any more.
-    pub(super) is_recovering: bool,
-    /// When servers must have closed, once they are to.
-    pub(super) closing: Option<Instant>,
-    /// Drivers that have come to their end.
-    pub(super) finished: u32,
 }
 
 #[derive(Debug)]
@@ -60,12 +44,12 @@ pub(super) struct Server {
     newest: BTreeMap<ConnId, u64>,
 }
 
-/// How many requests each client (first) sent to each server (second), of those that could have gone to any.
+/// How many requests of each client (first) each server (second) answered, of those that could have gone to any. Those that
+/// were given up are left out: where nobody waits for the answers, nobody can find out.
 #[derive(Debug)]
 pub(super) struct Grey {
     pub(super) server: u32,
-    /// The first requests only find out.
-    pub(super) seen: BTreeMap<u32, BTreeMap<u32, u32>>,
+    pub(super) answered: BTreeMap<u32, BTreeMap<u32, u32>>,
 }
 
 #[derive(Debug)]
@@ -74,8 +58,9 @@ struct Entry {
     idempotent: bool,
     asked: Instant,
     state: State,
-    /// How often a server saw it.
+    /// How often a server saw it, and which was the last.
     seen: u32,
+    server: u32,
     /// It could have gone to any endpoint.
     is_free: bool,
     answered: bool,
@@ -116,11 +101,9 @@ impl Book {
             dismissed: BTreeMap::new(),
             attempts: 1,
             repeating: BTreeSet::new(),
+            paused: BTreeSet::new(),
             grey: None,
             is_calm: true,
-            is_recovering: false,
-            closing: None,
-            finished: 0,
         }
     }
 
@@ -146,6 +129,7 @@ impl Book {
             asked: now,
             state,
             seen: 0,
+            server: 0,
             is_free,
             answered: false,
         });
@@ -162,7 +146,8 @@ impl Book {
             let what = format!("request {number} ends, which is not its own");
             return self.journal.broken(Law::Delivery, now, who(), what);
         };
-        let (before, seen, unsent) = (entry.state, entry.seen, end == End::Unsent);
+        let Entry { state: before, seen, server, is_free, .. } = *entry;
+        let unsent = end == End::Unsent;
         entry.state = State::Ended { unsent };
         if before != State::Taken {
             let what = format!("request {number} ends, but was {before:?} before");
@@ -178,6 +163,10 @@ impl Book {
             End::Unsent | End::Unknown => (false, true),
         };
         entry.answered = answered;
+        let is_told = matches!(end, End::Answered(_) | End::Failed(_));
+        if let Some(grey) = self.grey.as_mut().filter(|_| is_told && is_free && seen == 1) {
+            *grey.answered.entry(client).or_default().entry(server).or_default() += 1;
+        }
         self.journal.stats.answered += u64::from(answered);
         if !right {
             let what = format!("request {number} is told what is not for it: {end:?}");
@@ -198,7 +187,8 @@ impl Book {
             );
         };
         entry.seen += 1;
-        let Entry { client, idempotent, asked, state, seen, is_free, .. } = *entry;
+        entry.server = server;
+        let Entry { client, idempotent, asked, state, seen, .. } = *entry;
         if matches!(state, State::Refused(_) | State::Ended { unsent: true }) {
             let what = format!("it sees request {number} of c{client}, who was told that it was not sent");
             return self.journal.broken(Law::SentOnce, now, who(), what);
@@ -219,9 +209,6 @@ impl Book {
         if self.dismissed.get(&(client, server)).is_some_and(|&since| asked > since) {
             let what = format!("it gets request {number} of c{client}, for whom it serves no more");
             return self.journal.broken(Law::Removed, now, who(), what);
-        }
-        if let Some(grey) = self.grey.as_mut().filter(|_| is_free && seen == 1) {
-            *grey.seen.entry(client).or_default().entry(server).or_default() += 1;
         }
         let newest = self.servers[server as usize].newest.entry(conn).or_insert(number);
         if number < *newest && !self.repeating.contains(&client) {
@@ -252,30 +239,6 @@ impl Book {
         self.grey = None;
     }
 
-    /// Whether the last `count` requests of each of so many clients were answered well; if not, one that was not, its
-    /// client, and what became of it.
-    pub(super) fn last_answered(&self, clients: u32, count: usize) -> Result<(), (u64, u32, String)> {
-        for client in 0..clients {
-            let mut last = self
-                .requests
-                .iter()
-                .enumerate()
-                .rev()
-                .filter(|(_, entry)| entry.client == client)
-                .take(count);
-            if let Some((number, entry)) = last.find(|(_, entry)| !entry.answered) {
-                return Err((number as u64, client, format!("{:?}", entry.state)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a request has not ended yet, or a server has one in hand.
-    pub(super) fn is_busy(&self) -> bool {
-        self.requests.iter().any(|entry| entry.state == State::Taken)
-            || self.servers.iter().any(|server| server.in_flight > 0)
-    }
-
     /// Nothing is asked any more, and there was time for everything to end.
     pub(super) fn judge_rest(&mut self, now: Instant) {
         let open = self.requests.iter().position(|entry| entry.state == State::Taken);
@@ -293,8 +256,9 @@ impl Book {
     pub(super) fn judge_grey(&mut self, now: Instant) {
         let servers = self.servers.len() as u32;
         let Some(grey) = self.grey.take() else { return };
-        for (client, seen) in grey.seen {
-            let (bad, all) = (seen.get(&grey.server).copied().unwrap_or(0), seen.values().sum::<u32>());
+        for (client, answered) in grey.answered {
+            let (bad, all) =
+                (answered.get(&grey.server).copied().unwrap_or(0), answered.values().sum::<u32>());
             if servers >= 3 && all >= 40 && bad * servers > all {
                 let what = format!(
                     "it fails fast, and got {bad} of {all} requests of c{client}, of {servers} servers"
@@ -302,5 +266,27 @@ impl Book {
                 self.journal.broken(Law::FailFast, now, format!("s{}", grey.server), what);
             }
         }
+    }
+}
+
+impl journal::Book for Book {
+    fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
+    /// Also if a server has a request in hand.
+    fn is_busy(&self) -> bool {
+        self.requests.iter().any(|entry| entry.state == State::Taken)
+            || self.servers.iter().any(|server| server.in_flight > 0)
+    }
+
+    fn last_answered(&self, clients: u32, count: usize) -> Result<(), (String, String)> {
+        for client in 0..clients {
+            let own = self.requests.iter().enumerate().rev().filter(|(_, entry)| entry.client == client);
+            if let Some((number, entry)) = own.take(count).find(|(_, entry)| !entry.answered) {
+                return Err((format!("c{client}"), format!("request {number}: {:?}", entry.state)));
+            }
+        }
+        Ok(())
     }
 }

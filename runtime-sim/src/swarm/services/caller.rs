@@ -102,11 +102,11 @@ impl Caller {
             Command::Tell(server, news) => self.tell(server, news),
             Command::Calm => self.options.fickle = 0,
             Command::Shutdown => {
-                self.watch.rest(self.now, &self.client, &mut self.book.open().journal);
+                self.watch.rest(self.now, &self.client, &mut self.book.open());
                 self.client.shutdown(self.now, self.now + Duration::from_secs(30));
             }
         }
-        self.watch.look(self.now, &self.client, &mut self.book.open().journal);
+        self.watch.look(self.now, &self.client, &mut self.book.open());
     }
 
     fn ask(&mut self, ask: &Ask) {
@@ -209,7 +209,7 @@ impl Caller {
             book.repeating.insert(self.place);
         }
         book.journal.turned(self.now, &self.name);
-        self.watch.look(self.now, &self.client, &mut book.journal);
+        self.watch.look(self.now, &self.client, &mut book);
         let late = self.open.iter().find(|(_, (_, until))| *until < self.now);
         if let Some((number, (_, until))) = late {
             let what = format!("request {number} was to end by {until:?} and has not");

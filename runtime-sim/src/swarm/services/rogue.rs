@@ -20,9 +20,23 @@ use crate::swarm::dice::Dice;
 
 /// Room to read into.
 const ROOM: usize = 16 * 1_024;
+/// The bytes of an id that no other request of its client differs in: the salt, and what is high in the slot and in the generation.
+/// With another bit, it may be the id of the next request, and nobody could see through that.
+const TELLING: [usize; 11] = [0, 1, 4, 5, 6, 7, 11, 12, 13, 14, 15];
+/// How long half an answer is out.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// What it says to whom, and when.
-type Said = Reverse<(Instant, u64, ConnId, Vec<u8>)>;
+type Said = Reverse<(Instant, u64, ConnId, Words)>;
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Words {
+    Whole(Vec<u8>),
+    /// Half an answer, and the rest of it.
+    Half(Vec<u8>, Vec<u8>),
+    /// The pause after half an answer is over.
+    GoOn,
+}
 
 /// See the module.
 pub(super) struct Rogue {
@@ -44,8 +58,36 @@ struct Conn {
     inbox: Vec<u8>,
     read: usize,
     outbox: Vec<u8>,
-    /// Nothing is said before this: half an answer is out.
-    quiet_until: Instant,
+    /// The rest of half an answer that is out, and all that comes after it: in between, it would be taken for the rest.
+    held: VecDeque<Words>,
+}
+
+impl Conn {
+    /// Says it, or keeps it for after the pause. Whether a pause begins.
+    fn say(&mut self, words: Words) -> bool {
+        if !self.held.is_empty() && words != Words::GoOn {
+            self.held.push_back(words);
+            return false;
+        }
+        match words {
+            Words::Whole(bytes) => self.outbox.extend(bytes),
+            Words::Half(first, rest) => {
+                self.outbox.extend(first);
+                self.held.push_front(Words::Whole(rest));
+                return true;
+            }
+            Words::GoOn => {
+                let mut held = std::mem::take(&mut self.held);
+                while let Some(words) = held.pop_front() {
+                    if self.say(words) {
+                        self.held.extend(held);
+                        return true;
+                    }
+                }
+            }
+        }
+        false
+    }
 }
 
 impl Rogue {
@@ -96,7 +138,7 @@ impl Rogue {
             book.seen(self.now, self.place, conn, number);
             (
                 book.servers[self.place as usize].manner,
-                !book.is_recovering && self.dice.chance(self.per_mille),
+                !book.journal.is_recovering && self.dice.chance(self.per_mille),
             )
         };
         let at = match manner {
@@ -114,7 +156,7 @@ impl Rogue {
             1 => {
                 // As good as right, but for one bit.
                 let mut bits = id;
-                bits.0[self.dice.below(16) as usize] ^= 1 << self.dice.below(8);
+                bits.0[self.dice.of(&TELLING)] ^= 1 << self.dice.below(8);
                 self.say(at, conn, &response(bits, content::with(u64::MAX, 0).as_bytes()));
                 self.say(at, conn, &answer);
             }
@@ -135,13 +177,10 @@ impl Rogue {
                 self.say(at, conn, &huge);
             }
             5 => {
-                let (first, rest) = answer.split_at(self.dice.below(answer.len() as u32) as usize);
-                self.say(at, conn, first);
-                let whole_at = at + Duration::from_millis(300);
-                if let Some(state) = self.conns.get_mut(conn) {
-                    state.quiet_until = state.quiet_until.max(whole_at);
-                }
-                self.say(whole_at, conn, rest);
+                let mut first = answer;
+                let rest = first.split_off(self.dice.below(first.len() as u32) as usize);
+                self.put(at, conn, Words::Half(first, rest));
+                self.speak();
             }
             6 => self.say(at + Duration::from_secs(20), conn, &answer),
             7 => {
@@ -154,18 +193,22 @@ impl Rogue {
     }
 
     fn say(&mut self, at: Instant, conn: ConnId, bytes: &[u8]) {
-        let Some(state) = self.conns.get(conn) else { return };
-        let at = at.max(state.quiet_until);
-        self.sequence += 1;
-        self.later.push(Reverse((at, self.sequence, conn, bytes.to_vec())));
+        self.put(at, conn, Words::Whole(bytes.to_vec()));
         self.speak();
+    }
+
+    fn put(&mut self, at: Instant, conn: ConnId, words: Words) {
+        self.sequence += 1;
+        self.later.push(Reverse((at, self.sequence, conn, words)));
     }
 
     fn speak(&mut self) {
         while self.later.peek().is_some_and(|Reverse((at, ..))| *at <= self.now) {
-            let Some(Reverse((_, _, conn, bytes))) = self.later.pop() else { return };
+            let Some(Reverse((_, _, conn, words))) = self.later.pop() else { return };
             let Some(state) = self.conns.get_mut(conn) else { continue };
-            state.outbox.extend(bytes);
+            if state.say(words) {
+                self.put(self.now + PAUSE, conn, Words::GoOn);
+            }
             self.actions.push_back(Action::Flush(conn));
         }
     }
@@ -242,7 +285,7 @@ impl Machine for Rogue {
     }
 
     fn is_finished(&self) -> bool {
-        self.book.open().closing.is_some()
+        self.book.open().journal.closing.is_some()
     }
 }
 

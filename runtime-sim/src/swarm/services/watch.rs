@@ -11,6 +11,7 @@ use plimsoll_core::service::Uw;
 use plimsoll_core::service::client::{Client, CloseCause, Config, StateEvent};
 use plimsoll_core::time::{Instant, nanos};
 
+use super::book::Book;
 use crate::swarm::journal::Journal;
 use crate::swarm::law::Law;
 
@@ -19,6 +20,7 @@ const AGED: usize = 6;
 
 #[derive(Debug)]
 pub(super) struct Watch {
+    place: u32,
     name: String,
     config: Config,
     /// When the client began.
@@ -47,6 +49,7 @@ struct Seen {
 impl Watch {
     pub(super) fn new(place: u32, config: &Config, now: Instant) -> Self {
         Watch {
+            place,
             name: format!("c{place}"),
             config: *config,
             since: now,
@@ -93,8 +96,9 @@ impl Watch {
     }
 
     /// Looks at everything that can be looked at.
-    pub(super) fn look(&mut self, now: Instant, client: &Client<Uw>, journal: &mut Journal) {
-        let mut broken = |law, what: String| journal.broken(law, now, self.name.clone(), what);
+    pub(super) fn look(&mut self, now: Instant, client: &Client<Uw>, book: &mut Book) {
+        let was_paused = book.paused.contains(&self.place);
+        let mut broken = |law, what: String| book.journal.broken(law, now, self.name.clone(), what);
         let (status, cluster) = (client.status(), &self.config.cluster);
         if status.waiting > cluster.waiters.get() {
             broken(
@@ -124,9 +128,9 @@ impl Watch {
         for endpoint in client.endpoint_status() {
             serving += u32::from(endpoint.duty == Duty::Serving);
             out += u32::from(endpoint.ejected);
-            if let Some(what) =
-                look_at_breaker(&mut self.endpoints, &self.config, self.longest_timeout, &endpoint)
-            {
+            // A probe whose lease has ended is still out.
+            let may_outlast = self.longest_timeout > self.config.cluster.breaker.lease || was_paused;
+            if let Some(what) = look_at_breaker(&mut self.endpoints, &self.config, may_outlast, &endpoint) {
                 broken(Law::Breaker, what);
             }
         }
@@ -176,7 +180,9 @@ impl Watch {
     }
 
     /// Everything has come to rest.
-    pub(super) fn rest(&self, now: Instant, client: &Client<Uw>, journal: &mut Journal) {
+    pub(super) fn rest(&self, now: Instant, client: &Client<Uw>, book: &mut Book) {
+        let was_paused = book.paused.contains(&self.place);
+        let journal = &mut book.journal;
         let metrics = client.metrics();
         journal.stats.retries += metrics.retries + metrics.hedges;
         let mut broken = |law, what: String| journal.broken(law, now, self.name.clone(), what);
@@ -197,6 +203,7 @@ impl Watch {
         if let Some(age) = self.config.cluster.max_age
             && let (Some(least), Some(most)) = (self.lifetimes.iter().min(), self.lifetimes.iter().max())
             && self.lifetimes.len() >= AGED
+            && !was_paused
             && *most - *least < age / 200
         {
             let count = self.lifetimes.len();
@@ -211,7 +218,7 @@ impl Watch {
 fn look_at_breaker(
     endpoints: &mut BTreeMap<EndpointId, Seen>,
     config: &Config,
-    longest_timeout: Duration,
+    may_outlast: bool,
     endpoint: &EndpointStatus<'_>,
 ) -> Option<String> {
     let EndpointStatus { id, breaker: state, in_flight, .. } = *endpoint;
@@ -234,8 +241,6 @@ fn look_at_breaker(
     let overhang = before.overhang.min(in_flight);
     endpoints.insert(id, Seen { overhang, ..first });
     let probes = breaker.success_threshold.get().min(MAX_PROBES as u32);
-    // A probe whose lease has ended is still out.
-    let may_outlast = longest_timeout > breaker.lease;
     (in_flight > overhang + probes && !may_outlast).then(|| {
         format!("{in_flight} requests are out to {}, which may have {probes} probes", endpoint.address)
     })

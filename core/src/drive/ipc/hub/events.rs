@@ -25,7 +25,7 @@ pub enum HubEvent {
     },
     /// A service has registered, or one of its connections, or it has told its methods anew.
     Registered(Registration),
-    /// A connection has ended.
+    /// A connection has ended, and its name is free.
     Disconnected {
         /// Of which service, if it was registered.
         service: Option<String>,
