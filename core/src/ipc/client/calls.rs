@@ -226,6 +226,16 @@ impl State {
         Some((id, pending.tag, outcome))
     }
 
+    /// What a call is called on the wire.
+    pub(super) fn wire_name(&self, id: RequestId) -> String {
+        alloc::format!("req-{}", WireId::new(id.slot(), id.generation(), self.calls.salt))
+    }
+
+    /// The connection that a call has gone over which waits for its answer.
+    pub(super) fn went_over(&self, id: RequestId) -> Option<ConnId> {
+        self.calls.table.get(id).map(|pending| pending.conn)
+    }
+
     pub(super) fn cancel(&mut self, id: RequestId) -> bool {
         self.give_up(id, |_, _| How::Cancelled)
     }
