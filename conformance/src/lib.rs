@@ -130,6 +130,7 @@ macro_rules! suite {
             a_call_that_is_slow_at_one_endpoint_is_answered_by_another,
             more_calls_than_are_allowed_are_refused_with_a_reason,
             a_client_and_a_server_that_are_recorded_do_the_same_in_a_replay,
+            what_is_recorded_with_bodies_is_decoded_and_encoded_again,
         }
     };
     (@tls $on:path) => {

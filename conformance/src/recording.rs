@@ -39,12 +39,33 @@ pub fn a_client_and_a_server_that_are_recorded_do_the_same_in_a_replay(world: Wo
     // At the other end, the same.
     let log = taken.log(0);
     let replayed = record::replay(&log).unwrap_or_else(|error| panic!("{error}"));
-    assert!(replayed.damage.is_none() && replayed.calls > 2_000, "{replayed}");
+    assert!(replayed.ended && replayed.damage.is_none() && replayed.calls > 2_000, "{replayed}");
     assert!(contains(&log, "echo") && !contains(&log, SECRET), "methods are told, bodies are not");
     let log = recording.log(0);
     let replayed = record::replay(&log).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!((replayed.damage, recording.status().lost), (None, 0));
+    assert_eq!((replayed.ended, replayed.damage, recording.status().lost), (true, None, 0));
     assert!(replayed.segments > 1 && replayed.calls > 2_000, "{replayed}");
     assert!(contains(&log, "echo") && contains(&log, "CODE_3"), "names and codes are told");
     assert!(!contains(&log, SECRET) && !contains(&log, "xxxxxxxx"), "bodies are not");
+}
+
+pub fn what_is_recorded_with_bodies_is_decoded_and_encoded_again(world: World<impl Runtime>) {
+    let recordings = [Recording::memory().content(true), Recording::memory().content(true)];
+    let methods = methods(&world, &Gate::default()).record(&recordings[0]);
+    let server = within("an address", methods.bind(&world.any_address())).expect("a free address");
+    let client = Client::on(world.runtime.clone()).seed(7).record(&recordings[1]).build();
+    let config = ServiceConfig::new(server.local_addr().to_string());
+    let service = client.configure_service("test", config).expect("a good configuration");
+    for answer in within("answers", all((0..100).map(|_| service.request::<String>("echo", SECRET)))) {
+        assert_eq!(answer.as_deref(), Ok(SECRET));
+    }
+    assert!(within("a failure", service.request::<u32>("fail", "A_CODE")).is_err());
+    within("the end", client.shutdown(Duration::from_secs(5)));
+    within("the end", server.shutdown(Duration::from_secs(5)));
+    for recording in recordings {
+        let log = recording.log(0);
+        assert!(record::Log::read(&log).is_ok_and(|log| log.is_whole()) && contains(&log, SECRET));
+        let replayed = record::replay(&log).unwrap_or_else(|error| panic!("{error}"));
+        assert!(replayed.ended && replayed.damage.is_none() && replayed.calls > 100, "{replayed}");
+    }
 }

@@ -3,6 +3,7 @@
 
 mod ipc;
 mod ipc_hub;
+mod log;
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 pub use self::ipc::ipc;
 pub use self::ipc_hub::ipc_hub;
+pub use self::log::log;
 use crate::error::{Misuse, ProtocolError};
 use crate::machine::{Action, Input, Machine, Peer};
 use crate::save::Snapshot;
@@ -33,7 +35,7 @@ use crate::wire::{Load, WireId};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("breaker", breaker),
     ("client", client),
     ("client_laws", client_laws),
@@ -41,6 +43,7 @@ pub const TARGETS: [Target; 14] = [
     ("cluster_model", self::cluster_model),
     ("ipc", self::ipc::ipc),
     ("ipc_hub", self::ipc_hub::ipc_hub),
+    ("log", self::log::log),
     ("server", server),
     ("server_laws", self::server_laws),
     ("uw_error", uw_error),

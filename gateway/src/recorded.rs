@@ -22,7 +22,8 @@ pub(crate) struct Record {
     /// and a log that is there as FILE.before. A process that is killed loses 0.1 s of it
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Record bodies too; without this only how long they are, and whether they are failures
+    /// Record bodies too, and let a replay compare every byte; without this only how long they are, and whether they are
+    /// failures
     #[arg(long, requires = "record")]
     record_bodies: bool,
 }
@@ -93,8 +94,9 @@ pub(crate) struct LogFile {
     pub(crate) bytes: Vec<u8>,
     subject: Subject,
     segments: u64,
-    /// Whether bodies are in it.
-    pub(crate) has_content: bool,
+    has_content: bool,
+    /// Whether a replay compares every byte.
+    pub(crate) is_whole: bool,
     ended: bool,
     damage: Option<Damage>,
 }
@@ -103,9 +105,10 @@ impl LogFile {
     pub(crate) fn open(path: &Path) -> Result<LogFile, Failure> {
         let bytes = std::fs::read(path).map_err(Failure::Read)?;
         let log = Log::read(&bytes).map_err(Failure::Damaged)?;
-        let (subject, has_content, ended, damage) = (log.subject(), log.has_content(), log.ended, log.damage);
+        let Log { ended, damage, .. } = log;
+        let (subject, has_content, is_whole) = (log.subject(), log.has_content(), log.is_whole());
         let segments = log.segments().count() as u64;
-        Ok(LogFile { bytes, subject, segments, has_content, ended, damage })
+        Ok(LogFile { bytes, subject, segments, has_content, is_whole, ended, damage })
     }
 
     /// Whose it is, in how many segments, and whether that is all.

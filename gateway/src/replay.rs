@@ -38,7 +38,7 @@ fn told(log: &LogFile, replayed: &Replayed, took: Duration) -> String {
     let length = time(micros(replayed.time()));
     // Writing to a string does not fail.
     let _ = writeln!(text, "{}, {length}", log.title());
-    let compared = match log.has_content {
+    let compared = match log.is_whole {
         true => "every action, event and byte",
         false => "every action and event, and how many bytes it has,",
     };

@@ -119,6 +119,19 @@ pub(crate) fn reseal(mut log: &mut [u8]) {
     }
 }
 
+/// The log that begins with the head of `log`, and has these records in blocks behind it, for tests that make records up.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn forged(log: &[u8], blocks: &[&[u8]]) -> Vec<u8> {
+    let Ok((head, payload)) = open(log) else { return Vec::new() };
+    let mut forged = block(&head, payload);
+    let numbered =
+        (1..).zip(blocks.iter().map(|records| (Part::Records, *records)).chain([(Part::End, &[][..])]));
+    for (index, (part, records)) in numbered {
+        forged.extend(block(&BlockHead { part, index, len: records.len(), ..head }, records));
+    }
+    forged
+}
+
 /// Where a log cannot be read, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the log is damaged at byte {at}, in segment {segment}: {what}")]
@@ -337,6 +350,9 @@ fn begin(at: usize, head: BlockHead, payload: &[u8]) -> Option<Segment<'_>> {
     Some(Segment { head, at, before, now, hash, snapshot, blocks, ended: false, damage: None })
 }
 
+/// The most bytes that are not in the log, but are written in their place where it is replayed.
+const CLAIMS: u64 = 1 << 30;
+
 /// One record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record<'a> {
@@ -369,6 +385,26 @@ impl<'a> Record<'a> {
             let [low, high, other] = [from.byte()?, from.byte()?, from.byte()?];
             (fields[0], fields[1]) = (u16::from_le_bytes([low, high]).into(), other.into());
         }
-        Ok(Record { kind, side, passed, check, fields, bytes })
+        let record = Record { kind, side, passed, check, fields, bytes };
+        if record.claims() > CLAIMS { Err(from.invalid(1)) } else { Ok(record) }
+    }
+
+    /// How many bytes that are not in the log are to be written for it.
+    pub(crate) fn claims(&self) -> u64 {
+        let [a, _, c, d, ..] = self.fields;
+        match self.kind {
+            Kind::Need
+            | Kind::Greeting
+            | Kind::Question
+            | Kind::Written
+            | Kind::Converted
+            | Kind::Asked
+            | Kind::Reply
+            | Kind::Fail => a,
+            Kind::LateReply | Kind::LateFail => c,
+            Kind::Request => c.saturating_add(d),
+            Kind::Message => super::mask::masked_len(self.bytes),
+            _ => 0,
+        }
     }
 }

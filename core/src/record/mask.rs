@@ -85,6 +85,14 @@ pub(crate) fn unmask(bytes: &[u8]) -> Vec<u8> {
     message
 }
 
+/// How many bytes of a message are not in the log.
+pub(crate) fn masked_len(bytes: &[u8]) -> u64 {
+    let mut from = Reader::new(bytes);
+    let _ = from.byte();
+    let lengths = core::iter::from_fn(|| from.bytes().and_then(|_| from.varint()).ok());
+    lengths.fold(0, u64::saturating_add)
+}
+
 /// A value of so many bytes. In JSON it is a number, which also does within a text.
 pub(crate) fn filler(format: Format, len: usize, out: &mut Vec<u8>) {
     let end = out.len() + len;

@@ -29,7 +29,7 @@
 //! assert!(replayed.calls > 3 && replayed.damage.is_none());
 //!
 //! // Why did it go where it went?
-//! let story = record::explain(&log, Query::Request(id))?;
+//! let story = record::explain(&log, Query::Request(&id.to_string()))?;
 //! assert!(story.to_string().contains("the cheaper of users-"));
 //!
 //! // Where would it have gone otherwise?
@@ -92,14 +92,19 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
-pub use diff::{CAVEAT, Diff, FirstChoice, Share, diff};
-pub use explain::{Happening, Line, Query, Story, explain};
-#[cfg(any(test, feature = "testing"))]
-pub(crate) use format::reseal;
+pub use diff::{CAVEAT, Change, Count, Diff, Fate, FirstChoice, Share, diff};
+pub use explain::{
+    ClientHappening, Fact, Happening, HubHappening, IpcClientHappening, Line, Query, ServerHappening, Story,
+    explain,
+};
 pub use format::{Damage, Log, VERSION, What};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use format::{Record as LogRecord, forged, reseal};
 pub use recorder::Piece;
 #[doc(hidden)]
 pub use recorder::Recorder;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use replay::play_on;
 pub use replay::{Difference, Replayed, Unreplayable, replay};
 pub use surrogate::Surrogate;
 

@@ -17,8 +17,8 @@ use core::time::Duration;
 use thiserror::Error;
 
 pub(crate) use client::{ClientPlayer, UwClientPlayer};
-pub(crate) use hub::HubPlayer;
-pub(crate) use ipc_client::IpcClientPlayer;
+pub(crate) use hub::{Heard as HubHeard, HubPlayer, Letter};
+pub(crate) use ipc_client::{Heard as IpcClientHeard, IpcClientPlayer};
 pub(crate) use server::ServerPlayer;
 
 use alike::Last;
@@ -209,49 +209,80 @@ pub(crate) struct Step<'a> {
     pub(crate) came: Came,
 }
 
+/// Whoever looks on while a log is played.
+pub(crate) trait Watch<P> {
+    /// A call is about to be made, at this time.
+    fn before(&mut self, _: &mut P, _: Instant) {}
+    /// A call was made.
+    fn after(&mut self, player: &mut P, step: &Step<'_>);
+}
+
+impl<P, F: FnMut(&mut P, &Step<'_>)> Watch<P> for F {
+    fn after(&mut self, player: &mut P, step: &Step<'_>) {
+        self(player, step);
+    }
+}
+
+/// Nobody looks on.
+struct Nobody;
+
+impl<P> Watch<P> for Nobody {
+    fn after(&mut self, _: &mut P, _: &Step<'_>) {}
+}
+
 /// Plays a log to a machine, and compares what it does with what it did.
 ///
 /// # Errors
 /// [`Unreplayable`]: nothing can be read, or the first difference.
 pub fn replay(bytes: &[u8]) -> Result<Replayed, Unreplayable> {
-    replay_log(&Log::read(bytes)?)
+    replay_as(&Log::read(bytes)?, true)
 }
 
-fn replay_log(log: &Log<'_>) -> Result<Replayed, Unreplayable> {
+/// Plays a log to its end, whatever the machine does.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn play_on(bytes: &[u8]) -> Result<Replayed, Unreplayable> {
+    replay_as(&Log::read(bytes)?, false)
+}
+
+fn replay_as(log: &Log<'_>, compare: bool) -> Result<Replayed, Unreplayable> {
     match (log.subject(), log.is_whole(), log.segments[0].head.has_ids) {
-        (Subject::Client, true, _) => start::<UwClientPlayer>(log, |_, _| {}),
-        (Subject::Client, _, true) => start::<ClientPlayer<true>>(log, |_, _| {}),
-        (Subject::Client, _, false) => start::<ClientPlayer<false>>(log, |_, _| {}),
-        (Subject::IpcClient, ..) => start::<IpcClientPlayer>(log, |_, _| {}),
-        (Subject::Hub, ..) => start::<HubPlayer>(log, |_, _| {}),
-        (Subject::Server, ..) => start::<ServerPlayer>(log, |_, _| {}),
+        (Subject::Client, true, _) => play(&mut load::<UwClientPlayer>(log)?, log, compare, &mut Nobody),
+        (Subject::Client, _, true) => play(&mut load::<ClientPlayer<true>>(log)?, log, compare, &mut Nobody),
+        (Subject::Client, _, false) => {
+            play(&mut load::<ClientPlayer<false>>(log)?, log, compare, &mut Nobody)
+        }
+        (Subject::IpcClient, ..) => play(&mut load::<IpcClientPlayer>(log)?, log, compare, &mut Nobody),
+        (Subject::Hub, ..) => play(&mut load::<HubPlayer>(log)?, log, compare, &mut Nobody),
+        (Subject::Server, ..) => play(&mut load::<ServerPlayer>(log)?, log, compare, &mut Nobody),
     }
 }
 
-/// Plays a log to the machine at its head.
-pub(crate) fn start<P: Player>(
-    log: &Log<'_>,
-    watch: impl FnMut(&mut P, &Step<'_>),
-) -> Result<Replayed, Unreplayable> {
+/// The machine at the head of a log.
+pub(crate) fn load<P: Player>(log: &Log<'_>) -> Result<P, Damage> {
     let first = &log.segments[0];
-    let compares = P::compares(first);
+    let (at, segment) = (first.at, first.head.segment);
+    P::load(first).map_err(|damaged| Damage { at, segment, what: What::Snapshot(damaged) })
+}
+
+/// Plays a log to the machine at its head, while somebody looks on. What cannot be compared is replayed first by one that can.
+pub(crate) fn start<P: Player>(
+    player: &mut P,
+    log: &Log<'_>,
+    watch: &mut impl Watch<P>,
+) -> Result<Replayed, Unreplayable> {
+    let compares = P::compares(&log.segments[0]);
     if !compares {
-        replay_log(log)?;
+        replay_as(log, true)?;
     }
-    let player = P::load(first).map_err(|damaged| Damage {
-        at: first.at,
-        segment: first.head.segment,
-        what: What::Snapshot(damaged),
-    })?;
     play(player, log, compares, watch)
 }
 
 /// Plays a log to a machine. `compare`: whether it is to do the same.
-pub(crate) fn play<P: Player>(
-    mut player: P,
+fn play<P: Player>(
+    player: &mut P,
     log: &Log<'_>,
     compare: bool,
-    mut watch: impl FnMut(&mut P, &Step<'_>),
+    watch: &mut impl Watch<P>,
 ) -> Result<Replayed, Unreplayable> {
     let first = &log.segments[0];
     // Where nothing is compared, too: it knows whose answer it is that a log only says to be the next.
@@ -293,7 +324,7 @@ pub(crate) fn play<P: Player>(
         tape.replayed.segments += 1;
         for &(at, block) in &segment.blocks {
             let place = Place { segment, at, compare };
-            tape.play_block(&mut player, place, block, &mut watch)?;
+            tape.play_block(player, place, block, watch)?;
         }
     }
     tape.replayed.to = tape.now;
@@ -339,7 +370,7 @@ impl<'a> Tape<'a> {
         player: &mut P,
         place: Place<'_>,
         block: &'a [u8],
-        watch: &mut impl FnMut(&mut P, &Step<'_>),
+        watch: &mut impl Watch<P>,
     ) -> Result<(), Unreplayable> {
         let mut from = Reader::new(block);
         let mut owes = false;
@@ -381,7 +412,7 @@ impl<'a> Tape<'a> {
         player: &mut P,
         place: Place<'_>,
         record: &Record<'_>,
-        watch: &mut impl FnMut(&mut P, &Step<'_>),
+        watch: &mut impl Watch<P>,
     ) -> Result<(), Unreplayable> {
         self.now = self.now + Duration::from_nanos(record.passed);
         if record.kind == Kind::Check {
@@ -390,9 +421,10 @@ impl<'a> Tape<'a> {
         }
         self.replayed.count(record.kind);
         let name = self.names.of(record);
+        watch.before(player, self.now);
         let came = player.call(self.now, record, name);
         let step = Step { now: self.now, call: self.replayed.calls, record, name, came };
-        watch(player, &step);
+        watch.after(player, &step);
         self.compare(player, place)?;
         if !place.compare {
             return Ok(());
@@ -509,7 +541,7 @@ pub(crate) fn tell<M: Machine>(machine: &mut M, now: Instant, call: &Record<'_>)
 }
 
 /// The code of an error that was answered, and its message, or as many letters.
-fn error<'a>(call: &Record<'a>, len: u64) -> (&'a str, Cow<'a, str>) {
+pub(crate) fn error<'a>(call: &Record<'a>, len: u64) -> (&'a str, Cow<'a, str>) {
     let words = core::str::from_utf8(call.bytes).unwrap_or("");
     match words.split_once('\0') {
         Some((code, message)) => (code, message.into()),

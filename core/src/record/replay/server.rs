@@ -18,7 +18,7 @@ use crate::wire::WireId;
 use crate::wire::uw;
 
 pub(crate) struct ServerPlayer {
-    server: Server,
+    pub(crate) server: Server,
     whole: bool,
     last_id: [u8; 16],
 }

@@ -361,6 +361,11 @@ impl<const IDS: bool> Client<Surrogate<IDS>> {
         Some((conn, request.attempts))
     }
 
+    /// What a request that has not ended is called on the wire.
+    pub(crate) fn wire_id(&self, id: RequestId) -> Option<crate::wire::WireId> {
+        self.requests.find(id).map(|_| self.requests.wire_id(id.slot()))
+    }
+
     pub(crate) fn config(&self) -> super::Config {
         self.config
     }

@@ -43,6 +43,7 @@ mod metrics;
 mod recording;
 mod request;
 mod state;
+mod view;
 
 use self::conn::Intake;
 use self::metrics::Cause;
@@ -50,6 +51,7 @@ use self::state::{Addressee, State};
 pub use api::{Config, ReplyError, Status, Token};
 pub use metrics::{Closed, Metrics, ProtocolErrors};
 pub use request::{Request, Responder};
+pub(crate) use view::{Ending, Hold};
 
 use crate::buf::Receiver;
 use crate::id::ConnId;

@@ -1,4 +1,4 @@
-//! Logs that somebody has changed.
+//! Logs that somebody has changed, or made up.
 
 use alloc::vec::Vec;
 
@@ -12,6 +12,11 @@ pub fn changed(log: &[u8], that: &[u8], this: &[u8]) -> Vec<u8> {
         }
     }
     resealed(changed)
+}
+
+/// The log that begins with the head of `log`, and has these records behind it.
+pub fn forged(log: &[u8], records: &[u8]) -> Vec<u8> {
+    crate::record::forged(log, &[records])
 }
 
 /// A log whose checksums are written anew.
