@@ -136,6 +136,11 @@ impl Servers {
         one
     }
 
+    /// The log since the last look at it.
+    pub fn log(&mut self) -> Vec<u8> {
+        self.server.recorded()
+    }
+
     /// 256 requests, and their answers.
     ///
     /// # Panics

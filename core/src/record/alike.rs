@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use super::Recorder;
 use super::kinds::{Kind, Tail};
+use super::recorder::NAMES;
 use crate::id::ConnId;
 use crate::time::Instant;
 
@@ -32,6 +33,8 @@ pub(super) enum Pending {
     AskedAndLent(u32),
 }
 
+const _: () = assert!(NAMES <= 1 << 8);
+
 /// What was noted last, of each kind that others may be like.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Alike {
@@ -41,8 +44,8 @@ pub(super) struct Alike {
     request: Option<Request>,
     /// The lengths of an answer.
     answer: Option<[u64; 3]>,
-    /// The length and the name of a request that was found.
-    asked: Option<[u64; 2]>,
+    /// The length and the name of a request that was found, in one number.
+    asked: Option<u64>,
     id: [u64; 2],
     reply: Option<u64>,
 }
@@ -65,12 +68,11 @@ impl Recorder {
             && now == self.now
             && self.room.is_none()
             && self.last_name(name).is_some()
-            && !self.keeps_content()
     }
 
-    /// Notes a request that others may be like, if this is one that was taken.
+    /// Notes a request. Others may be like it if it was taken, and no content is kept.
     pub(crate) fn request(&mut self, now: Instant, fields: [u64; 9], content: &[u8], like: Option<Request>) {
-        self.alike.request = like;
+        self.alike.request = like.filter(|_| !self.keeps_content());
         self.put_bytes(Kind::Request, Some(now), fields, content);
     }
 
@@ -119,8 +121,9 @@ impl Recorder {
         self.alike.id = [high, low];
         let differs = [fold(high.wrapping_sub(last[0])), fold(low.wrapping_sub(last[1]))];
         let fits = differs[0] < 1 << 16 && differs[1] < 1 << 8;
-        if self.alike.asked != Some([len, name]) || self.room.is_some() || !fits {
-            self.alike.asked = Some([len, name]);
+        let asked = Some(len << 8 | name);
+        if self.alike.asked != asked || self.room.is_some() || !fits {
+            self.alike.asked = asked;
             return self.find(Kind::Asked, [len, name, differs[0], differs[1]]);
         }
         self.write_pending();
@@ -129,9 +132,8 @@ impl Recorder {
 
     /// A request is lent. What is made of it says so, too.
     #[inline]
-    pub(crate) fn lent(&mut self, conn: ConnId, id: [u8; 16], method: &[u8], content: &[u8]) {
-        let [high, low] = turned(id);
-        self.mix(high ^ low.rotate_left(32));
+    pub(crate) fn lent(&mut self, conn: ConnId, method: &[u8], content: &[u8]) {
+        // Its id was found before, and is in the log as it is.
         self.mix(u64::from(conn.slot()) << 32 ^ content.len() as u64);
         self.mix_bytes(method);
         self.mix_content(content);
@@ -149,13 +151,13 @@ impl Recorder {
     #[inline]
     pub(crate) fn replied(&mut self, now: Instant, content: &[u8], sent: bool) {
         let len = content.len() as u64;
-        let repeats = self.alike.reply == Some(len) && sent && now == self.now && !self.keeps_content();
+        let repeats = self.alike.reply == Some(len) && sent && now == self.now;
         match mem::take(&mut self.alike.pending) {
             Pending::AskedAndLent(id) if repeats => self.write_id(Kind::Served, self.top(), id),
             Pending::Lent if repeats => self.find(Kind::Replied, []),
             pending => {
                 self.alike.pending = pending;
-                self.alike.reply = sent.then_some(len);
+                self.alike.reply = (sent && !self.keeps_content()).then_some(len);
                 let kept = if self.keeps_content() { content } else { &[] };
                 self.of_lent(Kind::Reply, now, [len, sent.into()], kept);
             }
@@ -290,7 +292,7 @@ mod tests {
         let mut lengths = Vec::new();
         for n in 0..50 {
             recorder.asked(WireId::new(100 - n, 7 + n % 3, 99).0, 0, 64);
-            recorder.lent(conn, [0; 16], b"echo", &[0; 64]);
+            recorder.lent(conn, b"echo", &[0; 64]);
             recorder.replied(Instant::ZERO, &[0; 64], true);
             lengths.push(recorder.written().len());
         }

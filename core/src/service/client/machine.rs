@@ -72,13 +72,17 @@ impl<P: Protocol> Machine for Client<P> {
         if let Some((next, lent)) = self.take_next() {
             let content = self.receiver.lent(&lent, next.content);
             let outcome = if next.success {
+                if let Some(log) = &mut self.log {
+                    log.answer(next.id, content);
+                }
                 Outcome::Answer(content)
             } else {
-                outcome_of(&self.protocol, content, &mut self.log)
+                let outcome = outcome_of(&self.protocol, content, &mut self.log);
+                if let Some(log) = &mut self.log {
+                    log.outcome(next.id, outcome);
+                }
+                outcome
             };
-            if let Some(log) = &mut self.log {
-                log.outcome(next.id, outcome);
-            }
             return Some(Event::Outcome { id: next.id, tag: next.tag, outcome });
         }
         let event = self.cluster.state_event();

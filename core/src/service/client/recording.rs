@@ -231,21 +231,11 @@ impl Recorder {
     }
 
     /// How a request has ended.
-    #[inline]
     pub(super) fn outcome(&mut self, id: RequestId, outcome: Outcome<'_>) {
-        self.mix(word(id));
-        match outcome {
-            Outcome::Answer(content) => {
-                self.mix(content.len() as u64);
-                self.mix_content(content);
-                self.answered();
-            }
-            outcome => self.failure(id, outcome),
+        if let Outcome::Answer(content) = outcome {
+            return self.answer(id, content);
         }
-    }
-
-    #[cold]
-    fn failure(&mut self, id: RequestId, outcome: Outcome<'_>) {
+        self.mix(word(id));
         if let Outcome::Remote { code, message } = outcome {
             self.mix_content(code.as_bytes());
             self.mix_content(message.as_bytes());
@@ -259,6 +249,14 @@ impl Recorder {
             Outcome::Cancelled => (Told::Cancelled, 0),
         };
         self.event(told, id.slot(), more);
+    }
+
+    /// A request was answered.
+    #[inline]
+    pub(super) fn answer(&mut self, id: RequestId, content: &[u8]) {
+        self.mix(word(id) ^ (content.len() as u64).rotate_left(40));
+        self.mix_content(content);
+        self.answered();
     }
 
     /// What has changed in the cluster, if anything.

@@ -323,7 +323,7 @@ impl Machine for Server {
         let frame = self.receiver.lent(&lent, 0..head.content.end);
         let to = Addressee { conn, wire: head.id, taken: self.state.now };
         if let Some(log) = &mut self.state.log {
-            log.lent(conn, head.id.0, &frame[head.method.clone()], &frame[head.content.clone()]);
+            log.lent(conn, &frame[head.method.clone()], &frame[head.content.clone()]);
         }
         Some(Request {
             method: core::str::from_utf8(&frame[head.method]).expect("the decoder has looked at it"),
