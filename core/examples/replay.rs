@@ -24,7 +24,6 @@ fn main() -> ExitCode {
                 code = ExitCode::FAILURE;
             }
         }
-        // Only a client of a service has decisions to tell.
         if let Ok(story) = record::explain(&log, Query::Changes) {
             println!("{} changes", story.lines.len());
         }

@@ -4,16 +4,52 @@ use core::time::Duration;
 
 use crate::time::{Instant, nanos};
 
-/// Buckets per power of two: a reading is at most 12.5 % above the true value.
-const SUB: u32 = 8;
-const SUB_BITS: u32 = SUB.trailing_zeros();
-/// Values below this power of two (1,024 ns) share one bucket each `2^10 / 8` wide.
-const FIRST_POWER: u32 = 10;
-/// Values from 2^40 ns (18 minutes) on share the last bucket.
-const LAST_POWER: u32 = 40;
-const BUCKETS: usize = ((LAST_POWER - FIRST_POWER + 1) * SUB) as usize + 1;
+/// Which bucket of a log-linear histogram a value is in (the layout of HdrHistogram, Tene 2012): there are `2^SUB_BITS` to
+/// each power of two, so that what is read from one is at most that part of the true value too high. Values below 1,024 ns
+/// share as many of equal width, those from 2^40 ns (18 minutes) on share the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layout<const SUB_BITS: u32>;
 
-/// A log-linear latency histogram (the layout of HdrHistogram, Tene 2012, with 8 buckets per power of two).
+/// Values below this power of two share buckets of equal width.
+const FIRST_POWER: u32 = 10;
+/// Values from this power of two on share the last bucket.
+const LAST_POWER: u32 = 40;
+
+impl<const SUB_BITS: u32> Layout<SUB_BITS> {
+    /// How many buckets there are.
+    pub const BUCKETS: usize = ((LAST_POWER - FIRST_POWER + 1) << SUB_BITS) as usize + 1;
+
+    /// That of a value in nanoseconds; below [`BUCKETS`](Self::BUCKETS).
+    pub const fn bucket_of(nanos: u64) -> usize {
+        let power = if nanos == 0 { 0 } else { nanos.ilog2() };
+        if power < FIRST_POWER {
+            return (nanos >> (FIRST_POWER - SUB_BITS)) as usize;
+        }
+        if power >= LAST_POWER {
+            return Self::BUCKETS - 1;
+        }
+        let sub = (nanos >> (power - SUB_BITS)) & ((1 << SUB_BITS) - 1);
+        (((power - FIRST_POWER + 1) as usize) << SUB_BITS) + sub as usize
+    }
+
+    /// The greatest value in a bucket, in nanoseconds.
+    pub const fn upper_bound(bucket: usize) -> u64 {
+        let (row, sub) = ((bucket >> SUB_BITS) as u32, bucket as u64 & ((1 << SUB_BITS) - 1));
+        if row == 0 {
+            return ((sub + 1) << (FIRST_POWER - SUB_BITS)) - 1;
+        }
+        if bucket >= Self::BUCKETS - 1 {
+            return u64::MAX;
+        }
+        (((1 << SUB_BITS) + sub + 1) << (row - 1 + FIRST_POWER - SUB_BITS)) - 1
+    }
+}
+
+/// Eight buckets per power of two.
+type Eighths = Layout<3>;
+const BUCKETS: usize = Eighths::BUCKETS;
+
+/// A log-linear latency histogram, with 8 buckets per power of two.
 /// Recording is a handful of instructions; readings are at most 12.5 % too high, exact below 128 ns steps.
 #[derive(Clone, Debug)]
 pub struct Histogram {
@@ -35,7 +71,7 @@ impl Histogram {
     /// Counts one value.
     pub fn record(&mut self, value: Duration) {
         let value = nanos(value);
-        self.buckets[bucket_of(value)] += 1;
+        self.buckets[Eighths::bucket_of(value)] += 1;
         self.count += 1;
         self.sum_nanos += u128::from(value);
         self.min = self.min.min(value);
@@ -76,7 +112,7 @@ impl Histogram {
         for (index, &n) in self.buckets.iter().enumerate() {
             seen += n;
             if n > 0 && seen >= rank {
-                return Some(Duration::from_nanos(upper_bound(index).clamp(self.min, self.max)));
+                return Some(Duration::from_nanos(Eighths::upper_bound(index).clamp(self.min, self.max)));
             }
         }
         None
@@ -84,7 +120,7 @@ impl Histogram {
 
     /// How many values lie at or below `bound` (a bound inside a bucket counts the whole bucket).
     pub fn at_most(&self, bound: Duration) -> u64 {
-        self.buckets[..=bucket_of(nanos(bound))].iter().sum()
+        self.buckets[..=Eighths::bucket_of(nanos(bound))].iter().sum()
     }
 
     /// Adds what another histogram has counted.
@@ -97,31 +133,6 @@ impl Histogram {
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
     }
-}
-
-fn bucket_of(value: u64) -> usize {
-    let power = value.max(1).ilog2();
-    if power < FIRST_POWER {
-        return (value >> (FIRST_POWER - SUB_BITS)) as usize;
-    }
-    if power >= LAST_POWER {
-        return BUCKETS - 1;
-    }
-    let sub = (value >> (power - SUB_BITS)) & u64::from(SUB - 1);
-    ((power - FIRST_POWER + 1) * SUB) as usize + sub as usize
-}
-
-fn upper_bound(bucket: usize) -> u64 {
-    let bucket = bucket as u64;
-    let sub = u64::from(SUB);
-    if bucket < sub {
-        return ((bucket + 1) << (FIRST_POWER - SUB_BITS)) - 1;
-    }
-    if bucket as usize == BUCKETS - 1 {
-        return u64::MAX;
-    }
-    let power = FIRST_POWER + (bucket / sub) as u32 - 1;
-    ((sub + bucket % sub + 1) << (power - SUB_BITS)) - 1
 }
 
 /// Slots of a tenth of a second each; one more than a second holds, since the current one is not yet full.
@@ -183,12 +194,18 @@ mod tests {
     use alloc::vec::Vec;
     use quickcheck::quickcheck;
 
+    fn is_in_its_bucket<const SUB_BITS: u32>(value: u64) -> bool {
+        let bucket = Layout::<SUB_BITS>::bucket_of(value);
+        let upper = Layout::<SUB_BITS>::upper_bound(bucket);
+        let lower = if bucket == 0 { 0 } else { Layout::<SUB_BITS>::upper_bound(bucket - 1) + 1 };
+        bucket < Layout::<SUB_BITS>::BUCKETS
+            && (lower..=upper).contains(&value)
+            && (upper == u64::MAX || upper - lower <= lower.max(1_024) >> SUB_BITS)
+    }
+
     quickcheck! {
-        fn a_value_lies_within_its_bucket_and_an_eighth(value: u64) -> bool {
-            let bucket = bucket_of(value);
-            let upper = upper_bound(bucket);
-            let lower = if bucket == 0 { 0 } else { upper_bound(bucket - 1) + 1 };
-            (lower..=upper).contains(&value) && (upper == u64::MAX || upper - lower <= lower.max(1_024) / 8)
+        fn a_value_lies_within_its_bucket_which_is_a_small_part_of_it(value: u64) -> bool {
+            is_in_its_bucket::<3>(value) && is_in_its_bucket::<5>(value)
         }
 
         fn quantiles_agree_with_a_sorted_list(values: Vec<u32>, per_mille: u32) -> bool {

@@ -3,10 +3,11 @@
 mod cluster_support;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use cluster_support::{Dial, Fleet, calm, limit};
 use plimsoll_core::cluster::{
-    CloseCause, Cluster, Config, Duty, EndpointOptions, StateEvent, Unplaced, Want,
+    Action, CloseCause, Cluster, Config, Duty, EndpointOptions, StateEvent, Unplaced, Want,
 };
 use plimsoll_core::error::{Misuse, Rejected};
 use plimsoll_core::id::EndpointId;
@@ -227,6 +228,48 @@ fn of_a_subset_only_so_many_are_connected_per_level() {
 }
 
 #[test]
+fn of_a_large_fleet_that_comes_at_once_only_those_are_dialled_that_are_chosen() {
+    let mut cluster = Cluster::new(subset(20), 3);
+    let add = |cluster: &mut Cluster, numbers: Range<u32>| {
+        for n in numbers {
+            cluster.add_endpoint(Instant::ZERO, &format!("users-{n}.internal:3001")).unwrap();
+        }
+        assert_eq!(cluster.deadline().map(|(at, _)| at), Some(Instant::ZERO), "the choice is due");
+        cluster.tick(Instant::ZERO);
+        assert!(cluster.deadline().is_none_or(|(at, _)| at > Instant::ZERO), "it is made");
+        let (mut dials, mut closes) = (0, 0);
+        while let Some(action) = cluster.poll() {
+            match action {
+                Action::Dial(_) => dials += 1,
+                Action::Close(..) => closes += 1,
+                action => panic!("{action:?}"),
+            }
+        }
+        (dials, closes)
+    };
+    assert_eq!(add(&mut cluster, 0..1_000), (20, 0));
+    assert_eq!(cluster.state_event(), None, "nothing has happened to anybody");
+    // Those who come later displace only as many as are chosen in their place.
+    let (dials, closes) = add(&mut cluster, 1_000..2_000);
+    assert!(dials == closes && (1..20).contains(&dials), "{dials} dials, {closes} closes");
+    cluster.audit();
+}
+
+#[test]
+fn a_request_that_comes_before_the_choice_is_made_waits_for_who_is_chosen() {
+    let mut cluster = Cluster::new(subset(3), 3);
+    (0..100).for_each(|n| {
+        cluster.add_endpoint(Instant::ZERO, &format!("users-{n}.internal:3001")).unwrap();
+    });
+    assert_eq!(cluster.checkout(Instant::ZERO, Want::default()), Err(Unplaced::Full));
+    assert!(cluster.wait(Instant::ZERO, 1, 100, Want::default()));
+    let dials: Vec<Action> = std::iter::from_fn(|| cluster.poll()).collect();
+    let [Action::Dial(conn), Action::Dial(_), Action::Dial(_)] = dials[..] else { panic!("{dials:?}") };
+    cluster.connected(Instant::ZERO, conn);
+    assert!(matches!(cluster.poll(), Some(Action::Assign { waiter: 1, place }) if place.conn == conn));
+}
+
+#[test]
 fn a_subset_changes_by_one_when_one_comes_or_goes() {
     let mut fleet = Fleet::new(subset(5), 20);
     for round in 0..20 {
@@ -251,6 +294,7 @@ fn a_subset_is_the_same_in_whichever_order_its_fleet_comes_and_after_others_went
         for n in numbers {
             cluster.add_endpoint(Instant::ZERO, &format!("users-{n}.internal:3001")).unwrap();
         }
+        cluster.tick(Instant::ZERO);
         cluster
     };
     let serving = |cluster: &Cluster| -> BTreeSet<String> {

@@ -9,7 +9,7 @@ use ipc_net::{Net, Seen, WALL};
 use plimsoll_core::error::Fault;
 use plimsoll_core::ipc::client::{CallError, Cause, Config, MethodError, Options, ReplyError, StateEvent};
 use plimsoll_core::ipc::{Context, ContextError};
-use plimsoll_core::machine::Machine;
+use plimsoll_core::machine::{Input, Machine};
 use plimsoll_core::wire::ipc::{Format, Limits, Value};
 
 fn limit(n: u32) -> NonZeroU32 {
@@ -152,6 +152,40 @@ fn an_answer_that_comes_too_late_is_counted_and_no_more() {
     net.call(order, "user", "later", "1", 2);
     net.run();
     assert_eq!(net.ended(order, 2), None);
+}
+
+#[test]
+fn a_call_that_ends_before_any_byte_of_it_has_left_is_never_sent() {
+    let mut net = Net::new();
+    let (order, user) = (net.join(Config::new("order")), net.join(Config::new("user")));
+    let now = net.now;
+    let short = |net: &mut Net, tag| {
+        let options = Options { timeout: Some(Duration::ZERO), tag };
+        net.services[order].client.call(now, "user", "echo", json("0"), None, options).unwrap();
+    };
+    net.call(order, "user", "echo", "1", 1);
+    let second = net.call(order, "user", "echo", "[2,2]", 2);
+    short(&mut net, 3);
+    net.call(order, "user", "echo", "4", 4);
+    assert!(net.services[order].client.cancel(now, second));
+    net.tick();
+    let ends = |net: &mut Net, tags: [u64; 4]| tags.map(|tag| net.ended(order, tag).unwrap_or_default());
+    assert_eq!(ends(&mut net, [1, 2, 3, 4]), ["1", "Cancelled", "Timeout { sent: false }", "4"]);
+    assert_eq!(net.services[user].contexts.len(), 2);
+    // One byte of it has left, and of those behind it none.
+    short(&mut net, 5);
+    short(&mut net, 6);
+    net.call(order, "user", "echo", "7", 7);
+    let last = net.call(order, "user", "echo", "8", 8);
+    net.piece = 1;
+    net.round();
+    net.services[order].client.handle(now, Input::Tick);
+    assert!(net.services[order].client.cancel(now, last));
+    net.piece = usize::MAX;
+    net.run();
+    let sent = |sent| format!("Timeout {{ sent: {sent} }}");
+    assert_eq!(ends(&mut net, [5, 6, 7, 8]), [sent(true), sent(false), "7".into(), "Cancelled".into()]);
+    assert_eq!(net.services[user].contexts.len(), 4);
 }
 
 #[test]

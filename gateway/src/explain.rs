@@ -1,15 +1,15 @@
-//! `plimsoll explain`: why a request went where it went, why an endpoint was left out, why one had to wait.
+//! `plimsoll explain`: why a request went where it went, why an endpoint was left out, why one had to wait, who has gone.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use plimsoll_core::id::RequestId;
-use plimsoll_core::record::{self, Happening, Line, Query, Story};
+use plimsoll_core::record::{self, Fact, Happening, Line, Query, Story, Subject};
 use plimsoll_core::time::Instant;
 use serde_json::{Map, Value, json};
 
+use crate::figures::micros;
 use crate::recorded::{self, Failure, LogFile, plain};
 use crate::services::explain::Teller;
 
@@ -27,10 +27,11 @@ pub(crate) struct Args {
 #[derive(clap::Args)]
 #[group(multiple = false)]
 struct About {
-    /// How one request fared, by the id that the other stories tell: 3.0
-    #[arg(long, value_name = "ID", value_parser = request)]
-    request: Option<RequestId>,
-    /// The choice of an endpoint of this number, from 1
+    /// How one request or call fared, by the id that the other stories tell: 3.0 of a client, its number of a server or a
+    /// hub, or its id on the wire, which is the same in the logs of both ends
+    #[arg(long, value_name = "ID")]
+    request: Option<String>,
+    /// The choice of this number, from 1: of an endpoint, of who serves a call, of the connection that it goes over
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pick: Option<u64>,
     /// How things stood at a time since the beginning of the log (12.5, 12.5s or 800ms), and what was decided about then
@@ -60,13 +61,6 @@ impl FromStr for Since {
     }
 }
 
-fn request(text: &str) -> Result<RequestId, String> {
-    let id = text
-        .split_once('.')
-        .and_then(|(slot, generation)| Some(RequestId::new(slot.parse().ok()?, generation.parse().ok()?)));
-    id.ok_or_else(|| format!("`{text}` is not the id of a request, two numbers such as 3.0"))
-}
-
 pub(crate) fn run(args: &Args) -> ExitCode {
     recorded::run(&args.file, |log| {
         let story = record::explain(&log.bytes, args.about.query(log)?)?;
@@ -76,8 +70,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 }
 
 impl About {
-    fn query(&self, log: &LogFile) -> Result<Query, Failure> {
-        Ok(match (self.request, self.pick, self.at) {
+    fn query(&self, log: &LogFile) -> Result<Query<'_>, Failure> {
+        Ok(match (&self.request, self.pick, self.at) {
             (Some(id), ..) => Query::Request(id),
             (_, Some(n), _) => Query::Pick(n),
             (_, _, Some(Since(since))) => Query::At(record::replay(&log.bytes)?.from + since),
@@ -89,8 +83,12 @@ impl About {
     /// Fails if there is nothing of what was asked for.
     fn check(&self, story: &Story) -> Result<(), Failure> {
         let length = story.to.since(story.from);
-        let missing = match (self.request, self.pick, self.at) {
+        let missing = match (&self.request, self.pick, self.at) {
             (Some(id), ..) if story.lines.is_empty() => format!("no request {id} is in the log"),
+            (_, Some(_), _) if story.subject == Subject::Server => {
+                "a server chooses nobody; ask how a request fared (--request), or how things stood (--at)"
+                    .into()
+            }
             (_, Some(n), _) if story.lines.is_empty() => format!("fewer than {n} choices are in the log"),
             (_, _, Some(Since(since))) if since > length => {
                 format!("the log ends {:.6} s after its beginning", length.as_secs_f64())
@@ -112,51 +110,43 @@ fn told(log: &LogFile, story: &Story) -> String {
 
 fn data(story: &Story) -> String {
     let since = |at: Instant| at.since(story.from).as_secs_f64();
-    let lines = story.lines.iter().map(|line| told_line(line, since(line.at)));
-    let endpoints = story.endpoints.iter().map(|status| {
-        json!({
-            "address": status.address,
-            "connections": status.connections,
-            "in_flight": status.in_flight,
-            "breaker": status.breaker.to_string(),
-            "ejected": status.ejected,
-            "reachable": status.reachable,
-            "score": f64::from(status.score_per_mille) / 1e3,
-        })
-    });
+    let line = |Line { at, call, what }: &Line| {
+        let mut told = told_one(what);
+        told.insert("at_s".into(), since(*at).into());
+        told.insert("call".into(), (*call).into());
+        told
+    };
     let story = json!({
         "seconds": since(story.to),
-        "lines": lines.collect::<Vec<_>>(),
+        "lines": story.lines.iter().map(line).collect::<Vec<_>>(),
         "more": story.more,
-        "endpoints": endpoints.collect::<Vec<_>>(),
+        "standing": story.standing.iter().map(told_one).collect::<Vec<_>>(),
     });
     format!("{story}\n")
 }
 
-/// What has happened, as a sentence and as data.
-fn told_line(Line { call, what, .. }: &Line, at: f64) -> Value {
+/// What has happened, or stands so, as a sentence and as data.
+fn told_one(what: &Happening) -> Map<String, Value> {
     let (kind, about) = match what {
-        Happening::Taken { id, name, len, waiting, in_flight } => (
-            "taken",
-            json!({
-                "request": id.to_string(), "name": name, "bytes": len, "waiting": waiting, "in_flight": in_flight,
-            }),
-        ),
-        Happening::Refused { name, why } => ("refused", json!({ "name": name, "why": why })),
-        Happening::Moved { id, to, attempt } => {
-            ("moved", json!({ "request": id.to_string(), "to": to, "attempt": attempt }))
-        }
         Happening::Decision(decision) => Teller { name: str::to_string }.details(decision),
-        Happening::Ended { id, how, code, took } => (
-            "ended",
-            json!({
-                "request": id.to_string(), "how": how, "code": code, "took_us": took.map(|ns| ns as f64 / 1e3),
-            }),
-        ),
-        Happening::Changed(_, address) => ("changed", json!({ "endpoint": address })),
-        _ => ("input", Value::Object(Map::new())),
+        _ => (what.kind(), Value::Object(what.facts().into_iter().map(field).collect())),
     };
-    json!({ "at_s": at, "call": call, "kind": kind, "story": what.to_string(), (kind): about })
+    let mut told = Map::new();
+    told.insert("kind".into(), kind.into());
+    told.insert("story".into(), what.to_string().into());
+    told.insert(kind.into(), about);
+    told
+}
+
+fn field((name, fact): (&str, Fact<'_>)) -> (String, Value) {
+    let value = match fact {
+        Fact::Text(text) => text.into_owned().into(),
+        Fact::Number(number) => number.into(),
+        Fact::Flag(flag) => flag.into(),
+        Fact::Time(time) => return (format!("{name}_us"), micros(time).into()),
+        _ => Value::Null,
+    };
+    (name.into(), value)
 }
 
 #[cfg(test)]
@@ -164,13 +154,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_ids_are_read_as_stories_tell_them() {
+    fn times_are_read_as_stories_tell_them() {
         let since = |text: &str| text.parse().map(|Since(since)| since.as_micros());
         for (text, micros) in [("12.000345", 12_000_345), ("1.5s", 1_500_000), ("800ms", 800_000), ("0", 0)] {
             assert_eq!(since(text), Ok(micros));
         }
         assert!(["", "-1", "nan", "1h", "1e300s"].iter().all(|text| since(text).is_err()));
-        assert_eq!(request("3.17"), Ok(RequestId::new(3, 17)));
-        assert!(["", "3", "3.", ".1", "-1.0", "3.1.2"].iter().all(|text| request(text).is_err()));
     }
 }

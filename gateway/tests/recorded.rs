@@ -105,7 +105,22 @@ fn what_a_service_was_told_replays_to_the_same() {
     let replayed = dir.run(&["replay", "s.plog"]);
     let text = replayed.printed(0);
     assert!(text.starts_with("the log of a server, ") && text.contains(EVERY_BYTE), "{text}");
-    dir.run(&["explain", "s.plog"]).failed(3, "decisions are those of a client");
+    let changes = dir.run(&["explain", "s.plog"]);
+    assert!(changes.printed(0).contains(" is accepted; 1 connection stands now\n"), "{changes:?}");
+    let story = dir.story("s.plog", &["--request", "17"]);
+    let lines = story["lines"].as_array().unwrap();
+    assert_eq!(
+        lines.iter().map(|line| line["kind"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["arrived", "lent", "answered"]
+    );
+    assert_eq!((&lines[0]["arrived"]["name"], &lines[0]["arrived"]["bytes"]), (&"echo".into(), &64.into()));
+    assert!(lines[0]["arrived"]["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{story}");
+    assert!(lines[1]["lent"]["waited_us"].as_f64().is_some(), "{story}");
+    let wire = lines[0]["arrived"]["wire"].as_str().unwrap();
+    assert_eq!(dir.story("s.plog", &["--request", wire]), story);
+    let moment = dir.story("s.plog", &["--at", "0"]);
+    assert_eq!(moment["standing"][0]["server"]["draining"], false, "{moment}");
+    dir.run(&["explain", "s.plog", "--pick", "1"]).failed(2, "a server chooses nobody");
 }
 
 #[test]
@@ -142,6 +157,21 @@ fn replay_hub(bodies: &[&str], same: &str) {
         let text = replayed.printed(0);
         assert!(text.starts_with(title) && text.contains(same), "{text}");
     }
+    // One id leads from log to log.
+    let own = dir.story("bench.plog", &["--pick", "1"]);
+    let called =
+        &own["lines"].as_array().unwrap().iter().find(|line| line["kind"] == "called").unwrap()["called"];
+    let (id, call) = (called["id"].as_str().unwrap(), called["call"].as_str().unwrap());
+    let kinds = |log: &str, id: &str| -> Vec<String> {
+        let story = dir.story(log, &["--request", id]);
+        let lines = story["lines"].as_array().unwrap();
+        lines.iter().map(|line| line["kind"].as_str().unwrap().into()).collect()
+    };
+    assert_eq!(kinds("bench.plog", call), ["called", "ended"]);
+    assert_eq!(kinds("hub.plog", id), ["routed", "answered"]);
+    assert_eq!(kinds("service.plog", id), ["served", "answered"]);
+    let changes = dir.run(&["explain", "hub.plog"]);
+    assert!(changes.printed(0).contains("\"users\" is registered over connection "), "{changes:?}");
 }
 
 #[test]
@@ -309,7 +339,7 @@ fn the_story_of_a_request_is_told_in_the_order_of_time_with_the_names_of_endpoin
         found.unwrap_or_else(|| panic!("no {kind} in {story:#}")).clone()
     };
     let endpoint = line(&pick, "pick")["pick"]["endpoint"].as_str().unwrap().to_string();
-    assert_eq!(pick["endpoints"][0]["address"], endpoint.as_str());
+    assert_eq!(pick["standing"][0]["endpoint"]["address"], endpoint.as_str());
     let id = line(&pick, "taken")["taken"]["request"].as_str().unwrap().to_string();
 
     let story = dir.story("b.plog", &["--request", &id]);
@@ -326,7 +356,7 @@ fn the_story_of_a_request_is_told_in_the_order_of_time_with_the_names_of_endpoin
 
     let at = format!("{}", line(&story, "ended")["at_s"].as_f64().unwrap());
     let moment = dir.story("b.plog", &["--at", &at]);
-    assert_eq!(moment["endpoints"][0]["breaker"], "closed");
+    assert_eq!(moment["standing"][0]["endpoint"]["breaker"], "closed");
     assert!(
         dir.run(&["explain", "b.plog", "--at", &at])
             .printed(0)
@@ -371,6 +401,7 @@ fn what_is_not_in_a_log_and_questions_that_make_no_sense_exit_with_2() {
         (&["explain", "b.plog", "--at", "noon"], "no time since the beginning"),
         (&["explain", "b.plog", "--pick", "1", "--at", "1"], "cannot be used with"),
         (&["diff", "b.plog", "--policy", "best"], "best"),
+        (&["diff", "b.plog", "--policy", "random,speed=9"], "unknown field `speed`"),
         (&["diff", "b.plog"], "--policy"),
         (&["bench", "uw://127.0.0.1:1", "--record-bodies"], "--record <FILE>"),
     ] {
@@ -418,8 +449,44 @@ async fn the_gateway_records_its_pools_and_another_policy_is_compared_endpoint_b
     {
         assert!(text.contains(words), "{words:?} is not in {text}");
     }
-    let same = dir.run(&["diff", &log, "--policy", "p2c_ewma"]);
-    assert!(same.stdout.contains("under p2c_ewma"), "{same:?}");
+    let both = dir.run(&["diff", &log, "--policy", "round_robin,p2c_ewma,attempts=1"]);
+    let head =
+        both.stdout.lines().find(|line| line.starts_with("endpoint ")).unwrap_or_else(|| panic!("{both:?}"));
+    let columns: Vec<_> = head.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(columns, ["endpoint", "then", "round_robin", "p2c_ewma,attempts=1"]);
+    assert!(
+        both.stdout
+            .contains("attempts of p2c_ewma,attempts=1 is left out: a retry asks whom nobody has asked then")
+    );
+
+    // The policies of a scenario, or one of them, in a form for machines.
+    let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/one_slow_host.toml");
+    let diff = |policy: &str| -> Value {
+        let ended = dir.run(&["diff", &log, "--json", "--policy", policy]);
+        assert!(ended.stderr.is_empty(), "{ended:?}");
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    let names = |diff: &Value| -> Vec<String> {
+        let policies = diff["policies"].as_array().unwrap();
+        policies.iter().map(|policy| policy["policy"].as_str().unwrap().into()).collect()
+    };
+    assert_eq!(names(&diff(scenario)), ["in_turn", "by_cost", "by_cost_hedged"]);
+    let hedged = diff(&format!("{scenario}:by_cost_hedged,rate_limit=10"));
+    assert_eq!(names(&hedged), ["by_cost_hedged,rate_limit=10"]);
+    let hedged = &hedged["policies"][0];
+    assert_eq!(
+        (&hedged["notes"][0]["key"], &hedged["notes"][0]["followed"]),
+        (&"hedging".into(), &false.into())
+    );
+    let all: u64 =
+        hedged["shares"].as_array().unwrap().iter().map(|share| share["then"].as_u64().unwrap()).sum();
+    assert_eq!(all, 40, "{hedged}");
+    let refused =
+        hedged["counts"].as_array().unwrap().iter().find(|count| count["what"] == "refused: rate limit");
+    let refused = refused.unwrap_or_else(|| panic!("{hedged}"));
+    assert!(refused["then"] == 0 && refused["other"].as_u64().unwrap() > 0, "{refused}");
+    dir.run(&["diff", &log, "--policy", &format!("{scenario}:best")])
+        .failed(2, "has no policy `best`; it has in_turn,");
 }
 
 #[test]

@@ -158,3 +158,19 @@ fn a_name_that_means_another_host_leads_new_connections_there() {
     sim.run_for(Duration::from_secs(1));
     assert_eq!(who(&mut sim), 1);
 }
+
+#[test]
+fn a_client_that_uses_a_part_of_a_large_fleet_dials_that_part_alone() {
+    let mut sim = Sim::new(3);
+    let name = |n: u32| format!("users-{n}.internal");
+    (0..1_000).for_each(|n| serve(&sim.host(&name(n)), n));
+    let config = (1..1_000).fold(ServiceConfig::new(format!("{}:80", name(0))), |config, n| {
+        config.endpoint(format!("{}:80", name(n)))
+    });
+    let client = Client::on(sim.host("web.internal")).seed(3).build();
+    client.configure_service("users", config.subset(20)).unwrap();
+    sim.run_for(Duration::from_secs(10));
+    let snapshot = sim.block_on(client.metrics("users")).unwrap();
+    assert_eq!((snapshot.status.endpoints, snapshot.status.connections), (1_000, 20));
+    assert_eq!(snapshot.metrics.dials, 20);
+}

@@ -28,10 +28,12 @@ pub(super) struct Level {
     pub(super) spread: Spread,
     /// The rank above which nobody gets into this client's subset; `None`: everybody is to be looked at.
     pub(super) subset_limit: Option<u64>,
+    /// Whether somebody came who may be in it, and none was chosen since.
+    pub(super) is_unchosen: bool,
 }
 crate::saved!(struct Level {
-    listed, version, serving, out, barred, available, seasoned, ramping, in_flight, spread;
-    rebuilt subset_limit = None
+    listed, version, serving, out, barred, available, seasoned, ramping, in_flight, spread, subset_limit,
+    is_unchosen
 });
 
 impl Level {
@@ -48,6 +50,7 @@ impl Level {
             in_flight: 0,
             spread: Spread::Available,
             subset_limit: None,
+            is_unchosen: false,
         }
     }
 

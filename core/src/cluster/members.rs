@@ -32,7 +32,9 @@ impl Default for EndpointOptions {
 }
 
 impl Cluster {
-    /// Adds an address (`host:port`), and dials it if connections are to be kept up.
+    /// Adds an address (`host:port`), and dials it if connections are to be kept up. Of a [`subset`](super::Config::subset)
+    /// those to be used are chosen at the next [`tick`](Self::tick), which is due at once: of a fleet that comes together
+    /// nobody is dialled who is displaced a moment later.
     ///
     /// # Errors
     /// [`Misuse::BadAddress`]; [`Misuse::TooManyEndpoints`] at the configured limit.
@@ -167,7 +169,8 @@ impl Cluster {
             // Or a fleet that comes one by one would cost O(n) for each of them.
             let limit = self.levels[usize::from(endpoint.priority)].subset_limit;
             if limit.is_none_or(|limit| subset.rank(endpoint.name) <= limit) {
-                self.select(now, endpoint.priority, None);
+                self.levels[usize::from(endpoint.priority)].is_unchosen = true;
+                self.choose_at = self.choose_at.or(Some(now));
             }
             self.review(now, id);
         } else {
@@ -185,6 +188,19 @@ impl Cluster {
         true
     }
 
+    /// Chooses anew where somebody came who may be in this client's subset. Whether that was due.
+    pub(super) fn choose(&mut self, now: Instant) -> bool {
+        let is_due = self.choose_at.take().is_some();
+        if is_due {
+            for level in 0..self.levels.len() {
+                if self.levels[level].is_unchosen {
+                    self.select(now, level as u8, None);
+                }
+            }
+        }
+        is_due
+    }
+
     /// Chooses the endpoints of a level that this client uses, without the one that leaves, in O(n).
     fn select(&mut self, now: Instant, priority: u8, leaving: Option<EndpointId>) {
         let Some(mut subset) = self.subset.take() else { return };
@@ -198,7 +214,8 @@ impl Cluster {
         }
         let chosen = subset.select(&names).to_vec();
         let mut chosen = chosen.into_iter().peekable();
-        self.levels[usize::from(priority)].subset_limit = subset.limit();
+        let level = &mut self.levels[usize::from(priority)];
+        (level.subset_limit, level.is_unchosen) = (subset.limit(), false);
         let mut displaced = Vec::new();
         for (at, id) in (0..).zip(ids) {
             let is_chosen = chosen.next_if_eq(&at).is_some();

@@ -114,6 +114,8 @@ pub struct Cluster {
     changes: Vec<outlier::Change>,
     /// `None` while it is used, or if all endpoints are.
     subset: Option<Subset>,
+    /// When it is to be chosen anew.
+    choose_at: Option<Instant>,
     /// Dials under way.
     dialing: u32,
     /// Endpoints (by slot) that may be dialled for more room.
@@ -130,7 +132,7 @@ pub struct Cluster {
 // The changes are empty between sweeps.
 crate::saved!(struct Cluster {
     config, rng, endpoints, conns, levels, balancers, priorities, taking, outliers, open_beside_ejected,
-    subset, dialing, dialable, waiters, endpoint_timers, conn_timers, actions, states, missed, explainer,
+    subset, choose_at, dialing, dialable, waiters, endpoint_timers, conn_timers, actions, states, missed, explainer,
     draining;
     rebuilt changes = Vec::new()
 });
@@ -155,6 +157,7 @@ impl Cluster {
             open_beside_ejected: 0,
             changes: Vec::new(),
             subset: config.subset.map(|size| Subset::new(salt, size.get())),
+            choose_at: None,
             dialing: 0,
             dialable: ReadyList::new(),
             endpoint_timers: Timers::new(),
@@ -271,12 +274,13 @@ impl Cluster {
         let conn = self.conn_timers.next().map(|at| (at, "a connection's dial, ping, age or idle time"));
         let sweep = self.sweep_at().map(|at| (at, "a comparison of the endpoints"));
         let failback = self.priorities.deadline().map(|at| (at, "a priority level that has recovered"));
-        [conn, endpoint, sweep, failback].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let choice = self.choose_at.map(|at| (at, "a choice among new endpoints"));
+        [conn, endpoint, sweep, failback, choice].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// Does what has become due.
     pub fn tick(&mut self, now: Instant) {
-        let mut due = false;
+        let mut due = self.choose(now);
         while let Some(slot) = self.conn_timers.pop_due(now) {
             due = true;
             if let Some(id) = self.conns.id_at(slot) {

@@ -70,6 +70,7 @@ impl Cluster {
 
     #[cold]
     fn unplaced(&mut self, now: Instant) -> Unplaced {
+        self.choose(now);
         let unplaced = self.hopeless().map_or(Unplaced::Full, Unplaced::Rejected);
         self.explain_unplaced(now, unplaced);
         if unplaced == Unplaced::Full {

@@ -4,7 +4,6 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
-use crate::id::RequestId;
 use crate::ipc;
 use crate::ipc::hub::{self, Hub};
 use crate::machine::{Action, Input, Machine, Peer};
@@ -44,9 +43,9 @@ fn tell(log: &[u8]) {
         assert!(replayed.calls as usize <= log.len() && replayed.segments as usize <= log.len());
     }
     let at = Instant::from_millis(1);
-    for query in
-        [Query::Changes, Query::Failures, Query::Pick(2), Query::At(at), Query::Request(RequestId::new(0, 0))]
-    {
+    let requests = [Query::Request("0.0"), Query::Request("1")];
+    let others = [Query::Changes, Query::Failures, Query::Pick(2), Query::At(at)];
+    for query in requests.into_iter().chain(others) {
         if let Ok(story) = record::explain(log, query) {
             assert!(replayed.is_ok(), "a story of what is not so");
             assert!(story.to_string().len() <= 1_000 * (log.len() + 1));

@@ -94,10 +94,20 @@ impl Port {
     pub(super) fn sent(&mut self, pool: &mut SendPool, n: usize) -> u64 {
         let n = n.min(self.send.len());
         self.send.advance(pool, n);
-        self.load.remove(0, n as u64);
+        self.removed(n as u64);
+        n as u64
+    }
+
+    /// Takes so many bytes at a stream position out again, none of which the transport has taken.
+    pub(super) fn cut(&mut self, from: u64, len: u64) {
+        self.send.cut(from, len as usize);
+        self.removed(len);
+    }
+
+    fn removed(&mut self, n: u64) {
+        self.load.remove(0, n);
         if self.send.is_empty() {
             self.signals.emptied();
         }
-        n as u64
     }
 }

@@ -140,6 +140,17 @@ pub(crate) fn refusal(code: u64) -> &'static str {
     }
 }
 
+/// Why a call of a client of a hub was not taken.
+pub(crate) fn call_refusal(code: u64) -> &'static str {
+    match code {
+        1 => "no connection to the hub is registered",
+        2 => "too many calls wait for their answer, or too much waits to be sent to the hub",
+        3 => "the client shuts down",
+        4 => "its context is too deep, or its time is over",
+        _ => "the wire cannot carry it",
+    }
+}
+
 pub(crate) fn of_health(health: Level) -> u64 {
     position(&HEALTH, &health)
 }

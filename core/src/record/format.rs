@@ -5,12 +5,12 @@ use alloc::vec::Vec;
 use thiserror::Error;
 
 use super::Subject;
-use super::kinds::{FIELDS, Kind, Side};
+use super::kinds::{FIELDS, Kind, Side, Tail};
 use crate::save::{Damaged, Reader};
 use crate::time::Instant;
 
 /// The version of the format of blocks and records.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 const MAGIC: [u8; 4] = *b"PLRC";
 /// The length of the head of a block.
 pub(crate) const HEAD: usize = 32;
@@ -372,12 +372,19 @@ impl<'a> Record<'a> {
         let kind = Kind::of(first & !TIME).ok_or(from.invalid(1))?;
         let check = from.byte()?;
         let passed = if first & TIME == 0 { 0 } else { from.varint()? };
-        let (count, has_bytes, side) = kind.shape();
+        let (count, tail, side) = kind.shape();
         let mut fields = [0; FIELDS];
         for field in &mut fields[..count] {
             *field = from.varint()?;
         }
-        let bytes = if has_bytes { from.bytes()? } else { &[] };
+        let bytes = match tail {
+            Tail::Bytes => from.bytes()?,
+            Tail::Nothing | Tail::Id => &[],
+        };
+        if tail == Tail::Id {
+            let [low, high, other] = [from.byte()?, from.byte()?, from.byte()?];
+            (fields[0], fields[1]) = (u16::from_le_bytes([low, high]).into(), other.into());
+        }
         let record = Record { kind, side, passed, check, fields, bytes };
         if record.claims() > CLAIMS { Err(from.invalid(1)) } else { Ok(record) }
     }
@@ -391,9 +398,10 @@ impl<'a> Record<'a> {
             | Kind::Question
             | Kind::Written
             | Kind::Converted
+            | Kind::Asked
             | Kind::Reply
             | Kind::Fail => a,
-            Kind::Asked | Kind::LateReply | Kind::LateFail => c,
+            Kind::LateReply | Kind::LateFail => c,
             Kind::Request => c.saturating_add(d),
             Kind::Message => super::mask::masked_len(self.bytes),
             _ => 0,

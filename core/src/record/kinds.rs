@@ -9,6 +9,16 @@ pub(crate) enum Side {
     Finding,
 }
 
+/// What stands behind the numbers of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    Nothing,
+    /// Bytes behind their number.
+    Bytes,
+    /// In place of two numbers, two bytes and one: by how much an id differs.
+    Id,
+}
+
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $number:literal: $fields:literal $bytes:ident $side:ident,)*) => {
         /// What a record is.
@@ -27,16 +37,17 @@ macro_rules! kinds {
                 }
             }
 
-            /// How many numbers it has, whether bytes stand behind them, and on which side it stands.
-            pub(crate) const fn shape(self) -> (usize, bool, Side) {
+            /// How many numbers it has, what stands behind them, and on which side it stands.
+            pub(crate) const fn shape(self) -> (usize, Tail, Side) {
                 match self {
                     $(Kind::$name => ($fields, kinds!(@ $bytes), Side::$side),)*
                 }
             }
         }
     };
-    (@ plain) => { false };
-    (@ bytes) => { true };
+    (@ plain) => { Tail::Nothing };
+    (@ bytes) => { Tail::Bytes };
+    (@ id) => { Tail::Id };
 }
 
 /// The most numbers that a record has.
@@ -99,10 +110,13 @@ kinds! {
     Question = 33: 1 plain Finding,
     /// Bytes of a message that a client of a hub has written, and whether it could.
     Written = 34: 2 plain Finding,
+    /// An answer to the request that is next in line on its connection (any is, on a wire without ids): length of the
+    /// content, what stands before and behind it.
+    Next = 35: 3 plain Finding,
 
     // What its application does. An endpoint takes two numbers.
     /// Flags, name, length of the content, of what the frame adds to it and the name, low and high half of the tag,
-    /// timeout, key, refusal; the content if it is kept.
+    /// timeout, key, refusal; the content if it is kept, as is the tag only then.
     Request = 40: 9 bytes Call,
     /// The request, whether it was there.
     Cancel = 41: 3 plain Call,
@@ -116,11 +130,17 @@ kinds! {
     /// Endpoint, health, whether it was there.
     SetHealth = 47: 4 plain Call,
     Scale = 48: 1 plain Call,
+    /// So many requests like the last, at the same time.
+    Requests = 49: 1 plain Call,
+    /// An answer is told.
+    Answered = 50: 0 plain Call,
+    /// So many times: an answer is found that is like the last that was [`Next`](Self::Next), and one is told.
+    Answers = 51: 1 plain Call,
 
     // What a server finds.
-    /// The bytes of the id that are others than those of the last one (as bits), the method, the length of the content;
-    /// those bytes.
-    Asked = 56: 3 bytes Finding,
+    /// The length of the content, the method, by how much the high and the low half of the id differ from those of the last
+    /// one.
+    Asked = 56: 4 plain Finding,
     /// The front of what was decoded, as it came: a ping, a part of a header, or what is no frame.
     Raw = 57: 0 bytes Finding,
     /// A message of Bro IPC, without its bodies.
@@ -152,4 +172,14 @@ kinds! {
     /// Flags, service and method (with a zero between them), low and high half of the tag, timeout, refusal; the context that
     /// it is made in.
     Call = 70: 6 bytes Call,
+
+    // What a server finds and does if it is like what was before.
+    /// A request of the same length and method as the last; by how much its id differs.
+    AskedAlike = 71: 0 id Finding,
+    /// A request is lent, and nothing is made of it. Whatever else is made of one says by itself that it was lent.
+    Lent = 72: 0 plain Call,
+    /// A reply like the last, at the same time.
+    Replied = 73: 0 plain Call,
+    /// A request is found as if by [`AskedAlike`](Self::AskedAlike), then one before it is [`Replied`](Self::Replied) to.
+    Served = 74: 0 id Call,
 }

@@ -6,9 +6,11 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::alike::Alike;
 use super::format::{self, BlockHead, HEAD, Part, Record};
 use super::kinds::{FIELDS, Kind};
 use super::mask;
+use super::script::Script;
 use super::{Options, Subject};
 use crate::buf::SendQueue;
 use crate::id::ConnId;
@@ -57,27 +59,26 @@ pub struct Recorder {
     pieces: VecDeque<Piece>,
     /// Segments that were dropped before anybody took them.
     dropped: u64,
-    now: Instant,
+    pub(super) now: Instant,
     /// Of everything that has come out of the machine.
     hash: u64,
     /// Where the machine was asked for room, before it is known whether anything was read.
-    room: Option<(ConnId, bool)>,
+    pub(super) room: Option<(ConnId, bool)>,
+    pub(super) alike: Alike,
     names: Vec<Box<[u8]>>,
     last_name: usize,
+    /// The length of that word, and its [`ends`].
+    last_word: (usize, [u64; 2]),
     /// Contents whose verdict was good since the last that was not.
     pub(crate) verdicts: u64,
-    /// The length of the frame that was encoded last, and why it was not.
-    pub(crate) frame: Result<usize, crate::error::Misuse>,
+    /// The length of the frame that was encoded last, where nobody else knows it.
+    pub(crate) frame: usize,
     /// What was received last, if content is kept.
     received: Vec<u8>,
-    /// The id that was noted last.
-    last_id: [u8; 16],
     /// Whether records are only compared, and never sealed.
     compares: bool,
-    /// In a replay: what the bytes to be decoded next begin with.
-    script: VecDeque<Vec<u8>>,
-    conversions: VecDeque<Result<usize, ConvertError>>,
-    writes: VecDeque<Option<usize>>,
+    /// What comes next, in a replay.
+    pub(super) script: Script,
 }
 
 impl Recorder {
@@ -100,16 +101,15 @@ impl Recorder {
             now: Instant::ZERO,
             hash: 0,
             room: None,
+            alike: Alike::default(),
             names: Vec::new(),
             last_name: 0,
+            last_word: NO_WORD,
             verdicts: 0,
-            frame: Ok(0),
+            frame: 0,
             received: Vec::new(),
-            last_id: [0; 16],
             compares: false,
-            script: VecDeque::new(),
-            conversions: VecDeque::new(),
-            writes: VecDeque::new(),
+            script: Script::default(),
         }
     }
 
@@ -121,6 +121,10 @@ impl Recorder {
     /// Whether a replay decodes every byte again.
     pub(crate) fn is_whole(&self) -> bool {
         self.whole
+    }
+
+    pub(crate) fn is_comparing(&self) -> bool {
+        self.compares
     }
 
     pub(crate) fn keeps_content(&self) -> bool {
@@ -156,49 +160,15 @@ impl Recorder {
     pub(crate) fn restart(&mut self, now: Instant, hash: u64) {
         (self.now, self.hash) = (now, hash);
         self.names.clear();
-        self.last_name = 0;
+        (self.last_name, self.last_word) = (0, NO_WORD);
         self.verdicts = 0;
-        self.last_id = [0; 16];
-    }
-
-    /// The bytes to be decoded next begin so.
-    pub(crate) fn expect(&mut self, bytes: Vec<u8>) {
-        self.script.push_back(bytes);
-    }
-
-    /// In a replay, puts back what the log has of bytes that are about to be decoded.
-    pub(crate) fn put_back(&mut self, bytes: &mut [u8]) {
-        if self.compares
-            && let Some(known) = self.script.pop_front()
-        {
-            let n = known.len().min(bytes.len());
-            bytes[..n].copy_from_slice(&known[..n]);
-        }
+        self.forget_alike();
     }
 
     /// A message of Bro IPC is taken, of a connection that speaks this format, if it has said anything.
     pub(crate) fn message(&mut self, format: Option<Format>, message: &[u8]) {
         let masked = mask::mask(format, message);
         self.find_bytes(Kind::Message, [], &masked);
-    }
-
-    pub(crate) fn expect_conversion(&mut self, len: usize, error: &[u8]) {
-        let failed = ConvertError::load(&mut Reader::new(error));
-        self.conversions.push_back(failed.map_or(Ok(len), Err));
-    }
-
-    /// In a replay, what came of the conversion that is about to be made.
-    pub(crate) fn conversion(&mut self) -> Option<Result<usize, ConvertError>> {
-        if self.compares { self.conversions.pop_front() } else { None }
-    }
-
-    pub(crate) fn expect_write(&mut self, len: Option<usize>) {
-        self.writes.push_back(len);
-    }
-
-    /// In a replay, how many bytes are written now, if they can be.
-    pub(crate) fn write_again(&mut self) -> Option<Option<usize>> {
-        if self.compares { self.writes.pop_front() } else { None }
     }
 
     /// A message was converted into so many bytes, or was not.
@@ -216,32 +186,16 @@ impl Recorder {
         String::from(code) + kept[0] + kept[1]
     }
 
-    /// Notes an id by what is new in it, which is little where they come from one peer.
-    pub(crate) fn find_id(&mut self, kind: Kind, id: [u8; 16], fields: [u64; 2]) {
-        let (mut bits, mut new, mut len) = (0, [0; 16], 0);
-        for (at, (&now, last)) in id.iter().zip(&mut self.last_id).enumerate() {
-            if now != *last {
-                bits |= 1 << at;
-                new[len] = now;
-                len += 1;
-                *last = now;
-            }
-        }
-        self.find_bytes(kind, [bits, fields[0], fields[1]], &new[..len]);
-    }
-
     /// As [`restart`](Self::restart), in the middle of a replay: what was noted last belongs to the segment before.
     pub(crate) fn restart_at(&mut self, now: Instant) {
-        if let Some((conn, room)) = self.room.take() {
-            self.read_nothing(conn, room);
-        }
+        self.write_room();
         self.at = HEAD;
         self.restart(now, self.hash);
     }
 
     /// Closes the block that is being filled, so that it can be taken.
     pub(crate) fn seal(&mut self) {
-        if self.at > HEAD || self.room.is_some() {
+        if self.at > HEAD || self.room.is_some() || self.is_pending() {
             self.check();
         }
         self.seal_block();
@@ -257,6 +211,7 @@ impl Recorder {
         let mut from = Reader::new(&self.block[HEAD..self.at]);
         let is_news = |kind| !matches!(kind, Kind::PolledNothing | Kind::NoEvent | Kind::Room);
         core::iter::from_fn(|| Record::read(&mut from).ok()).any(|record| is_news(record.kind))
+            || self.is_pending()
     }
 
     /// What nobody has taken yet, and the end.
@@ -331,10 +286,19 @@ impl Recorder {
     }
 
     /// Folds in bytes.
+    #[inline]
     pub(crate) fn mix_bytes(&mut self, bytes: &[u8]) {
+        match ends(bytes) {
+            Some([first, last]) => self.mix(first ^ last.rotate_left(29)),
+            None => self.mix_many(bytes),
+        }
+        self.mix(bytes.len() as u64);
+    }
+
+    fn mix_many(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
-        rest.iter().for_each(|&byte| self.mix(u64::from(byte)));
+        self.mix(ends(rest).map_or(0, |[first, last]| first ^ last.rotate_left(29)));
     }
 
     /// Folds in bytes that are told or sent, if they are in the log too.
@@ -371,9 +335,7 @@ impl Recorder {
     /// Notes a call or a finding.
     #[inline]
     pub(crate) fn put<const N: usize>(&mut self, kind: Kind, now: Option<Instant>, fields: [u64; N]) {
-        if let Some((conn, room)) = self.room.take() {
-            self.read_nothing(conn, room);
-        }
+        self.write_room();
         self.put_now(kind, now, fields);
     }
 
@@ -385,9 +347,7 @@ impl Recorder {
         fields: [u64; N],
         bytes: &[u8],
     ) {
-        if let Some((conn, room)) = self.room.take() {
-            self.read_nothing(conn, room);
-        }
+        self.write_room();
         self.put_bytes_now(kind, now, fields, bytes);
     }
 
@@ -425,18 +385,36 @@ impl Recorder {
         fields: [u64; N],
         len: Option<u64>,
     ) {
-        if self.block.len() - self.at < WINDOW {
-            self.make_room();
+        self.write_pending();
+        let mut passed = 0;
+        if let Some(now) = now {
+            passed = now.as_nanos().saturating_sub(self.now.as_nanos());
+            self.now = self.now.max(now);
         }
-        let check = (self.hash >> 56) as u8;
-        let passed = now.map_or(0, |now| now.as_nanos().saturating_sub(self.now.as_nanos()));
-        let Some(window) = self.block[self.at..].first_chunk_mut::<WINDOW>() else { return };
+        self.write_record(kind, self.top(), passed, fields, len);
+    }
+
+    /// Writes what was noted at the time of the last record, when the check was this.
+    #[inline]
+    pub(super) fn write_at_once<const N: usize>(&mut self, kind: Kind, check: u8, fields: [u64; N]) {
+        self.write_record(kind, check, 0, fields, None);
+    }
+
+    #[inline]
+    fn write_record<const N: usize>(
+        &mut self,
+        kind: Kind,
+        check: u8,
+        passed: u64,
+        fields: [u64; N],
+        len: Option<u64>,
+    ) {
+        let window = self.window();
         window[0] = kind as u8;
         window[1] = check;
         let mut end = 2;
         if passed > 0 {
             window[0] |= format::TIME;
-            self.now = Instant::from_nanos(self.now.as_nanos() + passed);
             varint(window, &mut end, passed);
         }
         fields.iter().for_each(|&field| varint(window, &mut end, field));
@@ -444,6 +422,29 @@ impl Recorder {
             varint(window, &mut end, len);
         }
         self.at += end;
+    }
+
+    /// Writes a record that says by how much an id differs, in 3 bytes.
+    #[inline]
+    pub(super) fn write_id(&mut self, kind: Kind, check: u8, differs: u32) {
+        let record = u64::from(kind as u8) | u64::from(check) << 8 | u64::from(differs) << 16;
+        self.window()[..8].copy_from_slice(&record.to_le_bytes());
+        self.at += 5;
+    }
+
+    /// Where the next record goes.
+    #[inline]
+    fn window(&mut self) -> &mut [u8; WINDOW] {
+        if self.block.len() - self.at < WINDOW {
+            self.make_room();
+        }
+        self.block[self.at..].first_chunk_mut().expect("a block has more room than one record takes")
+    }
+
+    /// What a record shows of the hash.
+    #[inline]
+    pub(super) fn top(&self) -> u8 {
+        (self.hash >> 56) as u8
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -465,6 +466,14 @@ impl Recorder {
         }
     }
 
+    /// The machine was asked for room, and something else came than bytes.
+    #[inline]
+    pub(super) fn write_room(&mut self) {
+        if let Some((conn, room)) = self.room.take() {
+            self.read_nothing(conn, room);
+        }
+    }
+
     #[cold]
     fn read_nothing(&mut self, conn: ConnId, room: bool) {
         self.put_now(Kind::Room, None, [conn.slot().into(), conn.generation().into(), room.into()]);
@@ -472,14 +481,25 @@ impl Recorder {
 
     /// The number of a word.
     pub(crate) fn name(&mut self, name: &[u8]) -> u64 {
-        if self.names.get(self.last_name).is_some_and(|last| **last == *name) {
-            return self.last_name as u64;
+        if let Some(number) = self.last_name(name) {
+            return number;
         }
         self.last_name = match self.names.iter().position(|known| **known == *name) {
             Some(at) => at,
             None => self.new_name(name),
         };
+        self.last_word = (name.len(), ends(name).unwrap_or_default());
         self.last_name as u64
+    }
+
+    /// The number of a word, if it is the one that was used last.
+    #[inline]
+    pub(crate) fn last_name(&self, name: &[u8]) -> Option<u64> {
+        let is_last = match ends(name) {
+            Some(ends) => self.last_word == (name.len(), ends),
+            None => self.names.get(self.last_name).is_some_and(|last| **last == *name),
+        };
+        is_last.then_some(self.last_name as u64)
     }
 
     #[cold]
@@ -567,10 +587,27 @@ impl Recorder {
     }
 
     /// The application was told something.
-    #[inline]
     pub(crate) fn event(&mut self, what: super::Told, slot: u32, len: usize) {
         self.put(Kind::Event, None, [what as u64, slot.into(), len as u64]);
     }
+}
+
+/// No word has this length.
+const NO_WORD: (usize, [u64; 2]) = (usize::MAX, [0; 2]);
+
+/// Up to 16 bytes as two numbers, which may overlap: together with the length they say all of them.
+#[inline]
+fn ends(bytes: &[u8]) -> Option<[u64; 2]> {
+    if bytes.len() > 16 {
+        return None;
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        return Some([u64::from_le_bytes(*first), u64::from_le_bytes(*last)]);
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        return Some([u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()]);
+    }
+    Some([bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)), 0])
 }
 
 /// Writes an integer in groups of 7 bits, from the lowest.

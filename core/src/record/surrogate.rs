@@ -13,6 +13,9 @@ use crate::save::{Damaged, Reader, Save, Writer};
 use crate::service::{Decoded, Described, Protocol, Verdict};
 use crate::wire::{Ids, Load, WireId};
 
+/// In place of the id of an answer to whoever is next in line: no client writes it.
+pub(crate) const NEXT_IN_LINE: WireId = WireId([0xff; 16]);
+
 /// Stands in for the wire of a client whose log has no content: contents are zeros, and whatever the wire has read in them
 /// comes from the log. `IDS`: whether the wire has ids.
 #[derive(Clone, Debug)]
@@ -77,6 +80,7 @@ impl<const IDS: bool> Surrogate<IDS> {
                 let id = record.bytes.try_into().ok().map(WireId);
                 script.decoded.push_back(Ok(response(id, a, b, c)));
             }
+            Kind::Next => script.decoded.push_back(Ok(response(IDS.then_some(NEXT_IN_LINE), a, b, c))),
             Kind::Control => script.decoded.push_back(Ok(Decoded::Control(length(a)))),
             Kind::Skip => script.decoded.push_back(Ok(Decoded::Skip(length(a)))),
             Kind::Broken => script.decoded.push_back(Err(codes::to_protocol_error([a, b, c]))),

@@ -37,9 +37,7 @@ impl fmt::Display for Words<'_> {
             Kind::PolledReadOff => write!(f, "to do: read from connection {id} no more"),
             Kind::PolledFlush => write!(f, "to do: send on connection {id}"),
             Kind::NoEvent => write!(f, "nothing to tell"),
-            Kind::Event if a == super::Told::Request as u64 => {
-                write!(f, "told: a request of {c} bytes on connection {b}")
-            }
+            Kind::Event if a == super::Told::Request as u64 => write!(f, "told: a call"),
             Kind::Event if a == super::Told::Message as u64 => write!(f, "told: a message"),
             Kind::Event => match a {
                 1 => write!(f, "told: request {b} is answered with {c} bytes"),
@@ -56,6 +54,7 @@ impl fmt::Display for Words<'_> {
             Kind::Check => write!(f, "everything that has come out by then has the check {a:016x}"),
             Kind::Need => write!(f, "found: a frame that is not whole before {a} bytes"),
             Kind::Ours => write!(f, "found: an answer of {c} bytes to request {a} (its use {b})"),
+            Kind::Next => write!(f, "found: an answer of {a} bytes to the request that is next in line"),
             Kind::Answer => write!(f, "found: an answer of {a} bytes"),
             Kind::Control => write!(f, "found: {a} bytes of the wire's own"),
             Kind::Skip => write!(f, "found: {a} bytes of garbage"),
@@ -76,7 +75,18 @@ impl fmt::Display for Words<'_> {
             Kind::ResumeEndpoint => write!(f, "endpoint {a} is used again"),
             Kind::SetHealth => write!(f, "endpoint {a} is {}", codes::to_health(c)),
             Kind::Scale => write!(f, "{a} connections per endpoint"),
-            Kind::Asked => write!(f, "found: a request {name:?} of {c} bytes"),
+            Kind::Asked => write!(f, "found: a request {name:?} of {a} bytes"),
+            Kind::AskedAlike => write!(f, "found: a request like the last"),
+            Kind::Lent => write!(f, "told: a request, of which nothing is made"),
+            Kind::Replied => write!(f, "told: a request, which is answered as the last was"),
+            Kind::Served => {
+                write!(f, "found: a request like the last; told: a request, answered as the last was")
+            }
+            Kind::Requests => write!(f, "{a} requests like the last"),
+            Kind::Answered => write!(f, "told: a request is answered"),
+            Kind::Answers => {
+                write!(f, "found and told: {a} answers like the last, to those that are next in line")
+            }
             Kind::Raw => write!(f, "found: {} bytes that are no request", record.bytes.len()),
             Kind::Written => write!(f, "found: {a} bytes were written"),
             Kind::Connect => write!(f, "connect"),
@@ -93,10 +103,10 @@ impl fmt::Display for Words<'_> {
             }
             Kind::Message => write!(f, "found: a message"),
             Kind::Converted => write!(f, "found: {a} bytes in the other format"),
-            Kind::Reply => write!(f, "it is answered with {a} bytes"),
-            Kind::Fail => write!(f, "it is answered with the error {:?}", error()),
-            Kind::Defer => write!(f, "it is put off as {id}"),
-            Kind::Unanswered => write!(f, "it is dropped without an answer"),
+            Kind::Reply => write!(f, "told: a request, which is answered with {a} bytes"),
+            Kind::Fail => write!(f, "told: a request, which is answered with the error {:?}", error()),
+            Kind::Defer => write!(f, "told: a request, which is put off as {id}"),
+            Kind::Unanswered => write!(f, "told: a request, which is dropped without an answer"),
             Kind::LateReply => write!(f, "request {id} is answered with {c} bytes"),
             Kind::LateFail => write!(f, "request {id} is answered with the error {:?}", error()),
         }?;

@@ -278,6 +278,9 @@ impl Fleet {
     /// Does what the cluster wants.
     pub fn run(&mut self) {
         self.cluster.audit();
+        if self.cluster.deadline().is_some_and(|(_, what)| what == "a choice among new endpoints") {
+            self.cluster.tick(self.now);
+        }
         while let Some(action) = self.cluster.poll() {
             match action {
                 Action::Dial(conn) => self.dial(conn),

@@ -15,11 +15,11 @@ use plimsoll_core::policy::{Backoff, Ratio, RetryBudget};
 use plimsoll_core::rng::Pcg;
 use plimsoll_core::service::client::{Client, Event, Options, Outcome, RequestError};
 use plimsoll_core::service::{Uw, UwRequest};
+use plimsoll_core::testing::fleet::exponential;
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::uw::code;
 
 use super::bell::Bell;
-use super::distribution::exponential;
 use super::scenario::{CallerRetries, Callers, Profile};
 use super::tally::Tally;
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use plimsoll_core::policy::fixed::{ONE, exp2_neg, log2_neg};
+use plimsoll_core::policy::fixed::{ONE, exp2_neg};
 use plimsoll_core::rng::Pcg;
+use plimsoll_core::testing::fleet::exponential;
 use plimsoll_core::time::nanos;
 
-/// ln 2 and log₂ e, in Q32.
-const LN_2: u128 = 2_977_044_472;
+/// log₂ e, in Q32.
 const LOG2_E: i128 = 6_196_328_019;
 /// No work takes longer: 10 minutes.
 const LONGEST: u64 = 600_000_000_000;
@@ -35,13 +35,6 @@ impl Distribution {
             Distribution::Quantiles(table) => by_quantiles(rng, table),
         }
     }
-}
-
-/// A time from the exponential distribution, by inversion; at most 22 times the mean.
-pub(crate) fn exponential(rng: &mut Pcg, mean: Duration) -> Duration {
-    let log2 = log2_neg(u64::from(rng.next_u32()) + 1);
-    let ln = (u128::from(log2) * LN_2) >> 32;
-    Duration::from_nanos(((u128::from(nanos(mean)) * ln) >> 32) as u64)
 }
 
 /// The normal number is the sum of twelve even ones less six: its deviation is 1, and it ends at 6.
@@ -79,16 +72,6 @@ mod tests {
         let mut times: Vec<_> = (0..100_000).map(|_| distribution.draw(&mut rng)).collect();
         times.sort_unstable();
         times
-    }
-
-    #[test]
-    fn exponential_times_have_their_mean_and_its_tail() {
-        let times = sorted(&Distribution::Exponential(10 * MS));
-        let mean = times.iter().sum::<Duration>() / 100_000;
-        let above = times.iter().filter(|&&time| time > 30 * MS).count();
-        // Five standard deviations of a mean of 100,000 are 1.6 %; of a share of e⁻³ (4,979), 344.
-        assert!(mean.abs_diff(10 * MS) < Duration::from_micros(160), "{mean:?}");
-        assert!(above.abs_diff(4_979) < 344, "{above}");
     }
 
     #[test]

@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
+use plimsoll_core::metrics::Layout;
 use plimsoll_core::time::nanos;
 
-/// Buckets per power of two: a reading is at most 1/32 above the true value.
-const SUB_BITS: u32 = 5;
-/// Times below this power of two (1,024 ns) are read as at most 32 ns too long.
-const FIRST_POWER: u32 = 10;
-/// Times from 2^41 ns (36 minutes) on share the last bucket.
-const LAST_POWER: u32 = 41;
+/// A reading is at most 1/32 above the true value.
+type Buckets = Layout<5>;
 
-/// A log-linear histogram (the layout of HdrHistogram, Tene 2012), as long as its longest time needs.
+/// A log-linear histogram, as long as its longest time needs: there are thousands of these, and most are nearly empty.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Histogram {
     buckets: Vec<u32>,
@@ -21,7 +18,7 @@ pub(crate) struct Histogram {
 
 impl Histogram {
     pub(crate) fn record(&mut self, time: Duration) {
-        let bucket = bucket_of(nanos(time));
+        let bucket = Buckets::bucket_of(nanos(time));
         if bucket >= self.buckets.len() {
             self.buckets.resize(bucket + 1, 0);
         }
@@ -41,7 +38,7 @@ impl Histogram {
         for (bucket, &n) in self.buckets.iter().enumerate() {
             seen += u64::from(n);
             if seen >= rank {
-                return upper_bound(bucket).min(self.max);
+                return Duration::from_nanos(Buckets::upper_bound(bucket)).min(self.max);
             }
         }
         Duration::ZERO
@@ -57,28 +54,6 @@ impl Histogram {
         self.count += other.count;
         self.max = self.max.max(other.max);
     }
-}
-
-fn bucket_of(value: u64) -> usize {
-    let power = value.max(1).ilog2();
-    if power < FIRST_POWER {
-        return (value >> (FIRST_POWER - SUB_BITS)) as usize;
-    }
-    if power >= LAST_POWER {
-        return ((LAST_POWER - FIRST_POWER + 1) << SUB_BITS) as usize;
-    }
-    let sub = (value >> (power - SUB_BITS)) & ((1 << SUB_BITS) - 1);
-    (((power - FIRST_POWER + 1) as usize) << SUB_BITS) + sub as usize
-}
-
-fn upper_bound(bucket: usize) -> Duration {
-    let (row, sub) = ((bucket >> SUB_BITS) as u32, bucket as u64 & ((1 << SUB_BITS) - 1));
-    let nanos = match row {
-        0 => ((sub + 1) << (FIRST_POWER - SUB_BITS)) - 1,
-        row if row > LAST_POWER - FIRST_POWER => u64::MAX,
-        row => (((1 << SUB_BITS) + sub + 1) << (row - 1 + FIRST_POWER - SUB_BITS)) - 1,
-    };
-    Duration::from_nanos(nanos)
 }
 
 #[cfg(test)]

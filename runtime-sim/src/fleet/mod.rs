@@ -65,4 +65,4 @@ mod verdict;
 
 pub use report::{Bucket, Check, Latency, Mark, Progress, Report, Totals};
 pub use run::{RunError, run};
-pub use scenario::{Scenario, ScenarioError};
+pub use scenario::{Policy, Scenario, ScenarioError};

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use plimsoll_core::policy::Ratio;
 use plimsoll_core::rng::Pcg;
+use plimsoll_core::testing::fleet::exponential;
 use plimsoll_core::time::Instant;
 use toml::Spanned;
 
 use super::crew::{Crew, Node};
-use super::distribution::exponential;
 use super::report::Mark;
 use super::scenario::units::{Length, show};
 use super::scenario::{Faults, Problem, Scenario, at};

@@ -1,5 +1,7 @@
 //! What is kept of a world while it runs: the first law that was broken, a hash of everything, and figures.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use plimsoll_core::time::Instant;
 
 use super::law::{Law, Stats, Violation};
@@ -10,6 +12,12 @@ const MOST_AT_ONCE: u64 = 200_000;
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     pub(super) stats: Stats,
+    /// Whether nothing goes wrong any more.
+    pub(super) is_recovering: bool,
+    /// When who serves must have closed, once it is to.
+    pub(super) closing: Option<Instant>,
+    /// Drivers that have come to their end.
+    pub(super) finished: u32,
     violation: Option<Violation>,
     now: Instant,
     at_once: u64,
@@ -47,5 +55,37 @@ impl Journal {
 
     pub(super) fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()
+    }
+}
+
+/// What all who live in a world have seen: of every request, what became of it.
+pub(super) trait Book {
+    fn journal(&mut self) -> &mut Journal;
+
+    /// Whether anything has not ended yet.
+    fn is_busy(&self) -> bool;
+
+    /// Whether the last `count` requests of each of so many callers were answered well; if not, who made one that was not, and
+    /// what became of it.
+    fn last_answered(&self, callers: u32, count: usize) -> Result<(), (String, String)>;
+}
+
+/// A book, to all who write into it.
+#[derive(Debug)]
+pub(super) struct Shared<B>(Arc<Mutex<B>>);
+
+impl<B> Clone for Shared<B> {
+    fn clone(&self) -> Self {
+        Shared(self.0.clone())
+    }
+}
+
+impl<B> Shared<B> {
+    pub(super) fn new(book: B) -> Self {
+        Shared(Arc::new(Mutex::new(book)))
+    }
+
+    pub(super) fn open(&self) -> MutexGuard<'_, B> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

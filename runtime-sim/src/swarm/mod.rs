@@ -16,6 +16,7 @@ mod content;
 mod desk;
 mod dice;
 mod faults;
+mod ground;
 mod hub;
 mod journal;
 mod law;

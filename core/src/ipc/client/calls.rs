@@ -21,12 +21,13 @@ struct Pending {
     tag: u64,
     conn: ConnId,
     taken: Instant,
-    /// Where it stands among all bytes that the connection was ever given.
+    /// Where it stands among all bytes that the connection was ever given, and how many of them are its own.
     start: u64,
+    len: u64,
     /// Whether the deadline of its context comes before the timeout.
     by_deadline: bool,
 }
-crate::saved!(struct Pending { tag, conn, taken, start, by_deadline });
+crate::saved!(struct Pending { tag, conn, taken, start, len, by_deadline });
 
 /// How a call ended without an answer.
 #[derive(Clone, Copy, Debug)]
@@ -149,7 +150,8 @@ impl State {
         let slow =
             self.links.push(conn, config, |out| write_call(out, config.format, &config.limits, &call))?;
         self.metrics.calls += 1;
-        let pending = Pending { tag: options.tag, conn, taken: self.now, start, by_deadline };
+        let len = self.links.view(conn).map_or(0, |link| link.port.send.end() - start);
+        let pending = Pending { tag: options.tag, conn, taken: self.now, start, len, by_deadline };
         self.calls.table.insert(pending);
         self.calls.deadlines.insert(id.slot(), self.now, left.min(timeout));
         if slow {
@@ -224,23 +226,56 @@ impl State {
         Some((id, pending.tag, outcome))
     }
 
-    pub(super) fn cancel(&mut self, id: RequestId) -> bool {
-        self.end_call(id, |_, _| How::Cancelled)
+    /// What a call is called on the wire.
+    pub(super) fn wire_name(&self, id: RequestId) -> String {
+        alloc::format!("req-{}", WireId::new(id.slot(), id.generation(), self.calls.salt))
     }
 
-    fn end_call(&mut self, id: RequestId, how: impl FnOnce(bool, bool) -> How) -> bool {
+    /// The connection that a call has gone over which waits for its answer.
+    pub(super) fn went_over(&self, id: RequestId) -> Option<ConnId> {
+        self.calls.table.get(id).map(|pending| pending.conn)
+    }
+
+    pub(super) fn cancel(&mut self, id: RequestId) -> bool {
+        self.give_up(id, |_, _| How::Cancelled)
+    }
+
+    /// Ends a call whose connection stands; `how` is told whether any byte of it has left, and whether its deadline came
+    /// before its timeout.
+    fn give_up(&mut self, id: RequestId, how: impl FnOnce(bool, bool) -> How) -> bool {
         let Some(pending) = self.calls.remove(id) else { return false };
-        let sent = self.links.view(pending.conn).is_none_or(|link| link.port.send.sent() > pending.start);
-        let how = how(sent, pending.by_deadline);
+        let sent = !self.take_back(&pending);
+        self.end_call(id, &pending, how(sent, pending.by_deadline));
+        true
+    }
+
+    /// Takes a call out of what is to be sent, if no byte of it has left: otherwise it would still run, after its caller was
+    /// told that it was not sent.
+    fn take_back(&mut self, call: &Pending) -> bool {
+        let &Pending { conn, start, len, .. } = call;
+        if !self.links.cut(conn, start, len) {
+            return false;
+        }
+        for slot in 0..self.calls.table.slots() as u32 {
+            if let Some(other) = self.calls.table.id_at(slot).and_then(|id| self.calls.table.get_mut(id))
+                && other.conn == conn
+                && other.start > start
+            {
+                other.start -= len;
+            }
+        }
+        true
+    }
+
+    fn end_call(&mut self, id: RequestId, pending: &Pending, how: How) {
         count(&mut self.metrics, how);
         self.calls.ended.push_back(Ended { id, tag: pending.tag, how });
-        true
     }
 
     pub(super) fn time_out_calls(&mut self) {
         while let Some(slot) = self.calls.deadlines.pop_due(self.now) {
             let Some(id) = self.calls.table.id_at(slot) else { continue };
-            self.end_call(id, |sent, by_deadline| match by_deadline {
+            self.give_up(id, |sent, by_deadline| match by_deadline {
                 true => How::DeadlineExceeded { sent },
                 false => How::Timeout { sent },
             });
@@ -251,15 +286,14 @@ impl State {
     pub(super) fn lose_calls(&mut self, conn: Option<(ConnId, u64)>) {
         for slot in 0..self.calls.table.slots() as u32 {
             let Some(id) = self.calls.table.id_at(slot) else { continue };
-            let Some(pending) = self.calls.table.get(id) else { continue };
-            match conn {
-                None => self.end_call(id, |_, _| How::Disconnected),
-                Some((conn, bytes)) if pending.conn == conn => {
-                    let sent = bytes > pending.start;
-                    self.end_call(id, |_, _| How::Lost { sent })
-                }
+            let Some(pending) = self.calls.table.get(id).copied() else { continue };
+            let how = match conn {
+                None => How::Disconnected,
+                Some((conn, bytes)) if pending.conn == conn => How::Lost { sent: bytes > pending.start },
                 Some(_) => continue,
             };
+            self.calls.remove(id);
+            self.end_call(id, &pending, how);
         }
     }
 }

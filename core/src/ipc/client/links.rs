@@ -279,6 +279,18 @@ impl Links {
         sent
     }
 
+    /// Takes `len` bytes at stream position `start` out of what is to be sent; `false` if one of them has left.
+    pub(super) fn cut(&mut self, conn: ConnId, start: u64, len: u64) -> bool {
+        let Some(index) = self.find(conn) else { return false };
+        let port = &mut self.pool[index as usize].port;
+        if port.send.sent() > start {
+            return false;
+        }
+        port.cut(start, len);
+        self.settle(conn);
+        true
+    }
+
     /// Has the runtime told what is new.
     pub(super) fn settle(&mut self, conn: ConnId) {
         let Some(index) = self.find(conn) else { return };

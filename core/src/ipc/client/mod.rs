@@ -59,6 +59,7 @@ mod links;
 mod recording;
 mod serve;
 mod state;
+mod view;
 
 pub use api::{
     CallError, Cause, Config, MethodError, Metrics, Options, Outcome, Refused, ReplyError, StateEvent,
@@ -66,6 +67,7 @@ pub use api::{
 };
 pub(crate) use recording::{read_call, read_value};
 pub use serve::{Incoming, Responder};
+pub(crate) use view::Standing;
 
 use super::Context;
 use crate::buf::Receiver;

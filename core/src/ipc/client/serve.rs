@@ -84,6 +84,13 @@ impl<'a> Responder<'a> {
     }
 }
 
+impl<'a> Responder<'a> {
+    /// What the call is called on the wire.
+    pub(crate) fn id(&self) -> Text<'a> {
+        self.reply.id
+    }
+}
+
 impl Drop for Responder<'_> {
     fn drop(&mut self) {
         if !self.done {

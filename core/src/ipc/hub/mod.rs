@@ -54,6 +54,7 @@ mod recording;
 mod route;
 mod services;
 mod state;
+mod view;
 
 pub use api::{Cause, Config, Dropped, Event, Metrics, Refused, ServiceStatus, Status};
 

@@ -95,7 +95,7 @@ fn taken(taken: Result<RequestId, RequestError>) -> Came {
 fn command<P: Protocol>(client: &mut Client<P>, now: Instant, call: &Record<'_>) -> Came {
     let [a, b, c, ..] = call.fields;
     match call.kind {
-        Kind::NoEvent | Kind::Event => return client.event().map_or(Came::Nothing, came),
+        Kind::NoEvent | Kind::Event | Kind::Answered => return client.event().map_or(Came::Nothing, came),
         Kind::Cancel => drop(client.cancel(now, Id::new(a as u32, b as u32))),
         Kind::AddEndpoint => {
             let options = EndpointOptions { weight: a as u32, priority: b as u8 };

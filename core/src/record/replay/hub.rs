@@ -1,17 +1,24 @@
 //! A hub plays a log.
 
+use alloc::string::String;
+
 use super::super::format::{Record, Segment};
 use super::super::kinds::Kind;
 use super::super::mask::unmask;
 use super::super::{Record as _, Recorder};
 use super::{Came, Player, tell};
-use crate::ipc::hub::Hub;
+use crate::id::ConnId;
+use crate::ipc::hub::{Dropped, Event, Hub, Refused};
 use crate::machine::{Machine, Peer};
 use crate::save::{Damaged, Reader, Save, Snapshot};
 use crate::time::Instant;
+use crate::wire::ipc::{Envelope, Status, Text, Value};
 
 pub(crate) struct HubPlayer {
-    hub: Hub,
+    pub(crate) hub: Hub,
+    /// Whether somebody wants to hear what the application was told.
+    pub(crate) tells: bool,
+    pub(crate) heard: Option<Heard>,
 }
 
 impl Player for HubPlayer {
@@ -22,7 +29,7 @@ impl Player for HubPlayer {
     }
 
     fn load(segment: &Segment<'_>) -> Result<Self, Damaged> {
-        Ok(HubPlayer { hub: Hub::restore(segment.snapshot)? })
+        Ok(HubPlayer { hub: Hub::restore(segment.snapshot)?, tells: false, heard: None })
     }
 
     fn expect(&mut self, finding: &Record<'_>, _: &str) {
@@ -33,7 +40,10 @@ impl Player for HubPlayer {
 
     fn call(&mut self, now: Instant, call: &Record<'_>, _: &str) -> Came {
         match call.kind {
-            Kind::Event | Kind::NoEvent => drop(self.hub.event()),
+            Kind::Event | Kind::NoEvent => {
+                let event = self.hub.event();
+                self.heard = event.filter(|_| self.tells).map(Heard::from);
+            }
             Kind::Accept => {
                 let peer = Peer::load(&mut Reader::new(call.bytes)).unwrap_or(Peer::UNKNOWN);
                 self.hub.accept(now, peer);
@@ -43,6 +53,86 @@ impl Player for HubPlayer {
             _ => return tell(&mut self.hub, now, call),
         }
         Came::Nothing
+    }
+}
+
+/// What the application of a hub was told, kept for people.
+pub(crate) enum Heard {
+    /// Under which name, with how many methods, and as which one of a pool.
+    Registered {
+        service: String,
+        methods: u64,
+        member: Option<String>,
+        peer: Peer,
+    },
+    /// A call was passed on to a connection.
+    Routed(Letter, ConnId),
+    /// A question to the hub itself.
+    Query(Letter),
+    Refused(Letter, Refused),
+    /// An answer was passed on, or was not.
+    Response(Letter, Result<(), Dropped>),
+    Invalid(Refused),
+    /// A connection has ended.
+    End,
+    /// What is no news, or known from the machine before.
+    Other,
+}
+
+/// A message, as far as it tells of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Letter {
+    pub(crate) from: String,
+    pub(crate) id: String,
+    pub(crate) to: String,
+    pub(crate) method: String,
+    /// Of an answer that says that the call has failed.
+    pub(crate) code: Option<String>,
+}
+
+impl Letter {
+    fn of(message: &Envelope<'_>) -> Self {
+        let text =
+            |text: Result<Text<'_>, _>| text.map_or_else(|_| String::new(), |text| text.get().into_owned());
+        let failed = message.status() == Ok(Status::Error);
+        let code = || message.error().0.map_or("without a code".into(), |code| code.get().into_owned());
+        Letter {
+            from: text(message.from()),
+            id: text(message.id()),
+            to: text(message.to()),
+            method: text(message.method()),
+            code: failed.then(code),
+        }
+    }
+}
+
+impl From<Event<'_>> for Heard {
+    fn from(event: Event<'_>) -> Self {
+        match event {
+            Event::Registered { register, peer, .. } => {
+                let number =
+                    |key| register.metadata().and_then(|all| all.member(key)).and_then(Value::number);
+                let member = number("poolIndex").zip(number("poolSize"));
+                Heard::Registered {
+                    service: register
+                        .service_name()
+                        .map_or_else(|_| String::new(), |name| name.get().into_owned()),
+                    methods: register.methods().map_or(0, |methods| methods.count() as u64),
+                    member: member.map(|(index, size)| alloc::format!("{} of {size}", index + 1)),
+                    peer,
+                }
+            }
+            Event::CallRouted { call, to } => Heard::Routed(Letter::of(&call), to),
+            Event::CallAnswered { call, refused: None } => Heard::Query(Letter::of(&call)),
+            Event::CallAnswered { call, refused: Some(refused) } => {
+                Heard::Refused(Letter::of(&call), refused)
+            }
+            Event::ResponseRouted { response, .. } => Heard::Response(Letter::of(&response), Ok(())),
+            Event::ResponseDropped { response, why } => Heard::Response(Letter::of(&response), Err(why)),
+            Event::Invalid { refused, .. } => Heard::Invalid(refused),
+            Event::Disconnected { .. } => Heard::End,
+            Event::Heartbeat { .. } | Event::Missed(_) => Heard::Other,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The same machine, told the same.
 
+mod alike;
 mod client;
 mod hub;
 mod ipc_client;
@@ -16,12 +17,14 @@ use core::time::Duration;
 use thiserror::Error;
 
 pub(crate) use client::{ClientPlayer, UwClientPlayer};
-pub(crate) use hub::HubPlayer;
-pub(crate) use ipc_client::IpcClientPlayer;
+pub(crate) use hub::{Heard as HubHeard, HubPlayer, Letter};
+pub(crate) use ipc_client::{Heard as IpcClientHeard, IpcClientPlayer};
 pub(crate) use server::ServerPlayer;
 
+use alike::Last;
+
 use super::format::{Damage, Log, Record, Segment, What};
-use super::kinds::{Kind, Side};
+use super::kinds::Kind;
 use super::words::Words;
 use super::{Options, Record as _, Recorder, Subject, codes};
 use crate::cluster::StateEvent;
@@ -75,7 +78,11 @@ impl Replayed {
             | Kind::PolledReadOn
             | Kind::PolledReadOff
             | Kind::PolledFlush => self.actions += 1,
-            Kind::Event => self.events += 1,
+            Kind::Event | Kind::Answered | Kind::Lent => self.events += 1,
+            // What is made of a request says that it was lent.
+            Kind::Reply | Kind::Fail | Kind::Defer | Kind::Unanswered if self.subject == Subject::Server => {
+                self.events += 1;
+            }
             Kind::Connected
             | Kind::Received
             | Kind::Filled
@@ -202,6 +209,27 @@ pub(crate) struct Step<'a> {
     pub(crate) came: Came,
 }
 
+/// Whoever looks on while a log is played.
+pub(crate) trait Watch<P> {
+    /// A call is about to be made, at this time.
+    fn before(&mut self, _: &mut P, _: Instant) {}
+    /// A call was made.
+    fn after(&mut self, player: &mut P, step: &Step<'_>);
+}
+
+impl<P, F: FnMut(&mut P, &Step<'_>)> Watch<P> for F {
+    fn after(&mut self, player: &mut P, step: &Step<'_>) {
+        self(player, step);
+    }
+}
+
+/// Nobody looks on.
+struct Nobody;
+
+impl<P> Watch<P> for Nobody {
+    fn after(&mut self, _: &mut P, _: &Step<'_>) {}
+}
+
 /// Plays a log to a machine, and compares what it does with what it did.
 ///
 /// # Errors
@@ -218,46 +246,48 @@ pub(crate) fn play_on(bytes: &[u8]) -> Result<Replayed, Unreplayable> {
 
 fn replay_as(log: &Log<'_>, compare: bool) -> Result<Replayed, Unreplayable> {
     match (log.subject(), log.is_whole(), log.segments[0].head.has_ids) {
-        (Subject::Client, true, _) => play(load::<UwClientPlayer>(log)?, log, compare, |_, _| {}),
-        (Subject::Client, _, true) => play(load::<ClientPlayer<true>>(log)?, log, compare, |_, _| {}),
-        (Subject::Client, _, false) => play(load::<ClientPlayer<false>>(log)?, log, compare, |_, _| {}),
-        (Subject::IpcClient, ..) => play(load::<IpcClientPlayer>(log)?, log, compare, |_, _| {}),
-        (Subject::Hub, ..) => play(load::<HubPlayer>(log)?, log, compare, |_, _| {}),
-        (Subject::Server, ..) => play(load::<ServerPlayer>(log)?, log, compare, |_, _| {}),
+        (Subject::Client, true, _) => play(&mut load::<UwClientPlayer>(log)?, log, compare, &mut Nobody),
+        (Subject::Client, _, true) => play(&mut load::<ClientPlayer<true>>(log)?, log, compare, &mut Nobody),
+        (Subject::Client, _, false) => {
+            play(&mut load::<ClientPlayer<false>>(log)?, log, compare, &mut Nobody)
+        }
+        (Subject::IpcClient, ..) => play(&mut load::<IpcClientPlayer>(log)?, log, compare, &mut Nobody),
+        (Subject::Hub, ..) => play(&mut load::<HubPlayer>(log)?, log, compare, &mut Nobody),
+        (Subject::Server, ..) => play(&mut load::<ServerPlayer>(log)?, log, compare, &mut Nobody),
     }
 }
 
 /// The machine at the head of a log.
-fn load<P: Player>(log: &Log<'_>) -> Result<P, Damage> {
+pub(crate) fn load<P: Player>(log: &Log<'_>) -> Result<P, Damage> {
     let first = &log.segments[0];
     let (at, segment) = (first.at, first.head.segment);
     P::load(first).map_err(|damaged| Damage { at, segment, what: What::Snapshot(damaged) })
 }
 
-/// Plays a log to the machine at its head, which is watched. What cannot be compared is replayed first by one that can.
+/// Plays a log to the machine at its head, while somebody looks on. What cannot be compared is replayed first by one that can.
 pub(crate) fn start<P: Player>(
+    player: &mut P,
     log: &Log<'_>,
-    watch: impl FnMut(&mut P, &Step<'_>),
+    watch: &mut impl Watch<P>,
 ) -> Result<Replayed, Unreplayable> {
     let compares = P::compares(&log.segments[0]);
     if !compares {
         replay_as(log, true)?;
     }
-    play(load(log)?, log, compares, watch)
+    play(player, log, compares, watch)
 }
 
 /// Plays a log to a machine. `compare`: whether it is to do the same.
-pub(crate) fn play<P: Player>(
-    mut player: P,
+fn play<P: Player>(
+    player: &mut P,
     log: &Log<'_>,
     compare: bool,
-    mut watch: impl FnMut(&mut P, &Step<'_>),
+    watch: &mut impl Watch<P>,
 ) -> Result<Replayed, Unreplayable> {
     let first = &log.segments[0];
-    if compare {
-        let options = Options { content: log.has_content(), ..Options::default() };
-        player.machine().compare(options, log.is_whole(), first.now, first.hash);
-    }
+    // Where nothing is compared, too: it knows whose answer it is that a log only says to be the next.
+    let options = Options { content: log.has_content(), ..Options::default() };
+    player.machine().compare(options, log.is_whole(), first.now, first.hash);
     let mut tape = Tape {
         now: first.now,
         replayed: Replayed {
@@ -275,12 +305,14 @@ pub(crate) fn play<P: Player>(
         },
         names: Names(Vec::new()),
         before: VecDeque::new(),
-        carried: Vec::new(),
+        last: Last::default(),
+        expected: Vec::new(),
     };
     for segment in &log.segments {
         tape.now = segment.now;
         tape.names.0.clear();
-        tape.carried.clear();
+        tape.last = Last::default();
+        tape.expected.clear();
         player.restart();
         if let Some(log) = player.machine().recorder() {
             log.restart_at(segment.now);
@@ -291,7 +323,8 @@ pub(crate) fn play<P: Player>(
         }
         tape.replayed.segments += 1;
         for &(at, block) in &segment.blocks {
-            tape.play_block(&mut player, segment, at, block, compare, &mut watch)?;
+            let place = Place { segment, at, compare };
+            tape.play_block(player, place, block, watch)?;
         }
     }
     tape.replayed.to = tape.now;
@@ -313,75 +346,111 @@ impl Names {
     }
 }
 
-struct Tape {
+/// Where a block stands, and whether the machine is to do the same.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    segment: &'a Segment<'a>,
+    at: usize,
+    compare: bool,
+}
+
+struct Tape<'a> {
     now: Instant,
     replayed: Replayed,
     names: Names,
     before: VecDeque<String>,
-    /// What is not compared yet.
-    carried: Vec<u8>,
+    last: Last<'a>,
+    /// What the machine has not noted yet: much is only counted until something else comes.
+    expected: Vec<u8>,
 }
 
-impl Tape {
+impl<'a> Tape<'a> {
     fn play_block<P: Player>(
         &mut self,
         player: &mut P,
-        segment: &Segment<'_>,
-        at: usize,
-        block: &[u8],
-        compare: bool,
-        watch: &mut impl FnMut(&mut P, &Step<'_>),
+        place: Place<'_>,
+        block: &'a [u8],
+        watch: &mut impl Watch<P>,
     ) -> Result<(), Unreplayable> {
         let mut from = Reader::new(block);
-        let mut compared = 0;
+        let mut owes = false;
         while !from.left().is_empty() {
             let start = from.at();
-            let record = Record::read(&mut from).map_err(|_| Damage {
-                at: at + start,
-                segment: segment.head.segment,
-                what: What::Record,
-            })?;
-            self.now = self.now + Duration::from_nanos(record.passed);
-            if record.side == Side::Finding {
-                self.find(player, &record);
-                continue;
-            }
-            let name = self.names.of(&record);
-            let came = player.call(self.now, &record, name);
-            if record.kind == Kind::Check {
-                player.machine().recorder().into_iter().for_each(Recorder::check);
-            } else {
-                self.replayed.count(record.kind);
-                watch(
-                    player,
-                    &Step { now: self.now, call: self.replayed.calls, record: &record, name, came },
-                );
-            }
-            if !compare {
-                continue;
+            let place = Place { at: place.at + start, ..place };
+            let (segment, what) = (place.segment.head.segment, What::Record);
+            let senseless = Damage { at: place.at, segment, what };
+            let record = Record::read(&mut from).map_err(|_| senseless)?;
+            let steps = self.last.steps(record).ok_or(senseless)?;
+            self.expected.extend_from_slice(&block[start..from.at()]);
+            for _ in 0..steps.times {
+                if let Some(finding) = steps.finding {
+                    self.find(player, &finding);
+                }
+                if let Some(call) = steps.call {
+                    self.call(player, place, &call, watch)?;
+                }
             }
             // That room was given in vain is noted only with the next call.
-            if record.kind != Kind::Room && !player.defers() {
-                self.carried.extend_from_slice(&block[compared..from.at()]);
-                let expected = &*self.carried;
-                let got = player.machine().recorder().map_or(&[][..], |log| log.written());
-                if got != expected
-                    && let Some((expected, got)) = differ(expected, got, segment.head.whole)
-                {
-                    return Err(self.difference(segment, at + compared, expected, got).into());
-                }
-                compared = from.at();
-                self.carried.clear();
+            owes = steps.call.is_some() && record.kind != Kind::Room && !player.defers();
+        }
+        if place.compare {
+            // Whoever has written the log has written what was pending before it closed the block.
+            if let Some(log) = player.machine().recorder() {
+                log.write_pending();
             }
-            if record.kind != Kind::Check {
-                if self.before.len() == SURROUNDINGS {
-                    self.before.pop_front();
-                }
-                self.before.push_back(alloc::format!("{:?} {}", self.now, Words(&record, name)));
+            self.compare(player, place)?;
+            if owes && let Ok(missing) = Record::read(&mut Reader::new(&self.expected)) {
+                let (expected, got) = (Words(&missing, "").to_string(), "nothing more".into());
+                return Err(self.difference(place.segment, place.at + block.len(), expected, got).into());
             }
         }
-        // The call that these findings belong to is in the next block.
-        self.carried.extend_from_slice(&block[compared..]);
+        Ok(())
+    }
+
+    fn call<P: Player>(
+        &mut self,
+        player: &mut P,
+        place: Place<'_>,
+        record: &Record<'_>,
+        watch: &mut impl Watch<P>,
+    ) -> Result<(), Unreplayable> {
+        self.now = self.now + Duration::from_nanos(record.passed);
+        if record.kind == Kind::Check {
+            player.machine().recorder().into_iter().for_each(Recorder::check);
+            return self.compare(player, place);
+        }
+        self.replayed.count(record.kind);
+        let name = self.names.of(record);
+        watch.before(player, self.now);
+        let came = player.call(self.now, record, name);
+        let step = Step { now: self.now, call: self.replayed.calls, record, name, came };
+        watch.after(player, &step);
+        self.compare(player, place)?;
+        if !place.compare {
+            return Ok(());
+        }
+        if self.before.len() == SURROUNDINGS {
+            self.before.pop_front();
+        }
+        self.before.push_back(alloc::format!("{:?} {}", self.now, Words(record, self.names.of(record))));
+        Ok(())
+    }
+
+    /// Whether what the machine has noted is what the log has.
+    fn compare<P: Player>(&mut self, player: &mut P, place: Place<'_>) -> Result<(), Unreplayable> {
+        let whole = place.segment.head.whole;
+        let got = player.machine().recorder().map_or(&[][..], |log| log.written());
+        let n = match self.expected.starts_with(got) {
+            _ if !place.compare => Ok(self.expected.len()),
+            true => Ok(got.len()),
+            false => agree(&self.expected, got, whole),
+        };
+        match n {
+            Ok(n) => drop(self.expected.drain(..n)),
+            Err((expected, got)) => {
+                return Err(self.difference(place.segment, place.at, expected, got).into());
+            }
+        }
         Ok(())
     }
 
@@ -411,14 +480,11 @@ impl Tape {
     }
 }
 
-/// The first records that differ, in words. What the wire has found wrong was kept as it came, and a replay that is not `whole`
-/// has only zeros.
-fn differ(expected: &[u8], got: &[u8], whole: bool) -> Option<(String, String)> {
+/// How many bytes of what is expected are there, or the first records that differ, in words. What the wire has found wrong was
+/// kept as it came, and a replay that is not `whole` has only zeros.
+fn agree(expected: &[u8], got: &[u8], whole: bool) -> Result<usize, (String, String)> {
     let (mut left, mut right) = (Reader::new(expected), Reader::new(got));
-    loop {
-        if left.left().is_empty() && right.left().is_empty() {
-            return None;
-        }
+    while !right.left().is_empty() {
         let found = |record| if whole { record } else { found(record) };
         let (one, other) = (Record::read(&mut left).map(found), Record::read(&mut right).map(found));
         if one.is_ok() && one == other {
@@ -435,8 +501,9 @@ fn differ(expected: &[u8], got: &[u8], whole: bool) -> Option<(String, String)> 
             expected.push_str(&alloc::format!("; by then, its outputs have the check {:02x}", one.check));
             got.push_str(&alloc::format!("; by then, its outputs have the check {:02x}", other.check));
         }
-        return Some((expected, got));
+        return Err((expected, got));
     }
+    Ok(left.at())
 }
 
 /// Tells a machine what a runtime told it, and takes its actions.
@@ -474,23 +541,12 @@ pub(crate) fn tell<M: Machine>(machine: &mut M, now: Instant, call: &Record<'_>)
 }
 
 /// The code of an error that was answered, and its message, or as many letters.
-fn error<'a>(call: &Record<'a>, len: u64) -> (&'a str, Cow<'a, str>) {
+pub(crate) fn error<'a>(call: &Record<'a>, len: u64) -> (&'a str, Cow<'a, str>) {
     let words = core::str::from_utf8(call.bytes).unwrap_or("");
     match words.split_once('\0') {
         Some((code, message)) => (code, message.into()),
         None => (words, "1".repeat(usize::try_from(len).unwrap_or(0)).into()),
     }
-}
-
-/// An id of which only what is new is in the log.
-pub(crate) fn flat_id(last: &mut [u8; 16], record: &Record<'_>) -> [u8; 16] {
-    let mut new = record.bytes.iter();
-    for (at, byte) in last.iter_mut().enumerate() {
-        if record.fields[0] >> at & 1 != 0 {
-            *byte = new.next().copied().unwrap_or(0);
-        }
-    }
-    *last
 }
 
 fn found(record: Record<'_>) -> Record<'_> {

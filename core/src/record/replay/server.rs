@@ -5,9 +5,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::super::Record as _;
+use super::super::alike::next_id;
 use super::super::format::{Record, Segment};
 use super::super::kinds::Kind;
-use super::{Came, Player, error, flat_id, tell};
+use super::{Came, Player, error, tell};
 use crate::id::Id;
 use crate::machine::{Machine, Peer};
 use crate::save::{Damaged, Reader, Save, Snapshot};
@@ -17,11 +18,9 @@ use crate::wire::WireId;
 use crate::wire::uw;
 
 pub(crate) struct ServerPlayer {
-    server: Server,
+    pub(crate) server: Server,
     whole: bool,
     last_id: [u8; 16],
-    /// A request is lent with the next call, which says what becomes of it.
-    lends: bool,
 }
 
 impl Player for ServerPlayer {
@@ -33,7 +32,7 @@ impl Player for ServerPlayer {
 
     fn load(segment: &Segment<'_>) -> Result<Self, Damaged> {
         let server = Server::restore(segment.snapshot)?;
-        Ok(ServerPlayer { server, whole: segment.head.whole, last_id: [0; 16], lends: false })
+        Ok(ServerPlayer { server, whole: segment.head.whole, last_id: [0; 16] })
     }
 
     fn expect(&mut self, finding: &Record<'_>, name: &str) {
@@ -42,14 +41,15 @@ impl Player for ServerPlayer {
         }
         let bytes = match finding.kind {
             Kind::Asked => {
-                let id = flat_id(&mut self.last_id, finding);
+                let [content, _, high, low, ..] = finding.fields;
+                let id = next_id(&mut self.last_id, [high, low]);
                 let mut head = Vec::new();
                 let encoded = uw::encode_request(&mut head, WireId(id), name, &[], &uw::Limits::default());
                 // The content itself is zeros, and there already.
                 if encoded.is_ok()
                     && let Some(len) = head.last_chunk_mut::<4>()
                 {
-                    *len = (finding.fields[2] as u32).to_le_bytes();
+                    *len = (content as u32).to_le_bytes();
                 }
                 head
             }
@@ -60,28 +60,17 @@ impl Player for ServerPlayer {
         }
     }
 
-    fn defers(&self) -> bool {
-        self.lends
-    }
-
     fn restart(&mut self) {
         self.last_id = [0; 16];
     }
 
     fn call(&mut self, now: Instant, call: &Record<'_>, _: &str) -> Came {
-        if core::mem::take(&mut self.lends) {
-            if self.answer(call) {
-                return Came::Nothing;
-            }
-            // It was lent, and forgotten.
-            self.take_event();
-        }
         let ServerPlayer { server, whole, .. } = self;
         let [a, b, c, ..] = call.fields;
         let token = Token(Id::new(a as u32, b as u32));
         match call.kind {
-            Kind::Event => self.lends = true,
-            Kind::NoEvent => self.take_event(),
+            Kind::Reply | Kind::Fail | Kind::Defer | Kind::Unanswered => self.answer(call),
+            Kind::Lent | Kind::NoEvent => self.take_event(),
             Kind::Accept => {
                 let peer = Peer::load(&mut Reader::new(call.bytes)).unwrap_or(Peer::UNKNOWN);
                 server.accept(now, peer);
@@ -107,12 +96,9 @@ impl ServerPlayer {
         }
     }
 
-    /// Does with the request that is lent what was done; whether this call was about it.
-    fn answer(&mut self, call: &Record<'_>) -> bool {
-        if !matches!(call.kind, Kind::Reply | Kind::Fail | Kind::Defer | Kind::Unanswered) {
-            return false;
-        }
-        let Some(request) = self.server.event() else { return true };
+    /// Does with the next request what was done.
+    fn answer(&mut self, call: &Record<'_>) {
+        let Some(request) = self.server.event() else { return };
         let [len, ..] = call.fields;
         match call.kind {
             Kind::Reply => drop(request.responder.reply(&content(self.whole, call, len))),
@@ -123,7 +109,6 @@ impl ServerPlayer {
             Kind::Defer => drop(request.responder.defer()),
             _ => drop(request.responder),
         }
-        true
     }
 }
 

@@ -63,7 +63,7 @@ impl<P: Protocol> Client<P> {
             match decoded {
                 Decoded::Need(_) => return Ok(None),
                 Decoded::Response { id, content, len } => {
-                    let answered = self.settle_answer(slot, id, content.clone())?;
+                    let answered = self.settle_answer(slot, id, content.clone(), len)?;
                     if let Some((id, tag, success)) = answered {
                         return Ok(Some(Next { slot, len, content, id, tag, success }));
                     }
@@ -86,16 +86,26 @@ impl<P: Protocol> Client<P> {
         slot: u32,
         wire_id: Option<WireId>,
         content: Range<usize>,
+        len: usize,
     ) -> Result<Option<(RequestId, u64, bool)>, ProtocolError> {
-        let conn = self.links[slot as usize].conn;
-        let request = match wire_id {
+        let link = &self.links[slot as usize];
+        let (conn, next) = (link.conn, link.line.first());
+        let mut request = match wire_id {
             Some(id) => self.requests.find_wire(id, conn),
-            None if self.links[slot as usize].unwelcomed.is_some_and(|left| left > 0) => {
-                self.welcomed(slot, content)?;
-                return Ok(None);
-            }
-            None => self.links[slot as usize].line.first(),
+            None => next,
         };
+        if let Some(log) = &mut self.log {
+            let lengths = [content.len() as u64, content.start as u64, (len - content.end) as u64];
+            if request.is_some() && request == next || wire_id.is_none() {
+                log.found_next(lengths);
+            } else {
+                request = self.note_answer(wire_id, request, next, lengths);
+            }
+        }
+        if wire_id.is_none() && self.links[slot as usize].unwelcomed.is_some_and(|left| left > 0) {
+            self.welcomed(slot, content)?;
+            return Ok(None);
+        }
         // Nobody can answer what has not begun to leave.
         let sent = self.links[slot as usize].send.sent();
         let request = request.filter(|&request| self.requests.get(request).start < sent);

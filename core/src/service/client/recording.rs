@@ -8,14 +8,16 @@ use super::{Client, Options, Outcome, RequestError, StateEvent};
 use crate::cluster::EndpointOptions;
 use crate::cluster::explain::Explanation;
 use crate::error::{Misuse, ProtocolError};
-use crate::id::{ConnId, EndpointId, RequestId};
+use crate::id::{ConnId, EndpointId, Id, RequestId};
 use crate::machine::Input;
+use crate::record::alike::Request as Like;
 use crate::record::kinds::Kind;
+use crate::record::surrogate::NEXT_IN_LINE;
 use crate::record::{self, Record, Recorder, Subject, Surrogate, Told, pair};
 use crate::save::{Damaged, Snapshot};
-use crate::service::{Decoded, Protocol, Uw, Verdict};
+use crate::service::{Decoded, Described, Protocol, Uw, Verdict};
 use crate::time::Instant;
-use crate::wire::Load;
+use crate::wire::{Load, WireId};
 
 /// So many bytes of what was no frame are kept.
 const BROKEN: usize = 256;
@@ -74,21 +76,19 @@ impl<P: Protocol> Client<P> {
         }
     }
 
+    /// Anything but answers is noted where it is found, those where it is known whose they are.
+    #[inline]
     pub(super) fn note_decoded(&mut self, slot: u32, decoded: &Result<Decoded, ProtocolError>) {
+        if !matches!(decoded, Ok(Decoded::Response { .. })) {
+            self.note_other(slot, decoded);
+        }
+    }
+
+    #[cold]
+    fn note_other(&mut self, slot: u32, decoded: &Result<Decoded, ProtocolError>) {
         let Some(log) = &mut self.log else { return };
         match decoded {
-            Ok(Decoded::Response { id, content, len }) => {
-                let shape = [content.len() as u64, content.start as u64, (len - content.end) as u64];
-                let [content, before, behind] = shape;
-                match id {
-                    Some(id) if self.requests.is_ours(*id) => {
-                        let (slot, generation) = (id.slot().into(), id.generation().into());
-                        log.find(Kind::Ours, [slot, generation, content, before, behind]);
-                    }
-                    Some(id) => log.find_bytes(Kind::Answer, shape, &id.0),
-                    None => log.find_bytes(Kind::Answer, shape, &[]),
-                }
-            }
+            Ok(Decoded::Response { .. }) => {}
             Ok(Decoded::Need(total)) => log.find(Kind::Need, [*total as u64]),
             Ok(Decoded::Control(n)) => log.find(Kind::Control, [*n as u64]),
             Ok(Decoded::Skip(n)) => {
@@ -103,49 +103,90 @@ impl<P: Protocol> Client<P> {
         }
     }
 
-    /// The connection that a request goes over, if it was taken and does not wait.
-    pub(super) fn went_to(&self, taken: &Result<RequestId, RequestError>) -> Option<ConnId> {
-        let id = taken.as_ref().ok()?;
-        match self.requests.get(id.slot()).state {
-            super::requests::State::Placed(place) => Some(place.conn),
-            _ => None,
+    /// An answer was found that is not that to the `next` in line, as it seems; a replay may know only that it is. The request
+    /// that it is for.
+    #[cold]
+    pub(super) fn note_answer(
+        &mut self,
+        id: Option<WireId>,
+        request: Option<u32>,
+        next: Option<u32>,
+        lengths: [u64; 3],
+    ) -> Option<u32> {
+        let (Some(log), Some(id)) = (&mut self.log, id) else { return request };
+        if id == NEXT_IN_LINE && log.is_comparing() {
+            log.found_next(lengths);
+            return next;
         }
+        if self.requests.is_ours(id) {
+            let [content, before, behind] = lengths;
+            let (slot, generation) = (id.slot().into(), id.generation().into());
+            log.find(Kind::Ours, [slot, generation, content, before, behind]);
+        } else {
+            log.find_bytes(Kind::Answer, lengths, &id.0);
+        }
+        request
     }
 
-    pub(super) fn note_request(
+    /// Does what comes of a request, and notes it behind that.
+    pub(super) fn catch_up_and_note(
         &mut self,
         request: &P::Request<'_>,
         options: Options,
         taken: &Result<RequestId, RequestError>,
-        conn: Option<ConnId>,
-        frame: Result<usize, Misuse>,
     ) {
+        // It may go elsewhere at once.
+        let first = taken.as_ref().ok().map(|id| self.requests.frame_of(id.slot()));
+        if self.cluster.has_actions() {
+            self.catch_up();
+        }
         let described = self.protocol.describe(request);
         let Some(log) = &mut self.log else { return };
-        log.frame = Ok(0);
+        let waited = core::mem::take(&mut log.frame);
+        let like = match (taken, first) {
+            (Ok(id), Some((conn, frame))) => {
+                log.mix(word(*id));
+                log.mix(conn.map_or(u64::MAX, word));
+                let Options { timeout, idempotent, key, .. } = options;
+                Some(Like { len: described.len, frame, timeout, key, idempotent })
+            }
+            _ => None,
+        };
+        if let Some(like) = &like
+            && log.is_like_last(self.now, like, described.name.as_bytes())
+        {
+            return log.one_more_request();
+        }
+        let refusal = taken.as_ref().err().copied();
+        self.note_request(options, described, waited, refusal, like);
+    }
+
+    fn note_request(
+        &mut self,
+        options: Options,
+        described: Described<'_>,
+        waited: usize,
+        refusal: Option<RequestError>,
+        like: Option<Like>,
+    ) {
+        let Some(log) = &mut self.log else { return };
+        let frame = like.as_ref().map_or(waited, |like| like.frame);
         let flags = u64::from(options.idempotent)
             + 2 * u64::from(options.timeout.is_some())
             + 4 * u64::from(options.key.is_some());
         let timeout = options.timeout.map_or(0, crate::time::nanos);
-        let known = described.len + described.name.len();
         // A frame that is shorter than what it says has no name and no content here.
-        let (more, refused) = match frame {
-            Ok(frame) => {
-                (frame.saturating_sub(known) as u64, record::of_refusal(taken.as_ref().err().copied()))
-            }
-            Err(misuse) => (0, record::of_misuse(misuse)),
-        };
-        match taken {
-            Ok(id) => log.mix(u64::from(id.slot()) << 32 | u64::from(id.generation())),
-            Err(_) => log.mix(refused),
+        let more = frame.saturating_sub(described.len + described.name.len()) as u64;
+        let refused = record::of_refusal(refusal);
+        if refusal.is_some() {
+            log.mix(refused);
         }
-        log.mix(conn.map_or(u64::MAX, |conn| u64::from(conn.slot()) << 32 | u64::from(conn.generation())));
         let name = log.name(described.name.as_bytes());
-        let [low, high] = [options.tag & 0xffff_ffff, options.tag >> 32];
         let (len, key) = (described.len as u64, options.key.unwrap_or(0));
-        let content = if log.keeps_content() { described.content } else { &[] };
-        let fields = [flags, name, len, more, low, high, timeout, key, refused];
-        log.put_bytes(Kind::Request, Some(self.now), fields, content);
+        let (content, tag) =
+            if log.keeps_content() { (described.content, options.tag) } else { (&[][..], 0) };
+        let [low, high] = [tag & 0xffff_ffff, tag >> 32];
+        log.request(self.now, [flags, name, len, more, low, high, timeout, key, refused], content, like);
     }
 
     pub(super) fn note_endpoint(
@@ -192,24 +233,32 @@ impl Recorder {
     /// How a request has ended.
     #[inline]
     pub(super) fn outcome(&mut self, id: RequestId, outcome: Outcome<'_>) {
+        self.mix(word(id));
         match outcome {
-            Outcome::Answer(content) => self.mix_content(content),
-            Outcome::Remote { code, message } => {
-                self.mix_content(code.as_bytes());
-                self.mix_content(message.as_bytes());
+            Outcome::Answer(content) => {
+                self.mix(content.len() as u64);
+                self.mix_content(content);
+                self.answered();
             }
-            _ => {}
+            outcome => self.failure(id, outcome),
         }
-        let (told, len) = match outcome {
-            Outcome::Answer(content) => (Told::Answer, content.len()),
+    }
+
+    #[cold]
+    fn failure(&mut self, id: RequestId, outcome: Outcome<'_>) {
+        if let Outcome::Remote { code, message } = outcome {
+            self.mix_content(code.as_bytes());
+            self.mix_content(message.as_bytes());
+        }
+        let (told, more) = match outcome {
+            Outcome::Answer(_) => (Told::Answer, 0),
             Outcome::Remote { .. } => (Told::Remote, 0),
             Outcome::Timeout { sent } => (Told::Timeout, sent.into()),
             Outcome::Lost { sent } => (Told::Lost, sent.into()),
             Outcome::Protocol(error) => (Told::Protocol, record::of_protocol_error(error)[0] as usize),
             Outcome::Cancelled => (Told::Cancelled, 0),
         };
-        self.mix(u64::from(id.generation()));
-        self.event(told, id.slot(), len);
+        self.event(told, id.slot(), more);
     }
 
     /// What has changed in the cluster, if anything.
@@ -226,6 +275,11 @@ impl Recorder {
         self.mix_debug(&event);
         self.event(Told::State, event.endpoint().map_or(0, |endpoint| endpoint.slot()), 0);
     }
+}
+
+/// An id as one number.
+fn word<T>(id: Id<T>) -> u64 {
+    u64::from(id.slot()) << 32 | u64::from(id.generation())
 }
 
 impl<const IDS: bool> Client<Surrogate<IDS>> {
@@ -260,7 +314,10 @@ impl<const IDS: bool> Client<Surrogate<IDS>> {
         masked.cluster.set_explain(None);
         masked.links.iter_mut().for_each(|link| link.send.mask());
         masked.requests.mask();
+        // Tags are the application's own, and not in a log without content.
+        masked.next.iter_mut().for_each(|next| next.tag = 0);
         for ended in &mut masked.outcomes {
+            ended.tag = 0;
             if let How::Answered(content) = &mut ended.how {
                 content.fill(0);
             }
@@ -304,6 +361,11 @@ impl<const IDS: bool> Client<Surrogate<IDS>> {
             _ => None,
         };
         Some((conn, request.attempts))
+    }
+
+    /// What a request that has not ended is called on the wire.
+    pub(crate) fn wire_id(&self, id: RequestId) -> Option<crate::wire::WireId> {
+        self.requests.find(id).map(|_| self.requests.wire_id(id.slot()))
     }
 
     pub(crate) fn config(&self) -> super::Config {

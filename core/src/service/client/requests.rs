@@ -244,9 +244,22 @@ impl Requests {
         (awaited && !request.is_copy && request.first == id.generation()).then_some(id.slot())
     }
 
+    /// Which connection a request has just been put on, if it does not wait, and the length of its frame.
+    #[inline]
+    pub(super) fn frame_of(&self, slot: u32) -> (Option<ConnId>, usize) {
+        let request = self.get(slot);
+        match request.state {
+            State::Placed(place) => (Some(place.conn), request.len as usize),
+            _ => (None, request.frame.len()),
+        }
+    }
+
     /// Zeros in place of the bytes of frames.
     pub(super) fn mask(&mut self) {
-        self.slots.iter_mut().for_each(|request| request.frame.fill(0));
+        for request in &mut self.slots {
+            request.frame.fill(0);
+            request.tag = 0;
+        }
     }
 
     pub(super) fn ids(&self) -> Ids {

@@ -32,13 +32,10 @@ impl<P: Protocol> Client<P> {
                 }
             }
         }
-        // Behind what comes of it, which may be that it goes elsewhere.
-        let (conn, len) = self.log.as_ref().map_or((None, Ok(0)), |log| (self.went_to(&taken), log.frame));
-        if self.cluster.has_actions() {
-            self.catch_up();
-        }
         if self.log.is_some() {
-            self.note_request(request, options, &taken, conn, len);
+            self.catch_up_and_note(request, options, &taken);
+        } else if self.cluster.has_actions() {
+            self.catch_up();
         }
         taken
     }
@@ -121,9 +118,6 @@ impl<P: Protocol> Client<P> {
         let protocol = &self.protocol;
         let encoded = link.send.push_with(&mut self.send_pool, |out| protocol.encode(out, id, request));
         let end = link.send.end();
-        if let Some(log) = &mut self.log {
-            log.frame = encoded.map(|()| (end - start) as usize);
-        }
         encoded?;
         if keep {
             let mut frame = self.frames.get();
@@ -145,7 +139,7 @@ impl<P: Protocol> Client<P> {
         let encoded = self.protocol.encode(&mut frame, id, request);
         let size = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         if let Some(log) = &mut self.log {
-            log.frame = encoded.map(|()| frame.len());
+            log.frame = encoded.map_or(0, |()| frame.len());
         }
         self.requests.get_mut(slot).frame = frame;
         encoded?;

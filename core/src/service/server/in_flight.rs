@@ -43,6 +43,11 @@ impl InFlight {
         self.table.get(id).copied()
     }
 
+    /// All of them, with their connections, their ids on the wire, and since when they are in hand.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (RequestId, ConnId, WireId, Instant)> {
+        self.table.iter().map(|(id, deferred)| (id, deferred.conn, deferred.wire, deferred.taken))
+    }
+
     /// Takes a request out of the list of its connection, which starts at `first`.
     pub(super) fn remove(&mut self, first: &mut Option<RequestId>, id: RequestId) -> Option<Deferred> {
         let removed = self.table.remove(id)?;

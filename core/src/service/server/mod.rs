@@ -43,6 +43,7 @@ mod metrics;
 mod recording;
 mod request;
 mod state;
+mod view;
 
 use self::conn::Intake;
 use self::metrics::Cause;
@@ -50,6 +51,7 @@ use self::state::{Addressee, State};
 pub use api::{Config, ReplyError, Status, Token};
 pub use metrics::{Closed, Metrics, ProtocolErrors};
 pub use request::{Request, Responder};
+pub(crate) use view::{Ending, Hold};
 
 use crate::buf::Receiver;
 use crate::id::ConnId;
@@ -86,7 +88,7 @@ impl Server {
         self.state.advance(now);
         let resumed = self.state.resume(token);
         let result = resumed.map(|to| self.state.answer(to, content));
-        self.state.note_reply(Some(token), resumed.ok(), content, matches!(result, Ok(Ok(()))));
+        self.state.note_late_reply(token, content, matches!(result, Ok(Ok(()))));
         Ok(result??)
     }
 
@@ -179,7 +181,9 @@ impl Server {
             if live.head.is_some() || self.receiver.bytes(slot).is_empty() || !live.takes_bytes(config) {
                 return;
             }
-            if let Some(log) = &mut *log {
+            if let Some(log) = log
+                && log.is_comparing()
+            {
                 log.put_back(self.receiver.bytes_mut(slot));
             }
             let bytes = self.receiver.bytes(slot);
@@ -319,7 +323,7 @@ impl Machine for Server {
         let frame = self.receiver.lent(&lent, 0..head.content.end);
         let to = Addressee { conn, wire: head.id, taken: self.state.now };
         if let Some(log) = &mut self.state.log {
-            log.lent(conn, &head, frame);
+            log.lent(conn, head.id.0, &frame[head.method.clone()], &frame[head.content.clone()]);
         }
         Some(Request {
             method: core::str::from_utf8(&frame[head.method]).expect("the decoder has looked at it"),

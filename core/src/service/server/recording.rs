@@ -10,7 +10,7 @@ use crate::error::ProtocolError;
 use crate::id::ConnId;
 use crate::machine::Input;
 use crate::record::kinds::Kind;
-use crate::record::{Record, Recorder, Subject, Told, pair};
+use crate::record::{Record, Recorder, Subject, pair};
 use crate::save::Snapshot;
 use crate::time::Instant;
 use crate::wire::uw::{self, RequestHead, Step};
@@ -85,32 +85,34 @@ impl State {
         }
     }
 
+    /// The request that is lent was put off, or dropped.
+    pub(super) fn note_end<const N: usize>(&mut self, kind: Kind, fields: [u64; N]) {
+        if let Some(log) = &mut self.log {
+            log.of_lent(kind, self.now, fields, &[]);
+        }
+    }
+
     pub(super) fn note_room(&mut self, conn: ConnId, room: bool) {
         if let Some(log) = &mut self.log {
             log.gave_room(conn, room);
         }
     }
 
-    /// An answer has gone to somebody, or to nobody any more.
-    pub(super) fn note_reply(
-        &mut self,
-        token: Option<Token>,
-        to: Option<Addressee>,
-        content: &[u8],
-        sent: bool,
-    ) {
-        let State { log: Some(log), conns, now, .. } = self else { return };
-        if let Some(conn) = to.and_then(|to| conns.get(to.conn)) {
-            log.mix(conn.send.end());
+    /// The request that is lent was answered.
+    #[inline]
+    pub(super) fn note_reply(&mut self, content: &[u8], sent: bool) {
+        if let Some(log) = &mut self.log {
+            log.replied(self.now, content, sent);
         }
+    }
+
+    /// A request that was put off was answered, or nobody waits for it any more.
+    pub(super) fn note_late_reply(&mut self, token: Token, content: &[u8], sent: bool) {
+        let Some(log) = &mut self.log else { return };
         let kept = if log.keeps_content() { content } else { &[] };
-        let (len, sent) = (content.len() as u64, sent.into());
-        match token.map(|token| pair(token.0)) {
-            None => log.put_bytes(Kind::Reply, Some(*now), [len, sent], kept),
-            Some([slot, generation]) => {
-                log.put_bytes(Kind::LateReply, Some(*now), [slot, generation, len, sent], kept);
-            }
-        }
+        let [slot, generation] = pair(token.0);
+        let fields = [slot, generation, content.len() as u64, sent.into()];
+        log.put_bytes(Kind::LateReply, Some(self.now), fields, kept);
     }
 
     pub(super) fn note_failure(
@@ -120,18 +122,15 @@ impl State {
         [code, message]: [&str; 2],
         sent: bool,
     ) {
-        let State { log: Some(log), conns, now, .. } = self else { return };
-        if let Some(conn) = to.and_then(|to| conns.get(to.conn)) {
-            log.mix(conn.send.end());
-        }
+        let State { log: Some(log), now, .. } = self else { return };
         let mut bare = Vec::new();
         uw::write_error(&mut bare, code, "");
         // Of the message, as it was written, with its escapes.
-        let len = log.frame.map_or(0, |whole| whole.saturating_sub(bare.len())) as u64;
+        let len = log.frame.saturating_sub(bare.len()) as u64;
         let len = if to.is_some() { len } else { 0 };
         let words = log.words(code, message);
         match token.map(|token| pair(token.0)) {
-            None => log.put_bytes(Kind::Fail, Some(*now), [len, sent.into()], words.as_bytes()),
+            None => log.of_lent(Kind::Fail, *now, [len, sent.into()], words.as_bytes()),
             Some([slot, generation]) => {
                 let fields = [slot, generation, len, sent.into()];
                 log.put_bytes(Kind::LateFail, Some(*now), fields, words.as_bytes());
@@ -142,27 +141,27 @@ impl State {
 
 impl Recorder {
     /// What a server has decoded.
+    #[inline]
     pub(super) fn step(&mut self, bytes: &[u8], step: &Result<Step<RequestHead>, ProtocolError>) {
         match step {
-            Ok(Step::Frame(head)) if bytes[head.method.clone()] != *uw::PING.as_bytes() => {
-                let name = self.name(&bytes[head.method.clone()]);
-                self.find_id(Kind::Asked, head.id.0, [name, head.content.len() as u64]);
+            Ok(Step::Frame(head)) => {
+                let method = &bytes[head.method.clone()];
+                let name = match self.last_name(method) {
+                    Some(name) => name,
+                    // Pings have no name in a log.
+                    None if *method == *uw::PING.as_bytes() => {
+                        return self.find_bytes(Kind::Raw, [], &bytes[..head.content.end.min(PING)]);
+                    }
+                    None => self.name(method),
+                };
+                self.asked(head.id.0, name, head.content.len() as u64);
             }
-            Ok(Step::Frame(head)) => self.find_bytes(Kind::Raw, [], &bytes[..head.content.end.min(PING)]),
             Ok(Step::Skip(n)) => {
                 let n = head_of(bytes).max(n + 2).min(bytes.len());
                 self.find_bytes(Kind::Raw, [], &bytes[..n]);
             }
             Ok(Step::Need(_)) | Err(_) => self.find_bytes(Kind::Raw, [], &bytes[..head_of(bytes)]),
         }
-    }
-
-    /// A request was lent.
-    pub(super) fn lent(&mut self, conn: ConnId, head: &RequestHead, frame: &[u8]) {
-        self.mix_bytes(&head.id.0);
-        self.mix_bytes(&frame[head.method.clone()]);
-        self.mix_content(&frame[head.content.clone()]);
-        self.event(Told::Request, conn.slot(), head.content.len());
     }
 }
 

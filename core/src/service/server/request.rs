@@ -40,7 +40,7 @@ impl<'a> Responder<'a> {
     pub fn reply(mut self, content: &[u8]) -> Result<(), Misuse> {
         self.done = true;
         let result = self.state.answer(self.to, content);
-        self.state.note_reply(None, Some(self.to), content, result.is_ok());
+        self.state.note_reply(content, result.is_ok());
         result
     }
 
@@ -62,7 +62,7 @@ impl<'a> Responder<'a> {
     pub fn defer(mut self) -> Token {
         self.done = true;
         let token = self.state.defer(self.to);
-        self.state.note(Kind::Defer, pair(token.0));
+        self.state.note_end(Kind::Defer, pair(token.0));
         token
     }
 
@@ -76,7 +76,7 @@ impl Drop for Responder<'_> {
     fn drop(&mut self) {
         if !self.done {
             self.state.answer_dropped(self.to);
-            self.state.note(Kind::Unanswered, []);
+            self.state.note_end(Kind::Unanswered, []);
         }
     }
 }

@@ -12,7 +12,7 @@ use super::in_flight::{Deferred, InFlight};
 use super::metrics::{Cause, Metrics};
 use crate::buf::SendPool;
 use crate::error::Misuse;
-use crate::id::{ConnId, Table, kind};
+use crate::id::{ConnId, RequestId, Table, kind};
 use crate::machine::Action;
 use crate::policy::watermark::{Band, Watermark};
 use crate::record::Recorder;
@@ -314,6 +314,31 @@ impl State {
         status
     }
 
+    /// The connection whose request is [taken](Self::take) next.
+    pub(super) fn upcoming(&self) -> Option<ConnId> {
+        self.conns.id_at(self.ready.current().filter(|_| self.has_request())?)
+    }
+
+    /// Requests of all connections that were put off.
+    pub(super) fn in_hand(&self) -> u64 {
+        self.total.items()
+    }
+
+    /// Whether nothing is read for the sake of all connections together.
+    pub(super) fn is_above(&self) -> bool {
+        self.total.is_above()
+    }
+
+    /// Whether the last places are kept for connections that have none.
+    pub(super) fn is_scarce(&self) -> bool {
+        self.scarce.is_above()
+    }
+
+    /// Each of them, with its connection, its id on the wire, and since when it is in hand.
+    pub(super) fn put_off(&self) -> impl Iterator<Item = (RequestId, ConnId, WireId, Instant)> {
+        self.in_flight.iter()
+    }
+
     /// All slots that may hold a connection.
     pub(super) fn slots(&self) -> Range<u32> {
         0..self.conns.slots() as u32
@@ -341,7 +366,7 @@ impl State {
         content.clear();
         write_error(&mut content, code, message);
         if let Some(log) = &mut self.log {
-            log.frame = Ok(content.len());
+            log.frame = content.len();
         }
         let result = self.push(to.conn, |out| encode_response(out, to.wire, &content, &limits));
         self.scratch = content;

@@ -4,6 +4,9 @@
 //! Calls come as an open loop: they arrive when they arrive, however badly those before them fare, as the users of a
 //! service do. (A closed loop slows down with a slow server, and hides what it costs.)
 //!
+//! These are the machines alone, under a network that only delays: enough to compare strategies, and nothing that needs an
+//! operating system. With drivers around them, and everything that can go wrong, `plimsoll-sim` has fleets.
+//!
 //! ```
 //! use core::time::Duration;
 //! use plimsoll_core::testing::fleet::{Condition, Config, Fleet};

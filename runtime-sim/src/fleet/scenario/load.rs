@@ -4,13 +4,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use plimsoll_core::rng::Pcg;
+use plimsoll_core::testing::fleet::exponential;
 use plimsoll_core::time::Instant;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::units::{Length, Share};
 use super::{Problem, at};
-use crate::fleet::distribution::exponential;
 
 /// Steps that a ramp is made of.
 const RAMP_STEPS: u32 = 20;

@@ -18,7 +18,8 @@ use toml::Spanned;
 pub(super) use expect::{Counted, Expectations};
 pub(super) use fault::Faults;
 pub(super) use load::{Callers, Load, Profile};
-pub(super) use policy::{CallerRetries, Policy};
+pub(super) use policy::CallerRetries;
+pub use policy::Policy;
 pub(super) use topology::{Clients, Cold, Group, Way};
 
 use super::timeline::Timeline;
@@ -78,6 +79,12 @@ pub(super) fn at<T, U>(place: &Spanned<T>, message: impl Into<String>) -> Result
     Err((place.span(), message.into()))
 }
 
+/// What is wrong at a place of a text.
+fn in_line(text: &str, span: Option<Range<usize>>, message: String) -> ScenarioError {
+    let before = span.filter(|span| span.end > 0).and_then(|span| text.get(..span.start));
+    ScenarioError { line: before.map(|before| before.matches('\n').count() + 1), message }
+}
+
 /// The longest scenario.
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 
@@ -87,16 +94,12 @@ impl Scenario {
     /// # Errors
     /// [`ScenarioError`]: whatever is not as it should be, with its line, and what is allowed there.
     pub fn parse(text: &str) -> Result<Scenario, ScenarioError> {
-        let in_line = |span: Option<Range<usize>>, message: String| {
-            let line = span.filter(|span| span.end > 0).and_then(|span| text.get(..span.start));
-            ScenarioError { line: line.map(|before| before.matches('\n').count() + 1), message }
-        };
         let mut scenario: Scenario =
-            toml::from_str(text).map_err(|error| in_line(error.span(), error.message().to_owned()))?;
+            toml::from_str(text).map_err(|error| in_line(text, error.span(), error.message().to_owned()))?;
         if scenario.policies.is_empty() {
             scenario.policies.insert("default".into(), Spanned::new(0..0, Policy::default()));
         }
-        scenario.check().map_err(|(span, message)| in_line(Some(span), message))?;
+        scenario.check().map_err(|(span, message)| in_line(text, Some(span), message))?;
         Ok(scenario)
     }
 

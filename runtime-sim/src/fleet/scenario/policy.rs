@@ -12,11 +12,25 @@ use plimsoll_core::service::{client, server};
 use serde::{Deserialize, Deserializer};
 
 use super::units::{Factor, Length, Share, Switch};
+use super::{ScenarioError, in_line};
 
-/// One of the policies that are run side by side.
+/// What clients and what is around them are configured with: a table `[policy.NAME]` of a [`Scenario`](super::Scenario), or
+/// the same keys by themselves.
+///
+/// ```
+/// use plimsoll_core::policy::balance::Strategy;
+/// use plimsoll_core::service::client::Config;
+/// use plimsoll_sim::fleet::Policy;
+///
+/// let mut config = Config::default();
+/// Policy::parse("strategy = \"round_robin\"\nejection = false")?.apply(&mut config);
+/// assert_eq!(config.cluster.strategy, Strategy::RoundRobin);
+/// assert!(config.cluster.outliers.is_none());
+/// # Ok::<_, plimsoll_sim::fleet::ScenarioError>(())
+/// ```
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Policy {
+pub struct Policy {
     strategy: Option<Named>,
     timeout: Option<Length>,
     /// How often a client tries a request that may run twice, when its connection is lost.
@@ -47,9 +61,23 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
+    /// Reads the keys of a policy, without the head of its table.
+    ///
+    /// # Errors
+    /// [`ScenarioError`]: whatever is not as it should be, with its line, and what is allowed there.
+    pub fn parse(text: &str) -> Result<Policy, ScenarioError> {
+        toml::from_str(text).map_err(|error| in_line(text, error.span(), error.message().to_owned()))
+    }
+
     /// The options of a client.
     pub(crate) fn client(&self) -> client::Config {
         let mut config = client::Config::default();
+        self.apply(&mut config);
+        config
+    }
+
+    /// Changes what it speaks of in the options of a client, and nothing else.
+    pub fn apply(&self, config: &mut client::Config) {
         let cluster = &mut config.cluster;
         set(&mut cluster.strategy, self.strategy.map(|named| named.0));
         set(&mut cluster.subset, self.subset.map(Some));
@@ -82,12 +110,11 @@ impl Policy {
         set(&mut config.timeout, self.timeout.map(|length| length.0));
         set(&mut config.attempts, self.attempts);
         set(&mut config.retry_budget, self.retry_budget.map(|Switch(on)| RetryBudget::config(on)));
-        config.hedging = self.hedging.and_then(|Switch(on)| on.map(Hedging::config));
-        config.throttle = self.throttle.and_then(|Switch(on)| on.map(Throttle::config));
-        config.concurrency = self.concurrency.and_then(|Switch(on)| on.map(Concurrency::config));
-        config.rate_limit =
-            self.rate_limit.map(|rate| gcra::Quota::new(rate, std::time::Duration::from_secs(1)));
-        config
+        set(&mut config.hedging, self.hedging.map(|Switch(on)| on.map(Hedging::config)));
+        set(&mut config.throttle, self.throttle.map(|Switch(on)| on.map(Throttle::config)));
+        set(&mut config.concurrency, self.concurrency.map(|Switch(on)| on.map(Concurrency::config)));
+        let second = std::time::Duration::from_secs(1);
+        set(&mut config.rate_limit, self.rate_limit.map(|rate| Some(gcra::Quota::new(rate, second))));
     }
 
     /// The options of a server.

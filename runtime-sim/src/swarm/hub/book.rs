@@ -1,7 +1,6 @@
 //! What all at a hub have seen: every call by its number, and the first law that was broken.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use plimsoll_core::ipc::client::CallError;
 use plimsoll_core::time::Instant;
 
 use super::Method;
-use crate::swarm::journal::Journal;
+use crate::swarm::journal::{self, Journal};
 use crate::swarm::law::Law;
 
 /// The time in which a call that goes nowhere must be answered.
@@ -20,18 +19,7 @@ const PROMPT: Duration = Duration::from_secs(2);
 pub(super) const FORGED: u64 = 999_999_999_999;
 
 /// The book, to all who write into it.
-#[derive(Clone, Debug)]
-pub(super) struct Shared(Arc<Mutex<Book>>);
-
-impl Shared {
-    pub(super) fn new() -> Self {
-        Shared(Arc::default())
-    }
-
-    pub(super) fn open(&self) -> MutexGuard<'_, Book> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub(super) type Shared = journal::Shared<Book>;
 
 #[derive(Debug, Default)]
 pub(super) struct Book {
@@ -43,9 +31,6 @@ pub(super) struct Book {
     roots: BTreeMap<String, u64>,
     /// When things were last not as they should be; `None` while they are not.
     pub(super) calm_since: Option<Instant>,
-    pub(super) is_recovering: bool,
-    pub(super) closing: Option<Instant>,
-    pub(super) finished: u32,
     /// Calls that the hub waits for, and bytes that it has not sent.
     pub(super) pending: u32,
     pub(super) unsent: u64,
@@ -228,24 +213,6 @@ impl Book {
         }
     }
 
-    /// Whether the last calls of all services, of their own accord, were answered well; if not, one that was not, its
-    /// caller, and what became of it.
-    pub(super) fn last_answered(&self, services: u32, count: usize) -> Result<(), (u64, u32, String)> {
-        for place in 0..services {
-            let own = self.calls.iter().enumerate().rev().filter(|(_, entry)| entry.made.caller == place);
-            let mut last = own.filter(|(_, entry)| entry.made.within.is_none()).take(count);
-            if let Some((number, entry)) = last.find(|(_, entry)| !entry.answered) {
-                return Err((number as u64, place, format!("{:?}", entry.state)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a call has not ended yet, or the hub waits for one.
-    pub(super) fn is_busy(&self) -> bool {
-        self.pending > 0 || self.unsent > 0 || self.calls.iter().any(|entry| entry.state == State::Taken)
-    }
-
     /// Nothing is called any more, and there was time for everything to end.
     pub(super) fn judge_rest(&mut self, now: Instant) {
         if let Some(number) = self.calls.iter().position(|entry| entry.state == State::Taken) {
@@ -257,5 +224,28 @@ impl Book {
                 format!("it waits for {} calls and to send {} bytes, at rest", self.pending, self.unsent);
             self.journal.broken(Law::Rest, now, "the hub".into(), what);
         }
+    }
+}
+
+impl journal::Book for Book {
+    fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
+    /// Also if the hub waits for a call, or has something to send.
+    fn is_busy(&self) -> bool {
+        self.pending > 0 || self.unsent > 0 || self.calls.iter().any(|entry| entry.state == State::Taken)
+    }
+
+    /// Of the calls that they have made of their own accord.
+    fn last_answered(&self, services: u32, count: usize) -> Result<(), (String, String)> {
+        for place in 0..services {
+            let own = self.calls.iter().enumerate().rev().filter(|(_, entry)| entry.made.caller == place);
+            let mut last = own.filter(|(_, entry)| entry.made.within.is_none()).take(count);
+            if let Some((number, entry)) = last.find(|(_, entry)| !entry.answered) {
+                return Err((format!("s{place}"), format!("call {number}: {:?}", entry.state)));
+            }
+        }
+        Ok(())
     }
 }

@@ -217,7 +217,7 @@ impl Machine for Mallory {
     }
 
     fn is_finished(&self) -> bool {
-        self.book.open().is_recovering
+        self.book.open().journal.is_recovering
     }
 }
 

@@ -32,7 +32,7 @@ impl Operator {
 
 impl Host<Hub> for Operator {
     fn commands(&mut self, now: Instant, hub: &mut Hub) {
-        let closing = self.book.open().closing;
+        let closing = self.book.open().journal.closing;
         if let Some(until) = closing
             && self.closing.is_none()
         {
@@ -94,7 +94,7 @@ impl Host<Hub> for Operator {
     fn arm(&mut self, driver: &Waker) -> bool {
         let mut book = self.book.open();
         book.hub_waker = Some(driver.clone());
-        book.closing != self.closing
+        book.journal.closing != self.closing
     }
 
     fn is_listening(&self) -> bool {

@@ -1,7 +1,6 @@
 //! What all who live in a world have seen: every request by its number, and the first law that was broken.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use plimsoll_core::id::ConnId;
@@ -9,22 +8,11 @@ use plimsoll_core::service::client::RequestError;
 use plimsoll_core::time::Instant;
 
 use super::Manner;
-use crate::swarm::journal::Journal;
+use crate::swarm::journal::{self, Journal};
 use crate::swarm::law::Law;
 
 /// The book, to all who write into it.
-#[derive(Clone, Debug)]
-pub(super) struct Shared(Arc<Mutex<Book>>);
-
-impl Shared {
-    pub(super) fn new(book: Book) -> Self {
-        Shared(Arc::new(Mutex::new(book)))
-    }
-
-    pub(super) fn open(&self) -> MutexGuard<'_, Book> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub(super) type Shared = journal::Shared<Book>;
 
 #[derive(Debug)]
 pub(super) struct Book {
@@ -44,12 +32,6 @@ pub(super) struct Book {
     pub(super) grey: Option<Grey>,
     /// Whether nothing has gone wrong yet.
     pub(super) is_calm: bool,
-    /// Whether nothing goes wrong any more.
-    pub(super) is_recovering: bool,
-    /// When servers must have closed, once they are to.
-    pub(super) closing: Option<Instant>,
-    /// Drivers that have come to their end.
-    pub(super) finished: u32,
 }
 
 #[derive(Debug)]
@@ -122,9 +104,6 @@ impl Book {
             paused: BTreeSet::new(),
             grey: None,
             is_calm: true,
-            is_recovering: false,
-            closing: None,
-            finished: 0,
         }
     }
 
@@ -260,30 +239,6 @@ impl Book {
         self.grey = None;
     }
 
-    /// Whether the last `count` requests of each of so many clients were answered well; if not, one that was not, its
-    /// client, and what became of it.
-    pub(super) fn last_answered(&self, clients: u32, count: usize) -> Result<(), (u64, u32, String)> {
-        for client in 0..clients {
-            let mut last = self
-                .requests
-                .iter()
-                .enumerate()
-                .rev()
-                .filter(|(_, entry)| entry.client == client)
-                .take(count);
-            if let Some((number, entry)) = last.find(|(_, entry)| !entry.answered) {
-                return Err((number as u64, client, format!("{:?}", entry.state)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a request has not ended yet, or a server has one in hand.
-    pub(super) fn is_busy(&self) -> bool {
-        self.requests.iter().any(|entry| entry.state == State::Taken)
-            || self.servers.iter().any(|server| server.in_flight > 0)
-    }
-
     /// Nothing is asked any more, and there was time for everything to end.
     pub(super) fn judge_rest(&mut self, now: Instant) {
         let open = self.requests.iter().position(|entry| entry.state == State::Taken);
@@ -311,5 +266,27 @@ impl Book {
                 self.journal.broken(Law::FailFast, now, format!("s{}", grey.server), what);
             }
         }
+    }
+}
+
+impl journal::Book for Book {
+    fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
+    /// Also if a server has a request in hand.
+    fn is_busy(&self) -> bool {
+        self.requests.iter().any(|entry| entry.state == State::Taken)
+            || self.servers.iter().any(|server| server.in_flight > 0)
+    }
+
+    fn last_answered(&self, clients: u32, count: usize) -> Result<(), (String, String)> {
+        for client in 0..clients {
+            let own = self.requests.iter().enumerate().rev().filter(|(_, entry)| entry.client == client);
+            if let Some((number, entry)) = own.take(count).find(|(_, entry)| !entry.answered) {
+                return Err((format!("c{client}"), format!("request {number}: {:?}", entry.state)));
+            }
+        }
+        Ok(())
     }
 }

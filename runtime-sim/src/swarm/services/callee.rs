@@ -55,7 +55,7 @@ impl Host<Server> for Callee {
     fn commands(&mut self, now: Instant, server: &mut Server) {
         let (manner, closing) = {
             let book = self.book.open();
-            (book.servers[self.place as usize].manner, book.closing)
+            (book.servers[self.place as usize].manner, book.journal.closing)
         };
         if manner != self.manner {
             self.manner = manner;
@@ -122,7 +122,7 @@ impl Host<Server> for Callee {
         let mut book = self.book.open();
         let server = &mut book.servers[self.place as usize];
         server.waker = Some(driver.clone());
-        server.manner != self.manner || book.closing != self.closing
+        server.manner != self.manner || book.journal.closing != self.closing
     }
 
     fn deadline(&self) -> Option<Instant> {

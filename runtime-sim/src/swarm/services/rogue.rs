@@ -138,7 +138,7 @@ impl Rogue {
             book.seen(self.now, self.place, conn, number);
             (
                 book.servers[self.place as usize].manner,
-                !book.is_recovering && self.dice.chance(self.per_mille),
+                !book.journal.is_recovering && self.dice.chance(self.per_mille),
             )
         };
         let at = match manner {
@@ -285,7 +285,7 @@ impl Machine for Rogue {
     }
 
     fn is_finished(&self) -> bool {
-        self.book.open().closing.is_some()
+        self.book.open().journal.closing.is_some()
     }
 }
 

@@ -1,0 +1,202 @@
+//! What is told, as a sentence and as data: each subject says what can happen to it, once.
+
+use alloc::borrow::Cow;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use super::{ClientHappening, HubHappening, IpcClientHappening, ServerHappening};
+use crate::cluster::StateEvent;
+use crate::cluster::explain::{Decision, Explanation};
+use crate::id::{ConnId, Id};
+use crate::machine::Peer;
+use crate::time::Instant;
+
+/// Something that has happened, or how something stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Happening {
+    /// To a client of a service.
+    Client(ClientHappening),
+    /// A decision of its cluster.
+    Decision(Decision),
+    /// To a server.
+    Server(ServerHappening),
+    /// To a hub.
+    Hub(HubHappening),
+    /// To a client of a hub.
+    IpcClient(IpcClientHappening),
+    /// What an application has told its machine, or a runtime, in words.
+    Input(String),
+}
+
+impl Happening {
+    /// What kind of thing it is, in a word for machines; that of a decision is in the decision.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Happening::Client(what) => what.kind(),
+            Happening::Decision(_) => "decision",
+            Happening::Server(what) => what.kind(),
+            Happening::Hub(what) => what.kind(),
+            Happening::IpcClient(what) => what.kind(),
+            Happening::Input(_) => "input",
+        }
+    }
+
+    /// What is known of it, by the names of its fields.
+    pub fn facts(&self) -> Vec<(&'static str, Fact<'_>)> {
+        match self {
+            Happening::Client(what) => what.facts(),
+            Happening::Server(what) => what.facts(),
+            Happening::Hub(what) => what.facts(),
+            Happening::IpcClient(what) => what.facts(),
+            Happening::Decision(_) | Happening::Input(_) => Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Happening::Client(what) => what.fmt(f),
+            Happening::Decision(decision) => {
+                let explanation = Explanation { at: Instant::ZERO, decision: decision.clone() }.to_string();
+                // Without the time, which stands before every line.
+                f.write_str(explanation.split_once(": ").map_or(&*explanation, |(_, said)| said))
+            }
+            Happening::Server(what) => what.fmt(f),
+            Happening::Hub(what) => what.fmt(f),
+            Happening::IpcClient(what) => what.fmt(f),
+            Happening::Input(words) => f.write_str(words),
+        }
+    }
+}
+
+/// A field of a happening.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fact<'a> {
+    /// Not known, or there is none.
+    Nothing,
+    /// A name, an address, an id, or words.
+    Text(Cow<'a, str>),
+    /// How many.
+    Number(u64),
+    /// Whether.
+    Flag(bool),
+    /// How long.
+    Time(Duration),
+}
+
+/// What can be a field of a happening.
+pub(super) trait Field {
+    fn fact(&self) -> Fact<'_>;
+}
+
+macro_rules! fields {
+    ($($type:ty: $value:ident => $fact:expr,)*) => {
+        $(impl Field for $type {
+            fn fact(&self) -> Fact<'_> {
+                let $value = self;
+                $fact
+            }
+        })*
+    };
+}
+
+fields! {
+    String: text => Fact::Text(Cow::Borrowed(text)),
+    &'static str: text => Fact::Text(Cow::Borrowed(text)),
+    u8: n => Fact::Number((*n).into()),
+    u32: n => Fact::Number((*n).into()),
+    u64: n => Fact::Number(*n),
+    bool: flag => Fact::Flag(*flag),
+    Duration: time => Fact::Time(*time),
+    StateEvent: event => Fact::Text(Cow::Owned(super::client::change(event))),
+}
+
+impl<T> Field for Id<T> {
+    fn fact(&self) -> Fact<'_> {
+        Fact::Text(Cow::Owned(self.to_string()))
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn fact(&self) -> Fact<'_> {
+        self.as_ref().map_or(Fact::Nothing, Field::fact)
+    }
+}
+
+/// What can happen to one subject: each with a word for it, and fields that are told as data.
+macro_rules! happenings {
+    ($(#[$doc:meta])* $name:ident { $(
+        $(#[$about:meta])* $variant:ident = $kind:literal { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* },
+    )* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$about])* $variant { $($(#[$field_doc])* $field: $type,)* },)*
+        }
+
+        impl $name {
+            pub(super) fn kind(&self) -> &'static str {
+                match self {
+                    $($name::$variant { .. } => $kind,)*
+                }
+            }
+
+            pub(super) fn facts(&self) -> alloc::vec::Vec<(&'static str, super::Fact<'_>)> {
+                match self {
+                    $($name::$variant { $($field),* } => {
+                        [$((stringify!($field), super::told::Field::fact($field))),*].into()
+                    })*
+                }
+            }
+        }
+    };
+}
+
+pub(super) use happenings;
+
+/// Who is at the other end, as far as is known.
+pub(super) fn peer(peer: Peer) -> Option<String> {
+    match (peer.address, peer.credentials) {
+        (Some(address), _) => Some(address.to_string()),
+        (None, Some(credentials)) => Some(credentials.to_string()),
+        (None, None) => None,
+    }
+}
+
+/// A connection, and in brackets who is at its other end.
+pub(super) struct At<'a>(pub(super) &'a ConnId, pub(super) &'a Option<String>);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connection {}", self.0)?;
+        match self.1 {
+            Some(peer) => write!(f, " ({peer})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `1 call`, `2 calls`.
+pub(super) struct Count(pub(super) u64, pub(super) &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{}", self.0, self.1, if self.0 == 1 { "" } else { "s" })
+    }
+}
+
+/// `1 connection stands`, `2 connections stand`.
+pub(super) struct Stand(pub(super) u32);
+
+impl fmt::Display for Stand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.0 == 1 { "stands" } else { "stand" };
+        write!(f, "{} {verb}", Count(self.0.into(), "connection"))
+    }
+}

@@ -1,0 +1,68 @@
+//! Records that say of something only that it is like what was before.
+
+use super::super::alike::RUN;
+use super::super::format::Record;
+use super::super::kinds::{FIELDS, Kind, Side};
+
+/// What a record stands for: so often, this finding if there is one, then this call if there is one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Steps<'a> {
+    pub(super) times: u64,
+    pub(super) finding: Option<Record<'a>>,
+    pub(super) call: Option<Record<'a>>,
+}
+
+/// The last records of a segment that others may be like.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Last<'a> {
+    request: Option<Record<'a>>,
+    next: Option<Record<'a>>,
+    asked: Option<Record<'a>>,
+    reply: Option<Record<'a>>,
+}
+
+impl<'a> Last<'a> {
+    /// What a record stands for; `None` if it makes no sense.
+    pub(super) fn steps(&mut self, record: Record<'a>) -> Option<Steps<'a>> {
+        let [a, b, ..] = record.fields;
+        let finding = |finding| Steps { times: 1, finding: Some(finding), call: None };
+        let call = |call| Steps { times: 1, finding: None, call: Some(call) };
+        let asked = |last: Option<Record<'a>>| {
+            let last = last?;
+            let [len, name, ..] = last.fields;
+            Some(Record { fields: fields([len, name, a, b]), ..last })
+        };
+        match record.kind {
+            Kind::Request => self.request = Some(record),
+            Kind::Next => self.next = Some(record),
+            Kind::Asked => self.asked = Some(record),
+            Kind::Reply => self.reply = Some(record),
+            _ => {}
+        }
+        let steps = match record.kind {
+            Kind::Requests => Steps { times: a, ..call(now(self.request?)) },
+            Kind::Answers => {
+                let answered = Record { kind: Kind::Answered, fields: [0; FIELDS], ..record };
+                Steps { times: a, call: Some(answered), ..finding(now(self.next?)) }
+            }
+            Kind::AskedAlike => finding(asked(self.asked)?),
+            Kind::Replied => call(now(self.reply?)),
+            Kind::Served => Steps { call: Some(now(self.reply?)), ..finding(asked(self.asked)?) },
+            _ => match record.side {
+                Side::Finding => finding(record),
+                Side::Call => call(record),
+            },
+        };
+        (steps.times <= RUN).then_some(steps)
+    }
+}
+
+fn now(record: Record<'_>) -> Record<'_> {
+    Record { passed: 0, ..record }
+}
+
+fn fields([a, b, c, d]: [u64; 4]) -> [u64; FIELDS] {
+    let mut fields = [0; FIELDS];
+    fields[..4].copy_from_slice(&[a, b, c, d]);
+    fields
+}
