@@ -71,14 +71,14 @@ pub fn run(
 }
 
 /// Calls have their time limits, so that this is soon.
-fn see_to_the_end(stage: &mut Stage) {
+fn see_to_the_end(stage: &mut Stage<'_>) {
     let end = stage.sim.now() + PATIENCE;
     while stage.open() > 0 && stage.sim.now() < end {
         stage.sim.run_for(Duration::from_millis(100));
     }
 }
 
-fn totals(stage: &Stage, cut: Cut) -> Totals {
+fn totals(stage: &Stage<'_>, cut: Cut) -> Totals {
     let mut totals = Totals::default();
     let mut all = Slot::default();
     for demand in &stage.demands {
@@ -98,7 +98,7 @@ fn totals(stage: &Stage, cut: Cut) -> Totals {
     }
     (totals.offered, totals.good) = (all.offered, all.good);
     totals.attempts = (0..cut.slots).map(|slot| stage.traffic.in_slot(slot)).sum();
-    totals.unsent_bytes = stage.traffic.most_unsent();
+    totals.unsent_bytes = (0..cut.slots).map(|slot| stage.traffic.unsent(slot)).max().unwrap_or(0);
     totals.latency = Latency {
         p50: all.times.quantile(500),
         p90: all.times.quantile(900),
@@ -109,7 +109,7 @@ fn totals(stage: &Stage, cut: Cut) -> Totals {
     totals
 }
 
-fn series(stage: &Stage, cut: Cut) -> Vec<Bucket> {
+fn series(stage: &Stage<'_>, cut: Cut) -> Vec<Bucket> {
     let bucket = |at: usize| {
         let mut sum = Slot::default();
         stage.demands.iter().for_each(|demand| sum.merge(&demand.tally().slots[at]));
@@ -119,6 +119,7 @@ fn series(stage: &Stage, cut: Cut) -> Vec<Bucket> {
             good: sum.good,
             failed: sum.failed,
             attempts: stage.traffic.in_slot(at),
+            unsent_bytes: stage.traffic.unsent(at),
             p50: sum.times.quantile(500),
             p99: sum.times.quantile(990),
         }

@@ -118,23 +118,27 @@ pub(super) struct Traffic {
     cut: Cut,
     /// Requests, by when they arrived.
     slots: Vec<AtomicU64>,
-    unsent: AtomicU64,
+    /// The most bytes of answers that any server has held.
+    unsent: Vec<AtomicU64>,
 }
 
 impl Traffic {
     pub(super) fn new(cut: Cut) -> Traffic {
-        let slots = (0..cut.slots).map(|_| AtomicU64::new(0)).collect();
-        Traffic { cut, slots, unsent: AtomicU64::new(0) }
+        let slots = || (0..cut.slots).map(|_| AtomicU64::new(0)).collect();
+        Traffic { cut, slots: slots(), unsent: slots() }
     }
 
-    /// A server holds so many bytes of answers.
-    pub(super) fn note_unsent(&self, bytes: u64) {
-        self.unsent.fetch_max(bytes, Ordering::Relaxed);
+    /// A server that looked `before` sees now that it holds so many bytes of answers: as in between, for all that is known.
+    pub(super) fn note_unsent(&self, before: Instant, now: Instant, bytes: u64) {
+        let now = self.cut.slot(now);
+        for slot in now.min(self.cut.slot(before) + 1)..=now {
+            self.unsent[slot].fetch_max(bytes, Ordering::Relaxed);
+        }
     }
 
-    /// The most that any server has held.
-    pub(super) fn most_unsent(&self) -> u64 {
-        self.unsent.load(Ordering::Relaxed)
+    /// The most that any server has held in a stretch.
+    pub(super) fn unsent(&self, slot: usize) -> u64 {
+        self.unsent[slot].load(Ordering::Relaxed)
     }
 
     pub(super) fn arrived(&self, now: Instant) {
@@ -160,6 +164,16 @@ mod tests {
         }
         let slots = |seconds| Cut::of(Duration::from_secs(seconds)).slots;
         assert!((1..5_000).all(|seconds| (120..=300).contains(&slots(seconds))));
+    }
+
+    #[test]
+    fn what_is_seen_of_unsent_bytes_holds_since_the_last_look() {
+        let traffic = Traffic::new(Cut::of(Duration::from_secs(60)));
+        traffic.note_unsent(Instant::ZERO, Instant::from_millis(100), 5);
+        traffic.note_unsent(Instant::from_millis(100), Instant::from_millis(700), 9);
+        traffic.note_unsent(Instant::from_millis(700), Instant::from_millis(750), 7);
+        let seen: Vec<u64> = (0..5).map(|slot| traffic.unsent(slot)).collect();
+        assert_eq!(seen, [5, 9, 9, 9, 0]);
     }
 
     #[test]

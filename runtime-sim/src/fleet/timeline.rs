@@ -36,13 +36,13 @@ pub(super) enum Deed {
     Ail(Vec<u32>, Ailment),
     Cure(Vec<u32>, Ailment),
     /// Gone at once, without a word.
-    Crash(Vec<u32>),
+    Crash(Vec<Node>),
     /// The process is gone at once, and the host says so.
-    Kill(Vec<u32>),
+    Kill(Vec<Node>),
     /// Finishes its work within this time.
-    Stop(Vec<u32>, Duration),
+    Stop(Vec<Node>, Duration),
     /// Begins anew, after any of these.
-    Start(Vec<u32>),
+    Start(Vec<Node>),
     Pause(Vec<Node>, Duration),
     /// Nothing gets from the ones to the others.
     Cut(Vec<Node>, Vec<Node>),
@@ -187,37 +187,41 @@ impl Timeline {
 
     fn add_restarts(&mut self, faults: &Faults, crew: &Crew) -> Result<(), Problem> {
         for crash in &faults.crash {
-            let servers = crew.find_servers(&crash.hosts)?;
-            self.span(crash.at, crash.r#for, Deed::Crash(servers.clone()), Deed::Start(servers));
+            let nodes = crew.find(&crash.hosts)?;
+            self.span(crash.at, crash.r#for, Deed::Crash(nodes.clone()), Deed::Start(nodes));
             self.mark(crash.at, crash.r#for, format!("crash: {}", crash.hosts.get_ref()));
         }
         for kill in &faults.kill {
-            let servers = crew.find_servers(&kill.hosts)?;
-            self.span(kill.at, kill.r#for, Deed::Kill(servers.clone()), Deed::Start(servers));
+            let nodes = crew.find(&kill.hosts)?;
+            self.span(kill.at, kill.r#for, Deed::Kill(nodes.clone()), Deed::Start(nodes));
             self.mark(kill.at, kill.r#for, format!("kill: {}", kill.hosts.get_ref()));
         }
         for restart in &faults.restart {
-            let servers = crew.find_servers(&restart.hosts)?;
-            let stop = Deed::Stop(servers.clone(), restart.down.0);
-            self.span(restart.at, Some(restart.down), stop, Deed::Start(servers));
+            self.restart(restart.at, crew.find(&restart.hosts)?, restart.down, false);
             self.mark(restart.at, Some(restart.down), format!("restart: {}", restart.hosts.get_ref()));
         }
         for deploy in &faults.deploy {
-            let servers = crew.find_servers(&deploy.hosts)?;
+            let nodes = crew.find(&deploy.hosts)?;
             let mut begins = deploy.at;
-            for batch in servers.chunks(deploy.batch.get() as usize) {
-                let stop = match deploy.kill {
-                    true => Deed::Kill(batch.to_vec()),
-                    false => Deed::Stop(batch.to_vec(), deploy.down.0),
-                };
-                self.span(begins, Some(deploy.down), stop, Deed::Start(batch.to_vec()));
+            for batch in nodes.chunks(deploy.batch.get() as usize) {
+                self.restart(begins, batch.to_vec(), deploy.down, deploy.kill);
                 begins = Length(begins.0 + deploy.every.0);
             }
-            let batches = servers.len().div_ceil(deploy.batch.get() as usize) as u32;
+            let batches = nodes.len().div_ceil(deploy.batch.get() as usize) as u32;
             let length = deploy.every.0 * (batches - 1) + deploy.down.0;
             self.mark(deploy.at, Some(Length(length)), format!("rolling deploy: {}", deploy.hosts.get_ref()));
         }
         Ok(())
+    }
+
+    fn restart(&mut self, at: Length, nodes: Vec<Node>, down: Length, kills: bool) {
+        if kills {
+            return self.span(at, Some(down), Deed::Kill(nodes.clone()), Deed::Start(nodes));
+        }
+        // What else runs beside a client than calls, as its health checks do, ends with its process.
+        let clients: Vec<_> = nodes.iter().filter(|node| matches!(node, Node::Client(_))).copied().collect();
+        self.do_at(Length(at.0 + down.0 * 19 / 20), Deed::Kill(clients));
+        self.span(at, Some(down), Deed::Stop(nodes.clone(), down.0), Deed::Start(nodes));
     }
 
     fn add_of_network(&mut self, faults: &Faults, crew: &Crew) -> Result<(), Problem> {

@@ -14,12 +14,12 @@ use toml::Spanned;
 /// What was seen, by kind of clients and in all.
 pub(super) struct Evidence<'a> {
     cut: Cut,
-    stage: &'a Stage,
+    stage: &'a Stage<'a>,
     scenario: &'a Scenario,
 }
 
 impl<'a> Evidence<'a> {
-    pub(super) fn of(scenario: &'a Scenario, stage: &'a Stage) -> Self {
+    pub(super) fn of(scenario: &'a Scenario, stage: &'a Stage<'a>) -> Self {
         Evidence { cut: Cut::of(scenario.length()), stage, scenario }
     }
 
