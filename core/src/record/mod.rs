@@ -92,6 +92,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use alike::RUN;
 pub use diff::{CAVEAT, Change, Count, Diff, Fate, FirstChoice, Share, diff};
 pub use explain::{
     ClientHappening, Fact, Happening, HubHappening, IpcClientHappening, Line, Query, ServerHappening, Story,
