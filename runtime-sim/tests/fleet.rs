@@ -236,6 +236,17 @@ fn a_client_that_restarts_checks_its_servers_anew() {
 }
 
 #[test]
+fn a_load_that_is_another_for_a_while_is_marked() {
+    let steps = "rate = 200\nstep = [{ at = \"5s\", rate = 1200 }, { at = \"8s\", rate = 200 }]\n";
+    let scenario = Scenario::parse(&CALM.replace("rate = 200\n", steps)).unwrap();
+    let report = fleet::run(&scenario, "plain", 1, &mut |_| {}).unwrap();
+    let seconds = Duration::from_secs;
+    let marks: Vec<_> =
+        report.marks.iter().map(|mark| (mark.from, mark.until, mark.label.as_str())).collect();
+    assert_eq!(marks, [(seconds(5), Some(seconds(8)), "load: 1200 calls/s")]);
+}
+
+#[test]
 fn a_pause_holds_up_what_it_does_not_lose() {
     let report = run("[[fault.pause]]\nat = \"5s\"\nfor = \"500ms\"\nhosts = \"users/1\"\n");
     assert_eq!(report.totals.failed(), 0);

@@ -61,7 +61,7 @@ pub fn run(
         seed,
         length,
         events: stage.sim.events(),
-        totals: totals(&stage, cut),
+        totals: totals(&stage),
         series: series(&stage, cut),
         marks: timeline.marks,
         checks: Vec::new(),
@@ -78,7 +78,7 @@ fn see_to_the_end(stage: &mut Stage<'_>) {
     }
 }
 
-fn totals(stage: &Stage<'_>, cut: Cut) -> Totals {
+fn totals(stage: &Stage<'_>) -> Totals {
     let mut totals = Totals::default();
     let mut all = Slot::default();
     for demand in &stage.demands {
@@ -97,8 +97,8 @@ fn totals(stage: &Stage<'_>, cut: Cut) -> Totals {
         totals.dials += tally.dials;
     }
     (totals.offered, totals.good) = (all.offered, all.good);
-    totals.attempts = (0..cut.slots).map(|slot| stage.traffic.in_slot(slot)).sum();
-    totals.unsent_bytes = (0..cut.slots).map(|slot| stage.traffic.unsent(slot)).max().unwrap_or(0);
+    totals.attempts = stage.traffic.within(Duration::ZERO, None);
+    totals.unsent_bytes = stage.traffic.most_unsent();
     totals.latency = Latency {
         p50: all.times.quantile(500),
         p90: all.times.quantile(900),

@@ -97,6 +97,7 @@ impl Timeline {
                 format!("clock {:+} ms: {}", skew.by_ms, skew.hosts.get_ref()),
             );
         }
+        timeline.add_steps(scenario);
         timeline.deeds.sort_by_key(|(at, _)| *at);
         timeline.marks.sort_by_key(|mark| mark.from);
         Ok(timeline)
@@ -124,6 +125,19 @@ impl Timeline {
         }
         self.deeds.sort_by_key(|(at, _)| *at);
         self
+    }
+
+    /// Marks when the load is another than at first.
+    fn add_steps(&mut self, scenario: &Scenario) {
+        let load = scenario.load();
+        let usual = load.rate.as_ref().map(|rate| *rate.get_ref());
+        for (n, step) in load.step.iter().enumerate() {
+            let (at, rate) = (*step.at.get_ref(), *step.rate.get_ref());
+            if Some(rate) != usual && at.0 < scenario.length() {
+                let next = load.step.get(n + 1).map(|next| next.at.get_ref().0.saturating_sub(at.0));
+                self.mark(at, next.map(Length), format!("load: {rate} calls/s"));
+            }
+        }
     }
 
     fn add_ailments(&mut self, faults: &Faults, crew: &Crew) -> Result<(), Problem> {
@@ -251,7 +265,9 @@ impl Timeline {
             let clients = crew.find_clients(&fault.hosts)?;
             let slow = Deed::Reading(clients.clone(), Some(fault.bytes_per_second));
             self.span(fault.at, fault.r#for, slow, Deed::Reading(clients, None));
-            let label = format!("reads {} bytes/s: {}", fault.bytes_per_second, fault.hosts.get_ref());
+            let thousandths = u32::try_from(fault.bytes_per_second.get()).unwrap_or(u32::MAX);
+            let rate = decimal(Ratio::per_mille(thousandths));
+            let label = format!("reads {rate} kB/s: {}", fault.hosts.get_ref());
             self.mark(fault.at, fault.r#for, label);
         }
         for fault in &faults.resolve {
