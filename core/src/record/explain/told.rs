@@ -141,16 +141,16 @@ macro_rules! happenings {
         }
 
         impl $name {
-            pub(super) fn kind(&self) -> &'static str {
+            pub(in crate::record::explain) fn kind(&self) -> &'static str {
                 match self {
                     $($name::$variant { .. } => $kind,)*
                 }
             }
 
-            pub(super) fn facts(&self) -> alloc::vec::Vec<(&'static str, super::Fact<'_>)> {
+            pub(in crate::record::explain) fn facts(&self) -> alloc::vec::Vec<(&'static str, $crate::record::Fact<'_>)> {
                 match self {
                     $($name::$variant { $($field),* } => {
-                        [$((stringify!($field), super::told::Field::fact($field))),*].into()
+                        [$((stringify!($field), crate::record::explain::told::Field::fact($field))),*].into()
                     })*
                 }
             }
