@@ -53,7 +53,7 @@ impl Fleet {
             let (shares, _) = listening.expect("every host has ports of its own");
             for share in shares {
                 let serving = Serving { rng: Pcg::new(1, server.into()), due: BinaryHeap::new() };
-                host.drive(Driver::new(Server::new(server::Config::default()), serving, share));
+                host.spawn(Driver::new(Server::new(server::Config::default()), serving, share));
             }
         }
         for client in 0..size.clients {
@@ -65,7 +65,7 @@ impl Fleet {
             }
             let mean = Duration::from_secs(1) * size.clients / size.rate;
             let asking = Asking { rng: Pcg::new(2, client.into()), mean, next: Instant::ZERO + WARM_UP };
-            host.drive(Driver::new(machine, asking, host.connector()));
+            host.spawn(Driver::new(machine, asking, host.connector()));
             sim.run_for(JOINING / size.clients);
         }
         sim.run_until(Instant::ZERO + WARM_UP);
