@@ -189,6 +189,25 @@ fn a_call_that_ends_before_any_byte_of_it_has_left_is_never_sent() {
 }
 
 #[test]
+fn a_hub_that_takes_nothing_from_one_heartbeat_to_the_next_is_given_up() {
+    let mut net = Net::new();
+    let order = net.join(Config { timeout: Duration::from_secs(1), ..Config::new("order") });
+    net.piece = 0;
+    for tag in 0..59 {
+        net.call(order, "user", "echo", "1", tag);
+        net.sleep(1_000);
+        assert_eq!(net.ended(order, tag).as_deref(), Some("Timeout { sent: false }"));
+    }
+    assert!(net.services[order].client.is_connected());
+    net.sleep(1_000);
+    let given_up = StateEvent::Disconnected { index: 0, cause: Cause::SlowReader };
+    assert!(net.services[order].seen.contains(&Seen::State(given_up)));
+    net.piece = usize::MAX;
+    net.sleep(120_000);
+    assert_eq!(net.ask(order, "order", "echo", "1"), "1");
+}
+
+#[test]
 fn calls_that_were_put_off_are_answered_once_and_in_any_order() {
     let mut net = Net::new();
     let (order, user) = (net.join(Config::new("order")), net.join(Config::new("user")));

@@ -61,9 +61,11 @@ pub(super) struct Link {
     pub(super) port: Port,
     /// Waits for the receive budget.
     pub(super) starved: bool,
+    /// How many bytes had left at the last heartbeat.
+    pub(super) sent_before: Option<u64>,
     backoff: Backoff,
 }
-crate::saved!(struct Link { stage, port, starved, backoff });
+crate::saved!(struct Link { stage, port, starved, sent_before, backoff });
 
 #[derive(Clone, Debug)]
 pub(super) struct Links {
@@ -97,6 +99,7 @@ impl Links {
             stage: Stage::Idle(None),
             port: Port::new(config.unsent),
             starved: false,
+            sent_before: None,
             backoff: Backoff::new(config.reconnect),
         };
         Links {
@@ -181,7 +184,7 @@ impl Links {
     pub(super) fn registered(&mut self, conn: ConnId, beat: Instant) {
         let Some(index) = self.find(conn) else { return };
         let link = &mut self.pool[index as usize];
-        link.stage = Stage::Registered(conn, beat);
+        (link.stage, link.sent_before) = (Stage::Registered(conn, beat), None);
         link.backoff.reset();
         self.tell(StateEvent::Registered { index });
     }

@@ -221,8 +221,14 @@ impl State {
             Stage::Registering(conn, at) if at <= now => self.end(conn, Cause::RegisterTimeout, false),
             Stage::Closing(conn, at, cause) if at <= now => self.end(conn, cause, false),
             Stage::Registered(conn, at) if at <= now => {
-                self.links.pool[index as usize].stage =
-                    Stage::Registered(conn, now + self.config.heartbeat_interval);
+                let link = &mut self.links.pool[index as usize];
+                let sent = Some(link.port.send.sent());
+                if core::mem::replace(&mut link.sent_before, sent) == sent {
+                    // Not even the last heartbeat has left. Calls that end unsent leave nothing behind that would add up.
+                    self.slow(conn);
+                    return;
+                }
+                link.stage = Stage::Registered(conn, now + self.config.heartbeat_interval);
                 self.metrics.heartbeats += 1;
                 let unix_ms = self.unix_ms();
                 let _ = self.send(conn, |config, out| {
