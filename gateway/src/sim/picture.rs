@@ -31,6 +31,11 @@ const LOAD_HEIGHT: f64 = 120.0;
 const UNSENT_HEIGHT: f64 = 120.0;
 /// Where no server holds as much, nothing of it is drawn: a few answers are always on their way.
 const LITTLE_UNSENT: u64 = 64 * 1024;
+/// How wide a line is, and how much wider each that may lie behind another, of so many.
+const LINE: f64 = 2.0;
+const P50_LINE: f64 = 1.5;
+const BEHIND: f64 = 1.6;
+const MOST_BEHIND: usize = 3;
 /// Between two panels: room for the heading.
 const GAP: f64 = 42.0;
 
@@ -156,8 +161,18 @@ impl Picture<'_> {
     fn frames(&self, svg: &mut Svg, panels: &Panels) {
         let Panels { latency, goodput, load, unsent } = panels;
         let time = &self.time;
-        latency.frame(svg, time, "Latency", "of what was answered well: p99 solid, p50 dotted; logarithmic");
-        goodput.frame(svg, time, "Goodput", "calls a second that were answered well; dashed: all that came");
+        latency.frame(
+            svg,
+            time,
+            "Latency",
+            "of what was answered well, by when it came: p99 solid, p50 dotted; logarithmic",
+        );
+        goodput.frame(
+            svg,
+            time,
+            "Goodput",
+            "calls a second that were answered well, by when they came; dashed: all that came",
+        );
         load.frame(svg, time, "Load", "requests a second that reached servers, retries among them");
         if let Some(unsent) = unsent {
             unsent.frame(svg, time, "Unsent", "bytes of answers that one server held, at most; logarithmic");
@@ -176,18 +191,20 @@ impl Picture<'_> {
         }
         for (n, (name, points)) in self.policies.iter().enumerate() {
             let (colour, name) = (colour(n), escape(name));
-            let mut curve = |kind, panel: &Panel, value: fn(&Point) -> Option<f64>| {
+            let mut curve = |kind, width: f64, panel: &Panel, value: fn(&Point) -> Option<f64>| {
                 let path = panel.path(&self.time, points, value);
                 svg.put(format_args!(
-                    r#"<path class="curve {kind} {colour}" d="{path}"><title>{name}: {kind}</title></path>"#
+                    r#"<path class="curve {kind} {colour}" style="stroke-width:{width}" d="{path}"><title>{name}: {kind}</title></path>"#
                 ));
             };
-            curve("p50", latency, |point| point.p50_us);
-            curve("p99", latency, |point| point.p99_us);
-            curve("goodput", goodput, |point| Some(point.good_per_s));
-            curve("load", load, |point| Some(point.attempts_per_s));
+            // Policies that do equally well have the same line: the first is seen behind the others.
+            let wide = LINE + BEHIND * (self.policies.len() - 1 - n).min(MOST_BEHIND) as f64;
+            curve("p50", P50_LINE, latency, |point| point.p50_us);
+            curve("p99", LINE, latency, |point| point.p99_us);
+            curve("goodput", wide, goodput, |point| Some(point.good_per_s));
+            curve("load", wide, load, |point| Some(point.attempts_per_s));
             if let Some(unsent) = unsent {
-                curve("unsent", unsent, |point| Some(point.unsent_bytes as f64));
+                curve("unsent", wide, unsent, |point| Some(point.unsent_bytes as f64));
             }
         }
     }

@@ -29,7 +29,7 @@ const LIGHT: &str = "\
 .plimsoll .bar{fill:#9a6700;fill-opacity:.25}
 .plimsoll .label{font-size:11px}
 .plimsoll .curve{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
-.plimsoll .p50{stroke-width:1.5;stroke-dasharray:1 4}
+.plimsoll .p50{stroke-dasharray:1 4}
 .plimsoll .again{stroke-dasharray:9 4}
 .plimsoll .offered{stroke:#818b98;stroke-width:1.3;stroke-dasharray:5 3}
 ";
