@@ -8,6 +8,7 @@ use crate::ipc;
 use crate::ipc::hub::{self, Hub};
 use crate::machine::{Action, Input, Machine, Peer};
 use crate::policy::balance::Strategy;
+use crate::record::alike::RUN;
 use crate::record::{self, LogRecord, Options, Query, Record};
 use crate::save::Reader;
 use crate::service::client::{self, Client};
@@ -40,7 +41,9 @@ pub fn log(data: &[u8]) {
 fn tell(log: &[u8]) {
     let replayed = record::replay(log);
     if let Ok(replayed) = &replayed {
-        assert!(replayed.calls as usize <= log.len() && replayed.segments as usize <= log.len());
+        assert!(
+            replayed.calls as usize <= RUN as usize * log.len() && replayed.segments as usize <= log.len()
+        );
     }
     let at = Instant::from_millis(1);
     let requests = [Query::Request("0.0"), Query::Request("1")];
@@ -48,7 +51,7 @@ fn tell(log: &[u8]) {
     for query in requests.into_iter().chain(others) {
         if let Ok(story) = record::explain(log, query) {
             assert!(replayed.is_ok(), "a story of what is not so");
-            assert!(story.to_string().len() <= 1_000 * (log.len() + 1));
+            assert!(story.to_string().len() <= 1_000 * RUN as usize * (log.len() + 1));
         }
     }
     let _ = record::diff(log, |config| config.cluster.strategy = Strategy::RoundRobin);
@@ -57,7 +60,14 @@ fn tell(log: &[u8]) {
 fn claims(records: &[u8]) -> u64 {
     let mut from = Reader::new(records);
     let records = core::iter::from_fn(|| LogRecord::read(&mut from).ok());
-    records.fold(0, |sum, record| sum.saturating_add(record.claims()))
+    let (mut sum, mut most) = (0_u64, 0);
+    for record in records {
+        most = record.claims().max(most);
+        // It may stand for as many others, each as large as the largest.
+        let times = record.fields[0].clamp(1, RUN);
+        sum = sum.saturating_add(most.saturating_mul(times));
+    }
+    sum
 }
 
 /// The blocks of a log, as often and in the order that `order` says, and up to 254 bytes of the last.
