@@ -104,7 +104,7 @@ fn failures_say_who_has_given_up_and_how_long_the_application_has_worked() {
     let (mut it, ..) = busy();
     assert_eq!(
         it.story(Query::Failures),
-        r#"       1.040000 s  request 1 "export" of connection 1.0 (10.0.0.2:4000) is answered: with the error OVERLOADED; it has waited for 0ns; the application has worked on it for 40ms
+        r#"       1.040000 s  request 1 "export" of connection 1.0 (10.0.0.2:4000) is answered: with the error OVERLOADED; the application has worked on it for 40ms
        1.050000 s  request 2 "export" of connection 1.0 (10.0.0.2:4000) is given up by its peer (the connection was reset); the application has had it for 50ms
        1.050000 s  request 3 "export" of connection 1.0 (10.0.0.2:4000) is given up by its peer (the connection was reset); the application has had it for 10ms
 "#

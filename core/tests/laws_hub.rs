@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use plimsoll_core::ipc::hub::{Config, Event, Hub};
 use plimsoll_core::policy::watermark::Band;
+use plimsoll_core::record::Query;
 use plimsoll_core::testing::laws::{self, Op, Subject};
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::ipc::{Envelope, Format, Kind, Limits};
@@ -174,3 +175,21 @@ fn with_connections(ops: Vec<Op>) -> Vec<Op> {
 }
 
 laws!(Surroundings<true>, Surroundings<false>, with_connections);
+
+quickcheck::quickcheck! {
+    fn what_a_hub_has_counted_is_told(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        let segments = ipc_laws::small_segments();
+        laws::recorded_and_told::<Surroundings<true>>(seed, &with_connections(ops), segments, |hub| {
+            let metrics = hub.metrics();
+            vec![
+                (Query::Changes, "accepted", metrics.accepted),
+                (Query::Changes, "turned_away", metrics.turned_away + metrics.strangers),
+                (Query::Changes, "registered", metrics.registered),
+                (Query::Failures, "refused", metrics.refused),
+                (Query::Failures, "timed_out", metrics.timed_out),
+                (Query::Failures, "lost", metrics.lost),
+                (Query::Failures, "abandoned", metrics.abandoned),
+            ]
+        })
+    }
+}

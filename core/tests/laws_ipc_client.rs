@@ -10,6 +10,7 @@ use plimsoll_core::id::RequestId;
 use plimsoll_core::ipc::Context;
 use plimsoll_core::ipc::client::{Client, Config, Event, Incoming, Options, Token};
 use plimsoll_core::policy::watermark::Band;
+use plimsoll_core::record::Query;
 use plimsoll_core::testing::laws::{self, Op, Subject};
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::ipc::{Envelope, Format, Kind, Limits, Value};
@@ -199,3 +200,17 @@ fn with_connections(ops: Vec<Op>) -> Vec<Op> {
 }
 
 laws!(Surroundings<true>, Surroundings<false>, with_connections);
+
+quickcheck::quickcheck! {
+    fn what_a_client_has_counted_is_told(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        let segments = ipc_laws::small_segments();
+        laws::recorded_and_told::<Surroundings<true>>(seed, &with_connections(ops), segments, |client| {
+            let metrics = client.metrics();
+            vec![
+                (Query::Failures, "ended", metrics.failed),
+                (Query::Failures, "refused", metrics.rejected),
+                (Query::Failures, "turned_down", metrics.refused),
+            ]
+        })
+    }
+}

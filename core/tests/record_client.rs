@@ -2,7 +2,7 @@
 
 use core::num::NonZeroU32;
 
-use plimsoll_core::record::Options;
+use plimsoll_core::record::{Options, Query};
 use plimsoll_core::service::Uw;
 use plimsoll_core::testing::laws::{self, Op};
 use plimsoll_core::testing::play::client_laws::Surroundings;
@@ -38,5 +38,12 @@ quickcheck! {
 
     fn a_recorded_client_that_greets_is_replayed(seed: u64, ops: Vec<Op>) -> Result<(), String> {
         laws::recorded_and_replayed::<Surroundings<Polite>>(seed, &ops, small())
+    }
+
+    fn what_a_client_has_counted_is_told(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::recorded_and_told::<Surroundings<Uw>>(seed, &ops, small(), |client| {
+            let metrics = client.metrics();
+            vec![(Query::Failures, "ended", metrics.failed), (Query::Failures, "refused", metrics.rejected)]
+        })
     }
 }

@@ -2,7 +2,8 @@
 
 use core::num::NonZeroU32;
 
-use plimsoll_core::record::Options;
+use plimsoll_core::record::{Options, Query};
+use plimsoll_core::service::server::Closed;
 use plimsoll_core::testing::laws::{self, Op};
 use plimsoll_core::testing::play::server_laws::{Large, Small, with_connections};
 use quickcheck::quickcheck;
@@ -24,5 +25,18 @@ quickcheck! {
 
     fn a_server_recorded_in_many_segments_is_replayed(seed: u64, ops: Vec<Op>) -> Result<(), String> {
         laws::recorded_and_replayed::<Small>(seed, &with_connections(&ops), small())
+    }
+
+    fn what_a_server_has_counted_is_told(seed: u64, ops: Vec<Op>) -> Result<(), String> {
+        laws::recorded_and_told::<Small>(seed, &with_connections(&ops), small(), |server| {
+            let metrics = server.metrics();
+            let Closed { peer, fault, protocol, idle, shutdown } = metrics.closed;
+            vec![
+                (Query::Failures, "answered", metrics.failed),
+                (Query::Changes, "accepted", metrics.accepted),
+                (Query::Changes, "turned_away", metrics.refused),
+                (Query::Changes, "closed", peer + fault + protocol + idle + shutdown),
+            ]
+        })
     }
 }

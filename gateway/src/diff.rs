@@ -139,8 +139,11 @@ fn tell_more(Column { policy, diff }: &Column, text: &mut String) {
     if let Some(first) = &diff.first {
         let id = first.id.map(|id| format!("{id} ")).unwrap_or_default();
         let (at, call) = (since(first.at), thousands(first.call));
-        let _ =
-            writeln!(text, "\nthe first that goes elsewhere: {id}{:?} at {at:.6} s, call {call}", first.name);
+        let _ = writeln!(
+            text,
+            "\nthe first that fares otherwise: {id}{:?} at {at:.6} s, call {call}",
+            first.name
+        );
         let _ = writeln!(text, "  then:  {}", first.then);
         let _ = writeln!(text, "  under {name}: {}", first.other);
     }

@@ -41,6 +41,16 @@ pub(crate) fn time(micros: f64) -> String {
     format!("{} {unit}", figure(value))
 }
 
+/// Three digits that count, and a unit: 1,000 bytes are a kB.
+pub(crate) fn bytes(n: u64) -> String {
+    match n as f64 {
+        ..999.5 => format!("{n} B"),
+        kilo @ ..999.5e3 => format!("{} kB", figure(kilo / 1e3)),
+        mega @ ..999.5e6 => format!("{} MB", figure(mega / 1e6)),
+        giga => format!("{} GB", figure(giga / 1e9)),
+    }
+}
+
 /// At least three digits that count.
 pub(crate) fn figure(value: f64) -> String {
     match value {
@@ -69,6 +79,21 @@ mod tests {
             (86_400e6, "86,400 s"),
         ] {
             assert_eq!(time(micros), text);
+        }
+    }
+
+    #[test]
+    fn bytes_have_three_digits_that_count_and_the_unit_that_fits() {
+        for (n, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.00 kB"),
+            (262_144, "262 kB"),
+            (999_600, "1.00 MB"),
+            (12_345_678, "12.3 MB"),
+            (5_000_000_000, "5.00 GB"),
+        ] {
+            assert_eq!(bytes(n), text);
         }
     }
 

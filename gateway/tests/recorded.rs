@@ -445,7 +445,7 @@ async fn the_gateway_records_its_pools_and_another_policy_is_compared_endpoint_b
     assert_eq!((one[0] + other[0], one[1] + other[1]), (40, 40), "{text}");
     assert!(one[1].abs_diff(other[1]) <= 1, "{text}");
     for words in
-        ["the first that goes elsewhere: ", "listProjects", "  then:  a request goes to ", "plimsoll sim"]
+        ["the first that fares otherwise: ", "listProjects", "  then:  a request goes to ", "plimsoll sim"]
     {
         assert!(text.contains(words), "{words:?} is not in {text}");
     }

@@ -128,6 +128,7 @@ fn policies_stand_side_by_side_with_every_figure() {
         "ejections",
         "breaker trips",
         "dials",
+        "unsent, at most",
     ] {
         let cells = row(name).trim_start().trim_start_matches(name);
         assert!(cells.split("   ").filter(|cell| !cell.trim().is_empty()).count() == 2, "{name} in {text}");
@@ -180,6 +181,9 @@ fn programs_get_one_object_whose_figures_agree() {
         let errors: u64 = policy["errors"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
         assert_eq!(n("offered"), n("good") + errors);
         assert!(n("offered") > 1_000 && n("attempts") >= n("good") && n("dials") >= 6, "{policy}");
+        let unsent =
+            policy["series"].as_array().unwrap().iter().map(|point| point["unsent_bytes"].as_u64().unwrap());
+        assert_eq!(Some(n("unsent_bytes")), unsent.max());
         let latencies =
             ["p50", "p90", "p99", "p999", "max"].map(|key| policy["latency_us"][key].as_f64().unwrap());
         assert!(latencies[0] > 0.0 && latencies.is_sorted(), "{latencies:?}");
@@ -224,6 +228,24 @@ fn the_picture_has_lines_for_each_policy_and_a_mark_for_each_fault() {
         texts.iter().any(|text| text.starts_with("seed 1, 6 s") && text.ends_with(&subtitle)),
         "{texts:?}"
     );
+}
+
+#[test]
+fn what_servers_cannot_send_is_drawn_where_it_is_much() {
+    let of_unsent = |scenario: &str| {
+        let dir = Dir::with(scenario);
+        let simulated = dir.sim(&["--plot", "fleet.svg"]);
+        let row =
+            simulated.printed(0).lines().find(|line| line.starts_with("unsent, at most")).unwrap().to_owned();
+        let svg = dir.read("fleet.svg");
+        (row, svg.matches("<title>default: unsent</title>").count(), svg.contains(">100 kB<"))
+    };
+    let (row, curves, _) = of_unsent(SCENARIO);
+    assert!(!row.contains("kB") && curves == 0, "{row}");
+    let slow_reader = SCENARIO.replace("[load]\nrate = 300\n", "[load]\nrate = 300\nanswer_bytes = 8000\n");
+    let fault = "[[fault.slow_reader]]\nat = \"1s\"\nhosts = \"web/1\"\nbytes_per_second = 20_000\n\n[policy.default]";
+    let (row, curves, scale) = of_unsent(&slow_reader.replace("[policy.default]", fault));
+    assert!(row.contains(" kB") && curves == 1 && scale, "{row}");
 }
 
 #[test]

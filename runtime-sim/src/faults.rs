@@ -30,10 +30,18 @@ impl Faults {
         state.network.set_link(b.id, a.id, link);
     }
 
-    /// Nothing that `from` says reaches `to` any more, what is on its way already neither, until the way is
-    /// [healed](Self::heal). Connections stand. A stall is this for a short time.
+    /// Nothing that `from` says reaches `to` any more, what is on its way already neither, until they are
+    /// [joined](Self::join) again. Connections stand. A stall is this for a short time. A way may be cut for several
+    /// reasons at the same time: it is free when each of them is over.
     pub fn cut(&self, from: &Host, to: &Host) {
         self.world.lock().network.cut(from.id, to.id);
+    }
+
+    /// One [cut](Self::cut) of that way is over. With the last, what was said meanwhile arrives.
+    pub fn join(&self, from: &Host, to: &Host) {
+        let mut state = self.world.lock();
+        let (network, mut scene) = state.network();
+        network.join(from.id, to.id, &mut scene);
     }
 
     /// [Cuts](Self::cut) both ways.
@@ -42,12 +50,10 @@ impl Faults {
         self.cut(b, a);
     }
 
-    /// Both ways are free again, and what was said meanwhile arrives.
+    /// [Joins](Self::join) both ways: one partition is over.
     pub fn heal(&self, a: &Host, b: &Host) {
-        let mut state = self.world.lock();
-        let (network, mut scene) = state.network();
-        network.heal(a.id, b.id, &mut scene);
-        network.heal(b.id, a.id, &mut scene);
+        self.join(a, b);
+        self.join(b, a);
     }
 
     /// Resets all connections between two hosts.

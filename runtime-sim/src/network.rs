@@ -97,8 +97,8 @@ pub(crate) struct Network {
     links: BTreeMap<(u32, u32), Link>,
     /// When a way of limited bandwidth is free again.
     free_at: BTreeMap<(u32, u32), Instant>,
-    /// Ways on which nothing arrives.
-    cut: BTreeSet<(u32, u32)>,
+    /// Ways on which nothing arrives, and for how many reasons.
+    cut: BTreeMap<(u32, u32), u32>,
     /// Hosts that are not there.
     down: BTreeSet<u32>,
     /// What the executor has not been told yet.
@@ -216,16 +216,19 @@ impl Network {
 
     /// Whether nothing arrives on this way now.
     pub(crate) fn is_cut(&self, from: u32, to: u32) -> bool {
-        !self.is_up(to) || (!self.cut.is_empty() && self.cut.contains(&(from, to)))
+        !self.is_up(to) || (!self.cut.is_empty() && self.cut.contains_key(&(from, to)))
     }
 
     pub(crate) fn cut(&mut self, from: u32, to: u32) {
-        self.cut.insert((from, to));
+        *self.cut.entry((from, to)).or_default() += 1;
     }
 
-    /// What has been held back on this way is sent again.
-    pub(crate) fn heal(&mut self, from: u32, to: u32, scene: &mut Scene<'_>) {
-        if self.cut.remove(&(from, to)) {
+    /// One cut of this way is over. With the last, what has been held back is sent again.
+    pub(crate) fn join(&mut self, from: u32, to: u32, scene: &mut Scene<'_>) {
+        let Some(cuts) = self.cut.get_mut(&(from, to)) else { return };
+        *cuts -= 1;
+        if *cuts == 0 {
+            self.cut.remove(&(from, to));
             for (id, side) in self.between(to, from) {
                 self.send_again(id, side, scene);
             }

@@ -180,6 +180,73 @@ fn what_is_cut_one_way_arrives_and_is_not_answered() {
 }
 
 #[test]
+fn of_two_partitions_the_one_that_heals_first_leaves_the_other_as_it_is() {
+    let one = "[[fault.partition]]\nat = \"5s\"\nfor = \"10s\"\nhosts = \"users/1-2\"\nfrom = \"web\"\n";
+    let other = "[[fault.partition]]\nat = \"6s\"\nfor = \"3s\"\nhosts = \"users/2-3\"\nfrom = \"web\"\n";
+    let report = run(&format!("{one}{other}"));
+    let (offered, good, _) = between(&report, 7, 8);
+    assert!((600..=800).contains(&(good * 1_000 / offered)), "three of ten: {good} of {offered}");
+    let (offered, good, _) = between(&report, 11, 14);
+    assert!((700..=900).contains(&(good * 1_000 / offered)), "two of ten: {good} of {offered}");
+    assert!(all_good(&report, 16, 20));
+}
+
+#[test]
+fn a_client_that_crashes_makes_no_calls_until_it_is_back() {
+    for (kind, more) in [("crash", "for = \"5s\""), ("kill", "for = \"5s\""), ("restart", "down = \"5s\"")] {
+        let report = run(&format!("[[fault.{kind}]]\nat = \"5s\"\nhosts = \"web/1\"\n{more}\n"));
+        let rates = [(1, 5), (6, 10), (11, 15)].map(|(from, to)| between(&report, from, to).0);
+        assert!(rates[1] * 100 < rates[0] * 60 && rates[1] * 100 > rates[0] * 40, "{kind}: {rates:?}");
+        assert!(rates[2].abs_diff(rates[0]) < 150, "{kind}: {rates:?}");
+        assert!(all_good(&report, 6, 20), "{kind}: {:?}", report.totals.errors);
+        // About one call is under way with each of them at any time, and nobody is asked twice.
+        let gone = report.totals.errors.get("client_gone").copied().unwrap_or(0);
+        assert_eq!(report.totals.failed(), gone, "{kind}: {:?}", report.totals.errors);
+        assert!(gone < 10 && (kind != "restart" || gone == 0), "{kind}: {gone}");
+        let dials = if kind == "crash" { 30..=40 } else { 30..=30 };
+        assert!(dials.contains(&report.totals.dials), "{kind}: {} dials", report.totals.dials);
+    }
+}
+
+#[test]
+fn callers_whose_client_is_killed_are_counted_and_those_of_a_restart_are_answered() {
+    let busy = CALM.replace("exponential = \"10ms\"", "constant = \"90ms\"");
+    let gone = |fault: &str| {
+        let scenario = Scenario::parse(&format!("{busy}{fault}")).unwrap();
+        let report = fleet::run(&scenario, "plain", 1, &mut |_| {}).unwrap();
+        report.totals.errors.get("client_gone").copied().unwrap_or(0)
+    };
+    // 100 calls a second of 90 ms: nine of them are under way.
+    let killed = gone("[[fault.kill]]\nat = \"5s\"\nfor = \"5s\"\nhosts = \"web/1\"\n");
+    assert!((3..=20).contains(&killed), "{killed}");
+    assert_eq!(gone("[[fault.restart]]\nat = \"5s\"\ndown = \"5s\"\nhosts = \"web/1\"\n"), 0);
+}
+
+#[test]
+fn a_client_that_restarts_checks_its_servers_anew() {
+    let scenario = scenario(
+        "[[fault.restart]]\nat = \"5s\"\ndown = \"1s\"\nhosts = \"web\"\n\n\
+         [[fault.flap]]\nat = \"10s\"\nhosts = \"users/1\"\nshare = 1\n\n\
+         [[fault.fail_fast]]\nat = \"10s\"\nhosts = \"users/1\"\n\n\
+         [policy.checked]\nbreaker = false\nejection = false\nhealth_checks = { interval = \"500ms\" }\n",
+    );
+    let run = |policy| fleet::run(&scenario, policy, 1, &mut |_| {}).unwrap();
+    assert!(!all_good(&run("plain"), 13, 20), "it fails whom it serves");
+    assert!(all_good(&run("checked"), 13, 20));
+}
+
+#[test]
+fn a_load_that_is_another_for_a_while_is_marked() {
+    let steps = "rate = 200\nstep = [{ at = \"5s\", rate = 1200 }, { at = \"8s\", rate = 200 }]\n";
+    let scenario = Scenario::parse(&CALM.replace("rate = 200\n", steps)).unwrap();
+    let report = fleet::run(&scenario, "plain", 1, &mut |_| {}).unwrap();
+    let seconds = Duration::from_secs;
+    let marks: Vec<_> =
+        report.marks.iter().map(|mark| (mark.from, mark.until, mark.label.as_str())).collect();
+    assert_eq!(marks, [(seconds(5), Some(seconds(8)), "load: 1200 calls/s")]);
+}
+
+#[test]
 fn a_pause_holds_up_what_it_does_not_lose() {
     let report = run("[[fault.pause]]\nat = \"5s\"\nfor = \"500ms\"\nhosts = \"users/1\"\n");
     assert_eq!(report.totals.failed(), 0);

@@ -88,8 +88,8 @@ fn hosts_that_are_not_there_are_answered_with_those_that_are() {
 
 #[test]
 fn what_happens_to_servers_does_not_happen_to_clients() {
-    let crash = error("[[fault.crash]]\nat = \"1s\"\nhosts = \"web\"\n");
-    assert_eq!(crash, "line 17: this can only happen to servers, and some of these are clients");
+    let fails = error("[[fault.fail_fast]]\nat = \"1s\"\nhosts = \"web\"\n");
+    assert_eq!(fails, "line 17: this can only happen to servers, and some of these are clients");
     let reader = error("[[fault.slow_reader]]\nat = \"1s\"\nhosts = \"users\"\nbytes_per_second = 1\n");
     assert_eq!(reader, "line 17: this can only happen to clients, and some of these are servers");
 }

@@ -7,3 +7,4 @@ pub mod peers;
 pub mod pending;
 pub mod pick;
 pub mod saved;
+pub mod worlds;

@@ -219,6 +219,8 @@ impl Cluster {
             self.review_listing(id);
         }
         if permit.is_probe() {
+            // Its result may be there before the tick that would tell of the change.
+            self.check_breaker(now, id);
             self.review(now, id);
         }
     }

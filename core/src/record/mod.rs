@@ -92,18 +92,22 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use alike::RUN;
 pub use diff::{CAVEAT, Change, Count, Diff, Fate, FirstChoice, Share, diff};
 pub use explain::{
     ClientHappening, Fact, Happening, HubHappening, IpcClientHappening, Line, Query, ServerHappening, Story,
     explain,
 };
+#[cfg(feature = "fuzzing")]
+pub(crate) use format::Record as LogRecord;
 pub use format::{Damage, Log, VERSION, What};
 #[cfg(any(test, feature = "testing"))]
-pub(crate) use format::{Record as LogRecord, forged, reseal};
+pub(crate) use format::{forged, reseal};
 pub use recorder::Piece;
 #[doc(hidden)]
 pub use recorder::Recorder;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(feature = "fuzzing")]
 pub(crate) use replay::play_on;
 pub use replay::{Difference, Replayed, Unreplayable, replay};
 pub use surrogate::Surrogate;

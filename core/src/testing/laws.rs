@@ -17,12 +17,12 @@
 
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::world::{Completions, Pace, World, is_jump};
 use crate::machine::Machine;
-use crate::record::{self, Record};
+use crate::record::{self, Query, Record};
 use crate::save::Snapshot;
 use crate::time::Instant;
 
@@ -177,6 +177,48 @@ pub fn recorded_and_replayed<S: Subject<Machine: Record>>(
     let log = recorded::<S>(seed, ops, options)?;
     let replayed = record::replay(&log).map_err(|error| format!("{error}"))?;
     same("damage", &replayed.damage, &None)
+}
+
+/// What has happened to a recorded machine is told as often as the machine has counted it, in the order of time, and every
+/// question has an answer. `counted`: a question, a kind of what is told, and how often that was.
+///
+/// # Errors
+/// What is told otherwise.
+pub fn recorded_and_told<S: Subject<Machine: Record>>(
+    seed: u64,
+    ops: &[Op],
+    options: record::Options,
+    counted: impl Fn(&S::Machine) -> Vec<(Query<'static>, &'static str, u64)>,
+) -> Result<(), String> {
+    let mut world = World::<S>::new(seed, Pace::Late);
+    world.machine().record(options);
+    let (_, mut machine) = world.run_to_end(ops)?;
+    let log = machine.recorded();
+    let told = |query| record::explain(&log, query).map_err(|error| format!("{query:?}: {error}"));
+    for (query, kind, n) in counted(&machine) {
+        let story = told(query)?;
+        if !story.lines.is_sorted_by_key(|line| line.at) || story.lines.iter().any(|line| line.at > story.to)
+        {
+            return Err(format!("{query:?} is not told in the order of time:\n{story}"));
+        }
+        let of_kind = story.lines.iter().filter(|line| line.what.kind() == kind).count() as u64;
+        if story.more == 0 && of_kind != n {
+            return Err(format!("{kind:?} was {n} times, and is told {of_kind} times:\n{story}"));
+        }
+    }
+    let story = told(Query::Request("1"))?;
+    let half = story.to.since(story.from) / 2;
+    for query in [Query::Request("0.0"), Query::Pick(1), Query::At(story.from + half)] {
+        let story = told(query)?;
+        // In words and as data.
+        let whats = story.lines.iter().map(|line| &line.what).chain(&story.standing);
+        if let Some(what) =
+            whats.into_iter().find(|what| what.to_string().is_empty() || what.kind().is_empty())
+        {
+            return Err(format!("{what:?} has no words; its facts are {:?}", what.facts()));
+        }
+    }
+    Ok(())
 }
 
 /// The log of a run.

@@ -14,6 +14,8 @@ pub(super) struct Point {
     pub(super) good_per_s: f64,
     /// Requests that reached a server.
     pub(super) attempts_per_s: f64,
+    /// The most bytes of answers that one server held.
+    pub(super) unsent_bytes: u64,
     /// Microseconds; `None` where no call was answered well.
     pub(super) p50_us: Option<f64>,
     pub(super) p99_us: Option<f64>,
@@ -33,6 +35,7 @@ fn point(bucket: &Bucket, end: f64) -> Point {
         offered_per_s: bucket.offered as f64 / wide,
         good_per_s: bucket.good as f64 / wide,
         attempts_per_s: bucket.attempts as f64 / wide,
+        unsent_bytes: bucket.unsent_bytes,
         p50_us: latency(bucket.p50),
         p99_us: latency(bucket.p99),
     }

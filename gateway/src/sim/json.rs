@@ -43,6 +43,8 @@ struct Policy<'a> {
     ejections: u64,
     breaker_trips: u64,
     dials: u64,
+    /// The most that one server held.
+    unsent_bytes: u64,
     expectations: Vec<Expectation<'a>>,
     series: Vec<Point>,
 }
@@ -107,6 +109,7 @@ impl<'a> Policy<'a> {
             ejections: totals.ejections,
             breaker_trips: totals.breaker_trips,
             dials: totals.dials,
+            unsent_bytes: totals.unsent_bytes,
             expectations: report.checks.iter().map(Expectation::of).collect(),
             series: curves::points(report),
         }

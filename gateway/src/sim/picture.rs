@@ -28,6 +28,9 @@ const LANE: f64 = 20.0;
 const LATENCY_HEIGHT: f64 = 260.0;
 const GOODPUT_HEIGHT: f64 = 170.0;
 const LOAD_HEIGHT: f64 = 120.0;
+const UNSENT_HEIGHT: f64 = 120.0;
+/// Where no server holds as much, nothing of it is drawn: a few answers are always on their way.
+const LITTLE_UNSENT: u64 = 64 * 1024;
 /// Between two panels: room for the heading.
 const GAP: f64 = 42.0;
 
@@ -59,7 +62,7 @@ impl Picture<'_> {
         let faults_top = self.legend(&mut body, 76.0) + 16.0;
         let (bars, lanes) = self.place_faults();
         let panels = self.panels(faults_top + lanes as f64 * LANE + 30.0);
-        let bottom = panels.load.bottom();
+        let bottom = panels.bottom();
         self.faults(&mut body, &bars, (faults_top, bottom));
         self.frames(&mut body, &panels);
         self.curves(&mut body, &panels);
@@ -103,7 +106,13 @@ impl Picture<'_> {
         let rates = points().map(|point| point.attempts_per_s);
         let top = goodput.bottom() + GAP;
         let load = Panel { top, height: LOAD_HEIGHT, axis: Axis::rate(rates, 4.0) };
-        Panels { latency, goodput, load }
+        let most = points().map(|point| point.unsent_bytes).max().unwrap_or(0);
+        let unsent = (most > LITTLE_UNSENT).then(|| Panel {
+            top: load.bottom() + GAP,
+            height: UNSENT_HEIGHT,
+            axis: Axis::bytes(points().map(|point| point.unsent_bytes as f64)),
+        });
+        Panels { latency, goodput, load, unsent }
     }
 
     fn place_faults(&self) -> (Vec<Placed>, usize) {
@@ -144,19 +153,23 @@ impl Picture<'_> {
         }
     }
 
-    fn frames(&self, svg: &mut Svg, Panels { latency, goodput, load }: &Panels) {
+    fn frames(&self, svg: &mut Svg, panels: &Panels) {
+        let Panels { latency, goodput, load, unsent } = panels;
         let time = &self.time;
         latency.frame(svg, time, "Latency", "of what was answered well: p99 solid, p50 dotted; logarithmic");
         goodput.frame(svg, time, "Goodput", "calls a second that were answered well; dashed: all that came");
         load.frame(svg, time, "Load", "requests a second that reached servers, retries among them");
-        let bottom = load.bottom();
+        if let Some(unsent) = unsent {
+            unsent.frame(svg, time, "Unsent", "bytes of answers that one server held, at most; logarithmic");
+        }
+        let bottom = panels.bottom();
         for tick in &time.ticks {
             svg.text("muted x", (x(time, tick.value), bottom + 18.0), &tick.label);
         }
         svg.text("muted x", ((LEFT + RIGHT) / 2.0, bottom + 36.0), "virtual time since the beginning");
     }
 
-    fn curves(&self, svg: &mut Svg, Panels { latency, goodput, load }: &Panels) {
+    fn curves(&self, svg: &mut Svg, Panels { latency, goodput, load, unsent }: &Panels) {
         if let Some((_, points)) = self.policies.first() {
             let path = goodput.path(&self.time, points, |point| Some(point.offered_per_s));
             svg.put(format_args!(r#"<path class="curve offered" d="{path}"/>"#));
@@ -173,6 +186,9 @@ impl Picture<'_> {
             curve("p99", latency, |point| point.p99_us);
             curve("goodput", goodput, |point| Some(point.good_per_s));
             curve("load", load, |point| Some(point.attempts_per_s));
+            if let Some(unsent) = unsent {
+                curve("unsent", unsent, |point| Some(point.unsent_bytes as f64));
+            }
         }
     }
 }
@@ -181,4 +197,12 @@ struct Panels {
     latency: Panel,
     goodput: Panel,
     load: Panel,
+    /// Where it matters.
+    unsent: Option<Panel>,
+}
+
+impl Panels {
+    fn bottom(&self) -> f64 {
+        self.unsent.as_ref().unwrap_or(&self.load).bottom()
+    }
 }

@@ -6,11 +6,12 @@ use std::fmt::{self, Display, Formatter};
 use plimsoll_sim::fleet::{Check, Latency, Report, Totals};
 
 use super::Outcome;
-use crate::figures::{figure, micros, thousands, time};
+use crate::figures::{bytes, figure, micros, thousands, time};
 use crate::recorded::plain;
 
-/// How far the figures may be off.
-pub(super) const PRECISION: &str = "max is exact; the quantiles may be read up to 3.2 % too high";
+/// How far the figures may be off, and what does not say itself.
+pub(super) const PRECISION: &str = "max is exact; the quantiles may be read up to 3.2 % too high; unsent: the answers that one \
+                                    server held because their clients did not take them";
 
 /// What stands at the left of a row, and a cell for each policy.
 pub(super) struct Row {
@@ -60,6 +61,7 @@ pub(super) fn rows(reports: &[Report]) -> Vec<Row> {
         count("ejections", |totals| totals.ejections),
         count("breaker trips", |totals| totals.breaker_trips),
         count("dials", |totals| totals.dials),
+        row("unsent, at most", false, &|report| bytes(report.totals.unsent_bytes)),
     ]);
     rows
 }

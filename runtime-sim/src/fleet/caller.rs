@@ -21,6 +21,7 @@ use plimsoll_core::wire::uw::code;
 
 use super::bell::Bell;
 use super::scenario::{CallerRetries, Callers, Profile};
+use super::station::Orders;
 use super::tally::Tally;
 
 /// What all clients of a kind have in common.
@@ -78,6 +79,9 @@ impl Findings {
 pub(super) struct Caller {
     demand: Arc<Demand>,
     findings: Option<Findings>,
+    orders: Orders,
+    /// Whether the process ends, once it has answered.
+    stops: bool,
     budget: Option<RetryBudget>,
     rng: Pcg,
     /// Draws when calls come, and nothing else: they come at the same times whatever the policy.
@@ -106,6 +110,7 @@ impl Caller {
     pub(super) fn new(
         demand: Arc<Demand>,
         findings: Option<Findings>,
+        orders: Orders,
         bell: Bell,
         start: Instant,
         mut rng: Pcg,
@@ -113,6 +118,8 @@ impl Caller {
         let budget = demand.retries.and_then(|retries| retries.budget());
         let mut caller = Caller {
             findings,
+            orders,
+            stops: false,
             budget: budget.map(|config| RetryBudget::new(config, start)),
             next: None,
             due: BinaryHeap::new(),
@@ -145,7 +152,7 @@ impl Caller {
     fn think(&mut self, now: Instant) {
         let Source::Closed { callers, until } = self.demand.source else { return };
         let at = now + exponential(&mut self.rng, callers.think.0);
-        if at < until {
+        if at < until && !self.stops {
             let number = self.number(None);
             self.due.push(Reverse((at, number)));
         }
@@ -210,13 +217,28 @@ impl Caller {
     }
 
     fn end(&mut self, now: Instant, number: u32) {
+        self.calls[number as usize].came = None;
         self.free.push(number);
         self.think(now);
     }
 }
 
+impl Drop for Caller {
+    /// Whoever called a process that is gone was not answered.
+    fn drop(&mut self) {
+        let mut tally = self.demand.tally();
+        self.calls.iter().filter_map(|call| call.came).for_each(|came| tally.failed(came, "client_gone"));
+    }
+}
+
 impl Application<Client<Uw>> for Caller {
     fn commands(&mut self, now: Instant, machine: &mut Client<Uw>) {
+        if let Some(by) = self.orders.stop_by().filter(|_| !self.stops) {
+            self.stops = true;
+            self.next = None;
+            self.due.retain(|Reverse((_, number))| self.calls[*number as usize].came.is_some());
+            machine.shutdown(now, by);
+        }
         if let Some(findings) = &self.findings {
             for (endpoint, level) in findings.lock().changes.drain(..) {
                 machine.set_health(now, endpoint, level);
@@ -261,6 +283,7 @@ impl Application<Client<Uw>> for Caller {
     }
 
     fn arm(&mut self, driver: &Waker) -> bool {
+        self.orders.wake(driver);
         if let Some(findings) = &self.findings {
             let mut found = findings.lock();
             if !found.changes.is_empty() {

@@ -41,8 +41,8 @@ pub struct Totals {
     pub offered: u64,
     /// Of these, the ones that were answered well in the end.
     pub good: u64,
-    /// The others, by how they ended, in snake case: `timeout`, `lost`, `circuit_open`, or the code that a server answered
-    /// (`overloaded`, `internal_error`).
+    /// The others, by how they ended, in snake case: `timeout`, `lost`, `circuit_open`, `client_gone` (its client's process ended
+    /// first), or the code that a server answered (`overloaded`, `internal_error`).
     pub errors: BTreeMap<&'static str, u64>,
     /// How long the good ones took, from the call to the answer.
     pub latency: Latency,
@@ -97,6 +97,8 @@ pub struct Bucket {
     pub failed: u64,
     /// Requests that reached a server within it.
     pub attempts: u64,
+    /// The most bytes of answers that one server held within it because their clients did not take them.
+    pub unsent_bytes: u64,
     /// How long half of the good ones took; zero if there was none.
     pub p50: Duration,
     /// How long 99 % of them took.

@@ -61,7 +61,7 @@ pub fn run(
         seed,
         length,
         events: stage.sim.events(),
-        totals: totals(&stage, cut),
+        totals: totals(&stage),
         series: series(&stage, cut),
         marks: timeline.marks,
         checks: Vec::new(),
@@ -71,14 +71,14 @@ pub fn run(
 }
 
 /// Calls have their time limits, so that this is soon.
-fn see_to_the_end(stage: &mut Stage) {
+fn see_to_the_end(stage: &mut Stage<'_>) {
     let end = stage.sim.now() + PATIENCE;
     while stage.open() > 0 && stage.sim.now() < end {
         stage.sim.run_for(Duration::from_millis(100));
     }
 }
 
-fn totals(stage: &Stage, cut: Cut) -> Totals {
+fn totals(stage: &Stage<'_>) -> Totals {
     let mut totals = Totals::default();
     let mut all = Slot::default();
     for demand in &stage.demands {
@@ -97,7 +97,7 @@ fn totals(stage: &Stage, cut: Cut) -> Totals {
         totals.dials += tally.dials;
     }
     (totals.offered, totals.good) = (all.offered, all.good);
-    totals.attempts = (0..cut.slots).map(|slot| stage.traffic.in_slot(slot)).sum();
+    totals.attempts = stage.traffic.within(Duration::ZERO, None);
     totals.unsent_bytes = stage.traffic.most_unsent();
     totals.latency = Latency {
         p50: all.times.quantile(500),
@@ -109,7 +109,7 @@ fn totals(stage: &Stage, cut: Cut) -> Totals {
     totals
 }
 
-fn series(stage: &Stage, cut: Cut) -> Vec<Bucket> {
+fn series(stage: &Stage<'_>, cut: Cut) -> Vec<Bucket> {
     let bucket = |at: usize| {
         let mut sum = Slot::default();
         stage.demands.iter().for_each(|demand| sum.merge(&demand.tally().slots[at]));
@@ -119,6 +119,7 @@ fn series(stage: &Stage, cut: Cut) -> Vec<Bucket> {
             good: sum.good,
             failed: sum.failed,
             attempts: stage.traffic.in_slot(at),
+            unsent_bytes: stage.traffic.unsent(at),
             p50: sum.times.quantile(500),
             p99: sum.times.quantile(990),
         }

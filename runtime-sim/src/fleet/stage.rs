@@ -10,7 +10,7 @@ use plimsoll_core::policy::Ratio;
 use plimsoll_core::rng::Pcg;
 use plimsoll_core::service::Uw;
 use plimsoll_core::service::client::Client;
-use plimsoll_core::service::server::{self, Server};
+use plimsoll_core::service::server::Server;
 use plimsoll_core::time::Instant;
 
 use super::bell::Bell;
@@ -28,7 +28,9 @@ const PORT: u16 = 3001;
 const STARTS: u64 = 1_000_000_000;
 
 /// The world, and what it takes to change it.
-pub(super) struct Stage {
+pub(super) struct Stage<'a> {
+    scenario: &'a Scenario,
+    policy: &'a Policy,
     pub(super) sim: Sim,
     faults: Faults,
     servers: Vec<Place>,
@@ -36,7 +38,6 @@ pub(super) struct Stage {
     /// By zones, where ways are not as usual.
     ways: Vec<([String; 2], Link)>,
     works: Vec<Arc<Work>>,
-    server: server::Config,
     /// By kind of clients.
     pub(super) demands: Vec<Arc<Demand>>,
     pub(super) traffic: Arc<Traffic>,
@@ -50,9 +51,9 @@ struct Place {
     orders: Orders,
 }
 
-impl Stage {
+impl<'a> Stage<'a> {
     /// Everybody is there, and begins.
-    pub(super) fn new(scenario: &Scenario, policy: &Policy, seed: u64) -> Stage {
+    pub(super) fn new(scenario: &'a Scenario, policy: &'a Policy, seed: u64) -> Stage<'a> {
         let mut rng = Pcg::new(seed, 1);
         let sim = Sim::new(rng.next_u64());
         let cut = Cut::of(scenario.length());
@@ -63,13 +64,14 @@ impl Stage {
             places.partition(|place: &Place| matches!(place.member.node, Node::Server(_)));
         let ways = scenario.ways.iter().map(|way| (way.between.get_ref().clone(), way.link())).collect();
         let mut stage = Stage {
+            scenario,
+            policy,
             faults: sim.faults(),
             sim,
             servers,
             clients,
             ways,
             works: works(scenario),
-            server: policy.server(),
             demands: demands(scenario, policy, cut),
             traffic: Arc::new(Traffic::new(cut)),
             rng,
@@ -78,7 +80,11 @@ impl Stage {
             stage.set_way(&between, link);
         }
         (0..stage.servers.len()).for_each(|at| stage.start_server(at, false));
-        (0..stage.clients.len()).for_each(|at| stage.start_client(at, scenario, policy));
+        for at in 0..stage.clients.len() {
+            // Not all in the same instant: that would be a herd of its own.
+            let start = Instant::from_nanos(stage.rng.up_to(STARTS));
+            stage.start_client(at, start);
+        }
         stage
     }
 
@@ -95,7 +101,7 @@ impl Stage {
         let rng = Pcg::new(self.rng.next_u64(), 2);
         let bell = Bell::of(&host);
         let station = Station::new(work, place.orders.clone(), self.traffic.clone(), is_cold, bell, rng);
-        let machine = Server::new(self.server);
+        let machine = Server::new(self.policy.server());
         place.host.run(async move {
             let listening = host.listen(&format!("0.0.0.0:{PORT}"), &options, 1).await;
             let transport = listening.ok().and_then(|(mut transports, _)| transports.pop());
@@ -103,10 +109,9 @@ impl Stage {
         });
     }
 
-    fn start_client(&mut self, at: usize, scenario: &Scenario, policy: &Policy) {
-        let place = &self.clients[at];
-        // Not all in the same instant: that would be a herd of its own.
-        let start = Instant::from_nanos(self.rng.up_to(STARTS));
+    fn start_client(&mut self, at: usize, start: Instant) {
+        let (scenario, policy, place) = (self.scenario, self.policy, &self.clients[at]);
+        place.orders.start();
         let mut machine = Client::new(Uw::default(), policy.client(), self.rng.next_u64());
         let checks = policy.health_checks();
         let findings = checks.map(|_| Findings::default());
@@ -125,10 +130,11 @@ impl Stage {
         }
         let demand = self.demands[place.member.kind].clone();
         let rng = Pcg::new(self.rng.next_u64(), 4);
-        let caller = Caller::new(demand, findings, Bell::of(&place.host), start, rng);
-        let host = place.host.clone();
+        let orders = place.orders.clone();
+        let caller = Caller::new(demand, findings, orders, Bell::of(&place.host), start, rng);
+        let (host, later) = (place.host.clone(), start.since(self.sim.now()));
         place.host.run(async move {
-            host.sleep(start.since(Instant::ZERO)).await;
+            host.sleep(later).await;
             Driver::new(machine, caller, host.connector()).await;
         });
     }
@@ -138,24 +144,19 @@ impl Stage {
         match deed {
             Deed::Ail(servers, ailment) => self.each(servers, |server| server.orders.ail(*ailment)),
             Deed::Cure(servers, ailment) => self.each(servers, |server| server.orders.cure(*ailment)),
-            Deed::Crash(servers) => self.each(servers, |server| self.faults.crash(&server.host)),
-            Deed::Kill(servers) => self.each(servers, |server| self.faults.kill(&server.host)),
-            Deed::Stop(servers, within) => {
+            Deed::Crash(nodes) => nodes.iter().for_each(|&node| self.faults.crash(self.host(node))),
+            Deed::Kill(nodes) => nodes.iter().for_each(|&node| self.faults.kill(self.host(node))),
+            Deed::Stop(nodes, within) => {
                 // What is not done by then is cut off a little earlier than the next process begins.
                 let by = self.sim.now() + *within * 9 / 10;
-                self.each(servers, |server| server.orders.stop(by));
+                nodes.iter().for_each(|&node| self.place(node).orders.stop(by));
             }
-            Deed::Start(servers) => {
-                for &server in servers {
-                    self.faults.restart(&self.servers[server as usize].host);
-                    self.start_server(server as usize, true);
-                }
-            }
+            Deed::Start(nodes) => nodes.iter().for_each(|&node| self.start(node)),
             Deed::Pause(nodes, length) => {
                 nodes.iter().for_each(|&node| self.faults.pause(self.host(node), *length));
             }
             Deed::Cut(from, to) => self.each_way(from, to, |from, to| self.faults.cut(from, to)),
-            Deed::Join(from, to) => self.each_way(from, to, |from, to| self.faults.heal(from, to)),
+            Deed::Join(from, to) => self.each_way(from, to, |from, to| self.faults.join(from, to)),
             Deed::Way(between, changed) => {
                 let first = self.ways.iter().find(|(of, _)| is_same(of, between)).map(|(_, link)| *link);
                 self.set_way(between, changed.or(first).unwrap_or_default());
@@ -184,11 +185,23 @@ impl Stage {
         }
     }
 
-    fn host(&self, node: Node) -> &Host {
+    fn start(&mut self, node: Node) {
+        self.faults.restart(self.host(node));
         match node {
-            Node::Server(server) => &self.servers[server as usize].host,
-            Node::Client(client) => &self.clients[client as usize].host,
+            Node::Server(server) => self.start_server(server as usize, true),
+            Node::Client(client) => self.start_client(client as usize, self.sim.now()),
         }
+    }
+
+    fn place(&self, node: Node) -> &Place {
+        match node {
+            Node::Server(server) => &self.servers[server as usize],
+            Node::Client(client) => &self.clients[client as usize],
+        }
+    }
+
+    fn host(&self, node: Node) -> &Host {
+        &self.place(node).host
     }
 
     /// Between a client and a server: nobody else talks.

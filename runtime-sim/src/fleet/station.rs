@@ -31,7 +31,7 @@ pub(super) struct Work {
     pub(super) backlog: i32,
 }
 
-/// What reaches a server from outside, other than requests; it outlives the server's process.
+/// What reaches a process from outside, other than requests; it outlives the process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Orders(Arc<Mutex<State>>);
 
@@ -61,12 +61,25 @@ impl Orders {
         }
     }
 
-    /// Stops the server.
+    /// Stops the process.
     pub(super) fn stop(&self, by: Instant) {
         let mut state = self.lock();
         state.stop_by = Some(by);
         if let Some(waker) = state.waker.take() {
             waker.wake();
+        }
+    }
+
+    /// By when it is to stop, if it is.
+    pub(super) fn stop_by(&self) -> Option<Instant> {
+        self.lock().stop_by
+    }
+
+    /// Whom to wake if it is told something.
+    pub(super) fn wake(&self, driver: &Waker) {
+        let mut state = self.lock();
+        if !state.waker.as_ref().is_some_and(|old| old.will_wake(driver)) {
+            state.waker = Some(driver.clone());
         }
     }
 
@@ -240,17 +253,13 @@ impl Application<Server> for Station {
     fn publish(&mut self, now: Instant, machine: &mut Server) {
         // Walking over all connections takes its time.
         if now.since(self.looked) >= LOOK {
+            self.traffic.note_unsent(self.looked, now, machine.status().unsent);
             self.looked = now;
-            self.traffic.note_unsent(machine.status().unsent);
         }
     }
 
     fn arm(&mut self, driver: &Waker) -> bool {
-        let mut state = self.orders.lock();
-        if !state.waker.as_ref().is_some_and(|old| old.will_wake(driver)) {
-            state.waker = Some(driver.clone());
-        }
-        drop(state);
+        self.orders.wake(driver);
         let next = self.works.peek().map(|Reverse((at, ..))| *at);
         self.bell.rings_at(next, driver)
     }

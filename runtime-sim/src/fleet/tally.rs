@@ -33,6 +33,11 @@ impl Cut {
         ((at.as_nanos() / self.width) as usize).min(self.slots - 1)
     }
 
+    /// The same, and what comes after the end is in none of them, but behind the last.
+    fn slot_or_after(self, at: Instant) -> usize {
+        ((at.as_nanos() / self.width) as usize).min(self.slots)
+    }
+
     pub(super) fn begin(self, slot: usize) -> Duration {
         Duration::from_nanos(self.width * slot as u64)
     }
@@ -116,33 +121,49 @@ impl Tally {
 #[derive(Debug)]
 pub(super) struct Traffic {
     cut: Cut,
-    /// Requests, by when they arrived.
+    /// Requests, by when they arrived; in the last place those that did so after the end.
     slots: Vec<AtomicU64>,
-    unsent: AtomicU64,
+    /// The most bytes of answers that any server has held.
+    unsent: Vec<AtomicU64>,
 }
 
 impl Traffic {
     pub(super) fn new(cut: Cut) -> Traffic {
-        let slots = (0..cut.slots).map(|_| AtomicU64::new(0)).collect();
-        Traffic { cut, slots, unsent: AtomicU64::new(0) }
+        let slots = || (0..=cut.slots).map(|_| AtomicU64::new(0)).collect();
+        Traffic { cut, slots: slots(), unsent: slots() }
     }
 
-    /// A server holds so many bytes of answers.
-    pub(super) fn note_unsent(&self, bytes: u64) {
-        self.unsent.fetch_max(bytes, Ordering::Relaxed);
+    /// A server that looked `before` sees now that it holds so many bytes of answers: as in between, for all that is known.
+    pub(super) fn note_unsent(&self, before: Instant, now: Instant, bytes: u64) {
+        let now = self.cut.slot_or_after(now);
+        for slot in now.min(self.cut.slot_or_after(before) + 1)..=now {
+            self.unsent[slot].fetch_max(bytes, Ordering::Relaxed);
+        }
     }
 
-    /// The most that any server has held.
-    pub(super) fn most_unsent(&self) -> u64 {
-        self.unsent.load(Ordering::Relaxed)
+    /// The most that any server has held in a stretch.
+    pub(super) fn unsent(&self, slot: usize) -> u64 {
+        self.unsent[slot].load(Ordering::Relaxed)
     }
 
     pub(super) fn arrived(&self, now: Instant) {
-        self.slots[self.cut.slot(now)].fetch_add(1, Ordering::Relaxed);
+        self.slots[self.cut.slot_or_after(now)].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn in_slot(&self, slot: usize) -> u64 {
         self.slots[slot].load(Ordering::Relaxed)
+    }
+
+    /// Requests that arrived within a window; without an end, those after the run among them.
+    pub(super) fn within(&self, from: Duration, until: Option<Duration>) -> u64 {
+        let slots = self.cut.slots(from, until);
+        let after = if until.is_none() { self.in_slot(self.cut.slots) } else { 0 };
+        slots.map(|slot| self.in_slot(slot)).sum::<u64>() + after
+    }
+
+    /// The most that any server has ever held.
+    pub(super) fn most_unsent(&self) -> u64 {
+        (0..=self.cut.slots).map(|slot| self.unsent(slot)).max().unwrap_or(0)
     }
 }
 
@@ -160,6 +181,27 @@ mod tests {
         }
         let slots = |seconds| Cut::of(Duration::from_secs(seconds)).slots;
         assert!((1..5_000).all(|seconds| (120..=300).contains(&slots(seconds))));
+    }
+
+    #[test]
+    fn what_is_seen_of_unsent_bytes_holds_since_the_last_look() {
+        let traffic = Traffic::new(Cut::of(Duration::from_secs(60)));
+        traffic.note_unsent(Instant::ZERO, Instant::from_millis(100), 5);
+        traffic.note_unsent(Instant::from_millis(100), Instant::from_millis(700), 9);
+        traffic.note_unsent(Instant::from_millis(700), Instant::from_millis(750), 7);
+        let seen: Vec<u64> = (0..5).map(|slot| traffic.unsent(slot)).collect();
+        assert_eq!(seen, [5, 9, 9, 9, 0]);
+    }
+
+    #[test]
+    fn requests_that_arrive_after_the_end_count_and_are_in_no_stretch() {
+        let traffic = Traffic::new(Cut::of(Duration::from_secs(60)));
+        for ms in [1_000, 59_900, 60_000, 90_000] {
+            traffic.arrived(Instant::from_millis(ms));
+        }
+        let last = Duration::from_secs(59);
+        assert_eq!((traffic.in_slot(299), traffic.within(Duration::ZERO, None)), (1, 4));
+        assert_eq!((traffic.within(last, None), traffic.within(last, Some(Duration::from_secs(60)))), (3, 1));
     }
 
     #[test]

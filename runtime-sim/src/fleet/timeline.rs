@@ -36,13 +36,13 @@ pub(super) enum Deed {
     Ail(Vec<u32>, Ailment),
     Cure(Vec<u32>, Ailment),
     /// Gone at once, without a word.
-    Crash(Vec<u32>),
+    Crash(Vec<Node>),
     /// The process is gone at once, and the host says so.
-    Kill(Vec<u32>),
+    Kill(Vec<Node>),
     /// Finishes its work within this time.
-    Stop(Vec<u32>, Duration),
+    Stop(Vec<Node>, Duration),
     /// Begins anew, after any of these.
-    Start(Vec<u32>),
+    Start(Vec<Node>),
     Pause(Vec<Node>, Duration),
     /// Nothing gets from the ones to the others.
     Cut(Vec<Node>, Vec<Node>),
@@ -97,6 +97,7 @@ impl Timeline {
                 format!("clock {:+} ms: {}", skew.by_ms, skew.hosts.get_ref()),
             );
         }
+        timeline.add_steps(scenario);
         timeline.deeds.sort_by_key(|(at, _)| *at);
         timeline.marks.sort_by_key(|mark| mark.from);
         Ok(timeline)
@@ -124,6 +125,19 @@ impl Timeline {
         }
         self.deeds.sort_by_key(|(at, _)| *at);
         self
+    }
+
+    /// Marks when the load is another than at first.
+    fn add_steps(&mut self, scenario: &Scenario) {
+        let load = scenario.load();
+        let usual = load.rate.as_ref().map(|rate| *rate.get_ref());
+        for (n, step) in load.step.iter().enumerate() {
+            let (at, rate) = (*step.at.get_ref(), *step.rate.get_ref());
+            if Some(rate) != usual && at.0 < scenario.length() {
+                let next = load.step.get(n + 1).map(|next| next.at.get_ref().0.saturating_sub(at.0));
+                self.mark(at, next.map(Length), format!("load: {rate} calls/s"));
+            }
+        }
     }
 
     fn add_ailments(&mut self, faults: &Faults, crew: &Crew) -> Result<(), Problem> {
@@ -187,37 +201,41 @@ impl Timeline {
 
     fn add_restarts(&mut self, faults: &Faults, crew: &Crew) -> Result<(), Problem> {
         for crash in &faults.crash {
-            let servers = crew.find_servers(&crash.hosts)?;
-            self.span(crash.at, crash.r#for, Deed::Crash(servers.clone()), Deed::Start(servers));
+            let nodes = crew.find(&crash.hosts)?;
+            self.span(crash.at, crash.r#for, Deed::Crash(nodes.clone()), Deed::Start(nodes));
             self.mark(crash.at, crash.r#for, format!("crash: {}", crash.hosts.get_ref()));
         }
         for kill in &faults.kill {
-            let servers = crew.find_servers(&kill.hosts)?;
-            self.span(kill.at, kill.r#for, Deed::Kill(servers.clone()), Deed::Start(servers));
+            let nodes = crew.find(&kill.hosts)?;
+            self.span(kill.at, kill.r#for, Deed::Kill(nodes.clone()), Deed::Start(nodes));
             self.mark(kill.at, kill.r#for, format!("kill: {}", kill.hosts.get_ref()));
         }
         for restart in &faults.restart {
-            let servers = crew.find_servers(&restart.hosts)?;
-            let stop = Deed::Stop(servers.clone(), restart.down.0);
-            self.span(restart.at, Some(restart.down), stop, Deed::Start(servers));
+            self.restart(restart.at, crew.find(&restart.hosts)?, restart.down, false);
             self.mark(restart.at, Some(restart.down), format!("restart: {}", restart.hosts.get_ref()));
         }
         for deploy in &faults.deploy {
-            let servers = crew.find_servers(&deploy.hosts)?;
+            let nodes = crew.find(&deploy.hosts)?;
             let mut begins = deploy.at;
-            for batch in servers.chunks(deploy.batch.get() as usize) {
-                let stop = match deploy.kill {
-                    true => Deed::Kill(batch.to_vec()),
-                    false => Deed::Stop(batch.to_vec(), deploy.down.0),
-                };
-                self.span(begins, Some(deploy.down), stop, Deed::Start(batch.to_vec()));
+            for batch in nodes.chunks(deploy.batch.get() as usize) {
+                self.restart(begins, batch.to_vec(), deploy.down, deploy.kill);
                 begins = Length(begins.0 + deploy.every.0);
             }
-            let batches = servers.len().div_ceil(deploy.batch.get() as usize) as u32;
+            let batches = nodes.len().div_ceil(deploy.batch.get() as usize) as u32;
             let length = deploy.every.0 * (batches - 1) + deploy.down.0;
             self.mark(deploy.at, Some(Length(length)), format!("rolling deploy: {}", deploy.hosts.get_ref()));
         }
         Ok(())
+    }
+
+    fn restart(&mut self, at: Length, nodes: Vec<Node>, down: Length, kills: bool) {
+        if kills {
+            return self.span(at, Some(down), Deed::Kill(nodes.clone()), Deed::Start(nodes));
+        }
+        // What else runs beside a client than calls, as its health checks do, ends with its process.
+        let clients: Vec<_> = nodes.iter().filter(|node| matches!(node, Node::Client(_))).copied().collect();
+        self.do_at(Length(at.0 + down.0 * 19 / 20), Deed::Kill(clients));
+        self.span(at, Some(down), Deed::Stop(nodes.clone(), down.0), Deed::Start(nodes));
     }
 
     fn add_of_network(&mut self, faults: &Faults, crew: &Crew) -> Result<(), Problem> {
@@ -247,7 +265,9 @@ impl Timeline {
             let clients = crew.find_clients(&fault.hosts)?;
             let slow = Deed::Reading(clients.clone(), Some(fault.bytes_per_second));
             self.span(fault.at, fault.r#for, slow, Deed::Reading(clients, None));
-            let label = format!("reads {} bytes/s: {}", fault.bytes_per_second, fault.hosts.get_ref());
+            let thousandths = u32::try_from(fault.bytes_per_second.get()).unwrap_or(u32::MAX);
+            let rate = decimal(Ratio::per_mille(thousandths));
+            let label = format!("reads {rate} kB/s: {}", fault.hosts.get_ref());
             self.mark(fault.at, fault.r#for, label);
         }
         for fault in &faults.resolve {

@@ -14,12 +14,12 @@ use toml::Spanned;
 /// What was seen, by kind of clients and in all.
 pub(super) struct Evidence<'a> {
     cut: Cut,
-    stage: &'a Stage,
+    stage: &'a Stage<'a>,
     scenario: &'a Scenario,
 }
 
 impl<'a> Evidence<'a> {
-    pub(super) fn of(scenario: &'a Scenario, stage: &'a Stage) -> Self {
+    pub(super) fn of(scenario: &'a Scenario, stage: &'a Stage<'a>) -> Self {
         Evidence { cut: Cut::of(scenario.length()), stage, scenario }
     }
 
@@ -35,7 +35,7 @@ impl<'a> Evidence<'a> {
     }
 
     fn attempts(&self, from: Duration, until: Option<Duration>) -> u64 {
-        self.cut.slots(from, until).map(|slot| self.stage.traffic.in_slot(slot)).sum()
+        self.stage.traffic.within(from, until)
     }
 }
 
@@ -86,12 +86,12 @@ pub(super) fn checks(evidence: &Evidence<'_>, report: &Report) -> Vec<Check> {
     }
     for e in &expectations.count {
         let (name, seen) = counted(e.of, &report.totals);
-        let at_least = e.at_least.map(|n| format!("at least {n}"));
-        let at_most = e.at_most.map(|n| format!("at most {n}"));
+        let at_least = e.at_least.map(|n| format!("at least {}", thousands(n)));
+        let at_most = e.at_most.map(|n| format!("at most {}", thousands(n)));
         let bounds: Vec<String> = at_least.into_iter().chain(at_most).collect();
         let held = e.at_least.is_none_or(|n| seen >= n) && e.at_most.is_none_or(|n| seen <= n);
         let what = format!("{name}: {}", bounds.join(", "));
-        checks.extend(check(policy, &e.policies, &e.missed_by, what, held, seen.to_string()));
+        checks.extend(check(policy, &e.policies, &e.missed_by, what, held, thousands(seen)));
     }
     checks
 }
@@ -145,6 +145,14 @@ fn counted(of: Counted, totals: &Totals) -> (&'static str, u64) {
         Counted::BreakerTrips => ("breaker trips", totals.breaker_trips),
         Counted::Dials => ("dials", totals.dials),
         Counted::UnsentBytes => ("bytes of answers that one server held", totals.unsent_bytes),
+    }
+}
+
+/// `1234567` as `1,234,567`.
+fn thousands(n: u64) -> String {
+    match n {
+        ..1_000 => n.to_string(),
+        _ => format!("{},{:03}", thousands(n / 1_000), n % 1_000),
     }
 }
 

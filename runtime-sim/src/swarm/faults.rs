@@ -84,9 +84,8 @@ impl Ailments {
             && entry.key().0 <= now
         {
             match entry.remove() {
-                Fault::Cut { from: a, to: b, .. } | Fault::Partition { a, b, .. } => {
-                    self.faults.heal(host(a), host(b));
-                }
+                Fault::Cut { from, to, .. } => self.faults.join(host(from), host(to)),
+                Fault::Partition { a, b, .. } => self.faults.heal(host(a), host(b)),
                 Fault::Slow { a, b, .. } => self.faults.link(host(a), host(b), self.usual),
                 Fault::Crash { host: place, .. } => {
                     let place = place % hosts.len() as u32;

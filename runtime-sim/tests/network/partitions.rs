@@ -38,6 +38,31 @@ fn one_way_may_be_cut_and_the_other_not() {
 }
 
 #[test]
+fn a_way_that_is_cut_for_two_reasons_is_free_when_both_are_over() {
+    let Pair { mut sim, web, users, mut here, mut there } = Pair::new();
+    let faults = sim.faults();
+    faults.partition(&web, &users);
+    faults.partition(&users, &web);
+    faults.cut(&web, &users);
+    say(&mut sim, &mut here, "late");
+    say(&mut sim, &mut there, "soon");
+    faults.heal(&web, &users);
+    sim.run_for(ms(1_000));
+    assert!(!sim.block_on(is_readable(&mut here)), "the other partition lasts");
+    faults.heal(&web, &users);
+    assert_eq!(sim.block_on(read(&mut here)).unwrap(), b"soon");
+    assert!(!sim.block_on(is_readable(&mut there)), "this way is cut by itself");
+    faults.join(&web, &users);
+    assert_eq!(sim.block_on(read(&mut there)).unwrap(), b"late");
+    // What is over for both is over: no way is joined in advance.
+    faults.heal(&web, &users);
+    faults.cut(&web, &users);
+    say(&mut sim, &mut here, "later");
+    sim.run_for(ms(1_000));
+    assert!(!sim.block_on(is_readable(&mut there)));
+}
+
+#[test]
 fn a_partition_concerns_nobody_else() {
     let Pair { mut sim, web, users, .. } = Pair::new();
     let third = sim.host("third.internal");

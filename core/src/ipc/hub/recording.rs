@@ -72,7 +72,6 @@ impl Hub {
         let State { log: Some(log), lines, .. } = &mut self.state else { return };
         let message = self.receiver.lent_mut(lent);
         log.put_back(message);
-        log.mix_content(message);
         log.message(lines.table.get(conn).and_then(|conn| conn.format), message);
     }
 }

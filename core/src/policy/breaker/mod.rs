@@ -37,6 +37,7 @@
 
 mod probation;
 
+use alloc::boxed::Box;
 use core::fmt;
 use core::num::NonZeroU32;
 use core::time::Duration;
@@ -232,8 +233,11 @@ crate::saved!(struct Breaker { config, rng, phase, generation, growth, window, s
 #[derive(Clone, Debug)]
 enum Phase {
     Closed,
-    Open { until: Instant },
-    HalfOpen(Probation),
+    Open {
+        until: Instant,
+    },
+    /// Apart, for it is rare and large.
+    HalfOpen(Box<Probation>),
 }
 crate::saved!(enum Phase { 0 = Closed, 1 = Open { until }, 2 = HalfOpen(value) });
 
@@ -395,7 +399,7 @@ impl Breaker {
         match &mut self.phase {
             Phase::Open { until } if now >= *until => {
                 let since = *until;
-                self.enter(Phase::HalfOpen(Probation::new(since)));
+                self.enter(Phase::HalfOpen(Box::new(Probation::new(since))));
             }
             Phase::HalfOpen(probation) => probation.end_leases(now),
             _ => {}

@@ -338,7 +338,7 @@ struct Times(Option<Duration>, Option<Duration>);
 
 impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(waited) = self.0 {
+        if let Some(waited) = self.0.filter(|waited| !waited.is_zero()) {
             write!(f, "; it has waited for {waited:?}")?;
         }
         match self.1 {

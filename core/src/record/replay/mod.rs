@@ -239,7 +239,7 @@ pub fn replay(bytes: &[u8]) -> Result<Replayed, Unreplayable> {
 }
 
 /// Plays a log to its end, whatever the machine does.
-#[cfg(any(test, feature = "testing"))]
+#[cfg(feature = "fuzzing")]
 pub(crate) fn play_on(bytes: &[u8]) -> Result<Replayed, Unreplayable> {
     replay_as(&Log::read(bytes)?, false)
 }

@@ -15,6 +15,10 @@
     if (us < 1e3) return rounded(us) + ' µs';
     return us < 1e6 ? rounded(us / 1e3) + ' ms' : rounded(us / 1e6) + ' s';
   };
+  const bytes = (n) => {
+    if (n < 1e3) return n + ' B';
+    return n < 1e6 ? rounded(n / 1e3) + ' kB' : rounded(n / 1e6) + ' MB';
+  };
   const cell = (row, kind, text) => {
     const element = document.createElement(kind);
     element.textContent = text;
@@ -40,12 +44,12 @@
     const x = left + (points[at].at_s / seconds) * (right - left);
     cursor.setAttribute('d', `M${x} 80V${svg.viewBox.baseVal.height - 46}`);
     const table = document.createElement('table');
-    table.append(row('th', [`at ${rounded(points[at].at_s)} s`, 'p50', 'p99', 'goodput', 'of', 'load']));
+    table.append(row('th', [`at ${rounded(points[at].at_s)} s`, 'p50', 'p99', 'goodput', 'of', 'load', 'unsent']));
     for (const { name, points } of policies) {
       const p = points[at];
       if (!p) continue;
       const rates = [p.good_per_s, p.offered_per_s, p.attempts_per_s].map(rate);
-      table.append(row('td', [name, latency(p.p50_us), latency(p.p99_us), ...rates]));
+      table.append(row('td', [name, latency(p.p50_us), latency(p.p99_us), ...rates, bytes(p.unsent_bytes)]));
     }
     box.replaceChildren(table);
     box.hidden = false;

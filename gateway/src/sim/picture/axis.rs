@@ -59,6 +59,17 @@ impl Axis {
         Axis { low, high, is_log: true, ticks }
     }
 
+    /// Bytes: a logarithmic axis from 1 kB, below which all is as nothing, that has room for all of `values`.
+    pub(super) fn bytes(values: impl Iterator<Item = f64>) -> Axis {
+        let low = 1e3;
+        let powers = (values.fold(0.0, f64::max).max(1e4) / low).log10().ceil() as i32;
+        let ticks = (0..=powers).map(|power| {
+            let value = low * 10f64.powi(power);
+            Tick { value, label: bytes_label(value) }
+        });
+        Axis { low, high: low * 10f64.powi(powers), is_log: true, ticks: ticks.collect() }
+    }
+
     /// Events per second: from zero to a little above the most, in so many steps at most, or one more.
     pub(super) fn rate(values: impl Iterator<Item = f64>, steps: f64) -> Axis {
         let most = values.fold(0.0, f64::max).max(1e-9);
@@ -126,6 +137,16 @@ fn latency_label(micros: f64) -> String {
     format!("{} {unit}", (value * 1e3).round() / 1e3)
 }
 
+/// Of a power of ten from 1,000 on.
+fn bytes_label(bytes: f64) -> String {
+    let (value, unit) = match bytes {
+        ..0.999e6 => (bytes / 1e3, "kB"),
+        ..0.999e9 => (bytes / 1e6, "MB"),
+        _ => (bytes / 1e9, "GB"),
+    };
+    format!("{} {unit}", thousands(value.round() as u64))
+}
+
 fn rate_label(value: f64, step: f64) -> String {
     if step >= 1.0 {
         return thousands(value.round() as u64);
@@ -172,6 +193,14 @@ mod tests {
             assert!((0.0..=1.0).contains(&axis.position(1_000.0)), "{axis:?}");
         }
         assert_eq!(Axis::rate([].into_iter(), 6.0).position(0.0), 0.0);
+    }
+
+    #[test]
+    fn bytes_are_named_by_powers_of_ten_from_a_kilobyte_on() {
+        let axis = Axis::bytes([0.0, 12e6].into_iter());
+        assert_eq!(labels(&axis), ["1 kB", "10 kB", "100 kB", "1 MB", "10 MB", "100 MB"]);
+        assert_eq!((axis.position(0.0), axis.position(1e3), axis.position(1e8)), (0.0, 0.0, 1.0));
+        assert_eq!(labels(&Axis::bytes([].into_iter())), ["1 kB", "10 kB"]);
     }
 
     #[test]

@@ -33,14 +33,16 @@ use units::Length;
 /// | table | what it says |
 /// |---|---|
 /// | `[[servers]]` | `name`, `count`, `zone` (`"a"`), `priority` (0), `weight` (1); `service`: `{ constant = "10ms" }`, `{ exponential = "10ms" }` (the mean), `{ log_normal = "10ms", sigma = 0.8 }` (the median) or `{ quantiles = [[0, "1ms"], [0.99, "40ms"], [1, "1s"]] }`; `workers` (1), `queue` (64), `backlog` (4,096); `cold = { factor, requests }`: how slow it begins after a start; `spells = { every, lasts, factor }`: all of them slow at the same times |
-/// | `[[clients]]` | `name`, `count`, `zone`, `share` of the load (1) |
-/// | `[[link]]` | `between = ["a", "b"]`: `latency`, `jitter`, `late_share`, `tail`, `bandwidth` in bytes per second |
+/// | `[[clients]]` | `name`, `count`, `zone`, `share` of the load (1), which nobody takes over while a client is away |
+/// | `[[link]]` | `between = ["a", "b"]`, or within one zone `["a", "a"]`, to and fro: `latency` (500 µs), `jitter`, `late_share`, `tail`, `bandwidth` in bytes per second |
 /// | `[load]` | `rate` of calls per second, and `step = [{ at, rate, ramp }]`; or `callers = { count, think }`, who wait for their answers; `idempotent` share (1), `request_bytes`, `answer_bytes` (64) |
-/// | `[[fault.KIND]]` | `at`, `for` (to the end), `hosts`; of `slow`: `factor`; `fail_fast`; `fail_share`: `share`; `grey`: `factor`, `share`; `leak`: `per_thousand`; `flap`: `share` of the health checks; `busy`: `turn`; `crash` (silence), `kill` (resets), `restart`: `down`; `deploy`: `batch`, `every`, `down`, `kill`; `pause`; `partition`: `from`; `one_way`: `from`, `to`; `link`: `way = { between, … }`; `slow_reader`: `bytes_per_second`; `resolve`: `to`; `skew`: `by_ms` |
+/// | `[[fault.KIND]]` | `at`, `for` (to the end), `hosts`; of `slow`: `factor`; `fail_fast`; `fail_share`: `share`; `grey`: `factor`, `share`; `leak`: `per_thousand`; `flap`: `share` of the health checks; `busy`: `turn`; `crash` (silence), `kill` (resets), `restart`: `down`; `deploy`: `batch`, `every`, `down`, `kill`; `pause`; `partition`: `from`, each over by itself where several overlap; `one_way`: `from`, `to`; `link`: `way = { between, … }`; `slow_reader`: `bytes_per_second`; `resolve`: `to`; `skew`: `by_ms` |
 /// | `[policy.NAME]` | what differs from the defaults of a [client](plimsoll_core::service::client::Config): `strategy`, `timeout`, `attempts`, `retry_budget`, `breaker`, `ejection`, `hedging`, `throttle`, `concurrency`, `rate_limit`, `slow_start`, `panic`, `priorities`, `subset`, `prefer_own_zone`, `connections`, `heartbeat`, `backoff`, `waiters`; of a server: `server = { in_flight, unsent_bytes }`; around them: `health_checks`, `caller_retries = { times, backoff, budget }`. What can be turned off takes `false`, `true`, or a table |
 /// | `[[expect.KIND]]` | `goodput`: `at_least`; `latency`: `p50`, `p90`, `p99`, `p999`; `attempts`: `per_call`; each with `from`, `until`, the first two with `clients`; `recovery`: `after`, `within`, `goodput`; `count`: `of`, `at_least`, `at_most`; `policies` that it is about (all), and those that it is `missed_by` |
 ///
-/// Hosts are `"users"`, `"users/3"`, `"users/1-5"`, `"zone b"`, or several with commas between them.
+/// Hosts are `"users"`, `"users/3"`, `"users/1-5"`, `"zone b"`, or several with commas between them: servers or clients, but for
+/// what only servers do (`slow`, `fail_fast`, `fail_share`, `grey`, `leak`, `flap`, `resolve`) or only clients (`slow_reader`).
+/// The calls that a client had when it crashed or was killed are errors, `client_gone`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
