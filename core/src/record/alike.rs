@@ -131,7 +131,7 @@ impl Recorder {
     }
 
     /// A request is lent. What is made of it says so, too.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn lent(&mut self, conn: ConnId, method: &[u8], content: &[u8]) {
         // Its id was found before, and is in the log as it is.
         self.mix(u64::from(conn.slot()) << 32 ^ content.len() as u64);
@@ -148,7 +148,7 @@ impl Recorder {
     }
 
     /// The request that is lent was answered with so many bytes.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn replied(&mut self, now: Instant, content: &[u8], sent: bool) {
         let len = content.len() as u64;
         let repeats = self.alike.reply == Some(len) && sent && now == self.now;

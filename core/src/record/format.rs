@@ -351,7 +351,7 @@ fn begin(at: usize, head: BlockHead, payload: &[u8]) -> Option<Segment<'_>> {
 }
 
 /// The most bytes that are not in the log, but are written in their place where it is replayed.
-const CLAIMS: u64 = 1 << 30;
+pub(crate) const CLAIMS: u64 = 1 << 30;
 
 /// One record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Records that say of something only that it is like what was before.
 
 use super::super::alike::RUN;
-use super::super::format::Record;
+use super::super::format::{CLAIMS, Record};
 use super::super::kinds::{FIELDS, Kind, Side};
 
 /// What a record stands for: so often, this finding if there is one, then this call if there is one.
@@ -53,7 +53,9 @@ impl<'a> Last<'a> {
                 Side::Call => call(record),
             },
         };
-        (steps.times <= RUN).then_some(steps)
+        let claims = |record: Option<Record<'a>>| record.map_or(0, |record| record.claims());
+        let claimed = steps.times.saturating_mul(claims(steps.finding).saturating_add(claims(steps.call)));
+        (steps.times <= RUN && claimed <= CLAIMS).then_some(steps)
     }
 }
 
@@ -65,4 +67,25 @@ fn fields([a, b, c, d]: [u64; 4]) -> [u64; FIELDS] {
     let mut fields = [0; FIELDS];
     fields[..4].copy_from_slice(&[a, b, c, d]);
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: Kind, fields: [u64; FIELDS]) -> Record<'static> {
+        Record { kind, side: kind.shape().2, passed: 0, check: 0, fields, bytes: &[] }
+    }
+
+    #[test]
+    fn a_record_stands_for_no_more_than_one_may_have_been_written_for() {
+        let run = |n| record(Kind::Requests, [n, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let mut last = Last::default();
+        assert!(last.steps(run(1)).is_none(), "like nothing");
+        last.steps(record(Kind::Request, [0, 0, 64, 28, 0, 0, 0, 0, 0])).unwrap();
+        assert_eq!(last.steps(run(RUN)).unwrap().times, RUN);
+        assert!(last.steps(run(RUN + 1)).is_none());
+        last.steps(record(Kind::Request, [0, 0, CLAIMS / 2, 28, 0, 0, 0, 0, 0])).unwrap();
+        assert!(last.steps(run(1)).is_some() && last.steps(run(2)).is_none());
+    }
 }

@@ -47,6 +47,7 @@ mod view;
 
 use self::conn::Intake;
 use self::metrics::Cause;
+use self::recording::{note_part, note_ping, note_skip};
 use self::state::{Addressee, State};
 pub use api::{Config, ReplyError, Status, Token};
 pub use metrics::{Closed, Metrics, ProtocolErrors};
@@ -188,23 +189,31 @@ impl Server {
             }
             let bytes = self.receiver.bytes(slot);
             let step = uw::decode_request(bytes, &config.limits, config.mode);
-            if let Some(log) = log {
-                log.step(bytes, &step);
-            }
             live.set_partial(now, matches!(step, Ok(Step::Need(_))));
             match step {
-                Ok(Step::Need(total)) => return self.receiver.need(slot, total),
+                Ok(Step::Need(total)) => {
+                    note_part(log, bytes);
+                    return self.receiver.need(slot, total);
+                }
                 Ok(Step::Frame(head)) if bytes[head.method.clone()] == *uw::PING.as_bytes() => {
+                    note_ping(log, bytes, head.content.end);
                     let with_load = uw::asks_for_load(&bytes[head.content.clone()]);
                     self.receiver.consume(slot, head.content.end);
                     self.state.answer_ping(conn, head.id, with_load);
                 }
-                Ok(Step::Frame(head)) => live.head = Some(head),
+                Ok(Step::Frame(head)) => {
+                    let head = live.head.insert(head);
+                    if let Some(log) = log {
+                        log.found(bytes, head);
+                    }
+                }
                 Ok(Step::Skip(n)) => {
+                    note_skip(log, bytes, n);
                     self.receiver.consume(slot, n);
                     self.state.metrics.skipped_bytes += n as u64;
                 }
                 Err(error) => {
+                    note_part(log, bytes);
                     live.stop(Cause::Protocol(error));
                     self.state.metrics.count_error(error);
                 }

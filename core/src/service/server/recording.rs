@@ -5,15 +5,14 @@ use alloc::vec::Vec;
 
 use super::Server;
 use super::api::Token;
-use super::state::{Addressee, State};
-use crate::error::ProtocolError;
+use super::state::{Addressee, Log, State};
 use crate::id::ConnId;
 use crate::machine::Input;
 use crate::record::kinds::Kind;
 use crate::record::{Record, Recorder, Subject, pair};
 use crate::save::Snapshot;
 use crate::time::Instant;
-use crate::wire::uw::{self, RequestHead, Step};
+use crate::wire::uw::{self, RequestHead};
 
 /// So many bytes of a ping are kept.
 const PING: usize = 256;
@@ -140,28 +139,32 @@ impl State {
 }
 
 impl Recorder {
-    /// What a server has decoded.
-    #[inline]
-    pub(super) fn step(&mut self, bytes: &[u8], step: &Result<Step<RequestHead>, ProtocolError>) {
-        match step {
-            Ok(Step::Frame(head)) => {
-                let method = &bytes[head.method.clone()];
-                let name = match self.last_name(method) {
-                    Some(name) => name,
-                    // Pings have no name in a log.
-                    None if *method == *uw::PING.as_bytes() => {
-                        return self.find_bytes(Kind::Raw, [], &bytes[..head.content.end.min(PING)]);
-                    }
-                    None => self.name(method),
-                };
-                self.asked(head.id.0, name, head.content.len() as u64);
-            }
-            Ok(Step::Skip(n)) => {
-                let n = head_of(bytes).max(n + 2).min(bytes.len());
-                self.find_bytes(Kind::Raw, [], &bytes[..n]);
-            }
-            Ok(Step::Need(_)) | Err(_) => self.find_bytes(Kind::Raw, [], &bytes[..head_of(bytes)]),
-        }
+    /// A request was found.
+    #[inline(never)]
+    pub(super) fn found(&mut self, bytes: &[u8], head: &RequestHead) {
+        let name = self.name(&bytes[head.method.clone()]);
+        self.asked(head.id.0, name, head.content.len() as u64);
+    }
+}
+
+/// A frame is not whole, or none.
+pub(super) fn note_part(log: &mut Log, bytes: &[u8]) {
+    if let Some(log) = log {
+        log.find_bytes(Kind::Raw, [], &bytes[..head_of(bytes)]);
+    }
+}
+
+/// A ping was found, which ends there.
+pub(super) fn note_ping(log: &mut Log, bytes: &[u8], end: usize) {
+    if let Some(log) = log {
+        log.find_bytes(Kind::Raw, [], &bytes[..end.min(PING)]);
+    }
+}
+
+/// So many bytes were no frame.
+pub(super) fn note_skip(log: &mut Log, bytes: &[u8], n: usize) {
+    if let Some(log) = log {
+        log.find_bytes(Kind::Raw, [], &bytes[..head_of(bytes).max(n + 2).min(bytes.len())]);
     }
 }
 
