@@ -201,6 +201,12 @@ fn with_connections(ops: Vec<Op>) -> Vec<Op> {
 
 laws!(Surroundings<true>, Surroundings<false>, with_connections);
 
+#[test]
+fn a_shutdown_that_the_last_call_was_waited_for_is_an_event_to_come() {
+    let ops = [(0, 5000), (91, 1), (16, 2704), (46, 6), (74, 64167), (156, 256)];
+    laws::early_and_repeated_ticks::<Surroundings<true>>(0, &with_connections(ops.to_vec())).unwrap();
+}
+
 quickcheck::quickcheck! {
     fn what_a_client_has_counted_is_told(seed: u64, ops: Vec<Op>) -> Result<(), String> {
         let segments = ipc_laws::small_segments();

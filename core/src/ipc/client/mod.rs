@@ -486,6 +486,7 @@ impl Machine for Client {
             || state.links.has_event()
             || !state.ready.is_empty()
             || state.doomed.is_some()
+            || state.is_drained()
     }
 
     fn recv_buf(&mut self, conn: ConnId) -> &mut [u8] {
@@ -539,7 +540,7 @@ impl Client {
         if self.is_finished() {
             return None;
         }
-        let ends = !state.links.ended.is_empty() || state.doomed.is_some();
+        let ends = !state.links.ended.is_empty() || state.doomed.is_some() || state.is_drained();
         if ends || !state.links.actions.is_empty() || self.receiver.may_relieve() {
             return Some((state.now, "actions wait to be done"));
         }

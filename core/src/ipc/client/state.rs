@@ -260,8 +260,13 @@ impl State {
             self.lose_calls(Some((conn, sent)));
             self.serving.forget_conn(conn);
         }
-        if self.draining.is_some() && self.links.wanted && self.calls.len() == 0 && self.serving.len() == 0 {
+        if self.is_drained() {
             self.disconnect();
         }
+    }
+
+    /// Whether it is to disconnect: it shuts down, and nobody waits for anything any more.
+    pub(super) fn is_drained(&self) -> bool {
+        self.draining.is_some() && self.links.wanted && self.calls.len() == 0 && self.serving.len() == 0
     }
 }
