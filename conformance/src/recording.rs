@@ -17,7 +17,7 @@ fn contains(log: &[u8], what: &str) -> bool {
 }
 
 pub fn a_client_and_a_server_that_are_recorded_do_the_same_in_a_replay(world: World<impl Runtime>) {
-    let recording = Recording::memory().segment_bytes(20_000.try_into().expect("not zero"));
+    let recording = Recording::memory().segment_bytes(5_000.try_into().expect("not zero"));
     let taken = Recording::memory();
     let methods = methods(&world, &Gate::default()).record(&taken);
     let server = within("an address", methods.bind(&world.any_address())).expect("a free address");
@@ -25,9 +25,11 @@ pub fn a_client_and_a_server_that_are_recorded_do_the_same_in_a_replay(world: Wo
     let config = ServiceConfig::new(server.local_addr().to_string()).endpoint(world.free_address());
     let service = client.configure_service("test", config).expect("a good configuration");
     for n in 0..5 {
-        let calls = (0..200).map(|_| service.request::<String>("echo", SECRET));
-        for answer in within("answers", all(calls)) {
-            assert_eq!(answer.as_deref(), Ok(SECRET));
+        // Some like the one before, which is noted in short, and some not.
+        let words: Vec<_> = (0..200).map(|call| SECRET.repeat(1 + call % 5 / 3)).collect();
+        let calls = words.iter().map(|word| service.request::<String>("echo", word));
+        for (answer, word) in within("answers", all(calls)).into_iter().zip(&words) {
+            assert_eq!(answer.as_ref(), Ok(word));
         }
         let failure = within("a failure", service.request::<u32>("fail", &format!("CODE_{n}")));
         assert!(failure.is_err());
@@ -39,12 +41,12 @@ pub fn a_client_and_a_server_that_are_recorded_do_the_same_in_a_replay(world: Wo
     // At the other end, the same.
     let log = taken.log(0);
     let replayed = record::replay(&log).unwrap_or_else(|error| panic!("{error}"));
-    assert!(replayed.ended && replayed.damage.is_none() && replayed.calls > 2_000, "{replayed}");
+    assert!(replayed.ended && replayed.damage.is_none() && replayed.calls > 1_000, "{replayed}");
     assert!(contains(&log, "echo") && !contains(&log, SECRET), "methods are told, bodies are not");
     let log = recording.log(0);
     let replayed = record::replay(&log).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!((replayed.ended, replayed.damage, recording.status().lost), (true, None, 0));
-    assert!(replayed.segments > 1 && replayed.calls > 2_000, "{replayed}");
+    assert!(replayed.segments > 1 && replayed.calls > 1_000, "{replayed}");
     assert!(contains(&log, "echo") && contains(&log, "CODE_3"), "names and codes are told");
     assert!(!contains(&log, SECRET) && !contains(&log, "xxxxxxxx"), "bodies are not");
 }
