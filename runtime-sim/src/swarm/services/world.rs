@@ -192,9 +192,9 @@ impl<'a> World<'a> {
                     let strategy = self.options.client.cluster.strategy;
                     let sees = matches!(strategy, Strategy::P2cEwma | Strategy::HealthBased)
                         && self.options.levels == 1;
-                    let is_rogue =
-                        self.options.rogues.iter().any(|(rogue, _)| rogue % self.servers == server);
-                    let is_grey = book.is_calm && sees && !is_rogue && manner == Manner::FailsFast;
+                    // Beside one that lies, nobody can say which share is fair.
+                    let is_honest = self.options.rogues.is_empty();
+                    let is_grey = book.is_calm && sees && is_honest && manner == Manner::FailsFast;
                     book.disturb();
                     book.grey = is_grey.then_some(grey);
                     book.journal.stats.faults += 1;
