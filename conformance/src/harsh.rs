@@ -20,6 +20,7 @@ use std::mem;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
 use std::time::Duration;
 
 use plimsoll_core::drive::{Address, Dialer, Dials, ListenOptions, PollIo, Runtime, Time, Timer, Transport};
@@ -39,19 +40,38 @@ pub struct Harsh<R> {
     fate: Fate,
 }
 
-impl<R: Runtime + Timer> Harsh<R> {
-    /// Its seed is that of `PLIMSOLL_SEED`, or another one each time.
+impl<R: Runtime> Harsh<R> {
+    /// Its seed is that of `PLIMSOLL_SEED`, or another one each time. A thread wakes whoever is to be woken late.
     ///
     /// # Panics
     /// If `PLIMSOLL_SEED` is set to what is no number.
     pub fn new(runtime: R) -> Self {
+        let harsh = Self::with(runtime);
+        let late = Arc::downgrade(&harsh.fate.late);
+        thread::spawn(move || wake_late(&late));
+        harsh
+    }
+
+    /// The same in virtual time, by a task of the runtime.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn in_virtual_time(runtime: R) -> Self
+    where
+        R: Timer,
+    {
+        let harsh = Self::with(runtime.clone());
+        runtime.spawn(wake_late_by(runtime.clone(), Arc::downgrade(&harsh.fate.late)));
+        harsh
+    }
+
+    fn with(runtime: R) -> Self {
         let seed = match env::var("PLIMSOLL_SEED") {
             Ok(seed) => seed.parse().expect("PLIMSOLL_SEED: a number from 0 to 2^64 - 1"),
             Err(_) => RandomState::new().hash_one(0),
         };
         println!("harsh sockets: PLIMSOLL_SEED={seed}");
         let fate = Fate { dice: Arc::new(Mutex::new(Pcg::new(seed, 0))), late: Arc::default() };
-        runtime.spawn(wake_late(runtime.clone(), Arc::downgrade(&fate.late)));
         Harsh { runtime, fate }
     }
 }
@@ -78,7 +98,17 @@ impl Drop for Late {
 }
 
 /// Wakes whoever is to be woken late, as long as anybody could be.
-async fn wake_late(timer: impl Timer, late: Weak<Mutex<Late>>) {
+fn wake_late(late: &Weak<Mutex<Late>>) {
+    while let Some(late) = late.upgrade() {
+        let wakers = mem::take(&mut late.lock().unwrap().wakers);
+        drop(late);
+        wakers.into_iter().for_each(Waker::wake);
+        thread::sleep(LATE);
+    }
+}
+
+/// The same in virtual time.
+async fn wake_late_by(timer: impl Timer, late: Weak<Mutex<Late>>) {
     let next = |cx: &mut Context<'_>| {
         let Some(late) = late.upgrade() else { return Poll::Ready(None) };
         let mut late = late.lock().unwrap();
