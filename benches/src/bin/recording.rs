@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use plimsoll_core::record;
+use plimsoll_core::replay;
 use rustix::time::{ClockId, clock_gettime};
 
 use plimsoll_tokio::{Client, Recording, Server, Service, ServiceConfig};
@@ -61,7 +61,7 @@ fn cpu_time() -> Duration {
 
 fn tell(what: &str, log: &[u8], requests: u64) -> Result<(), Box<dyn Error>> {
     let began = cpu_time();
-    let replayed = black_box(record::replay(log)?);
+    let replayed = black_box(replay::replay(log)?);
     let took = cpu_time() - began;
     let (bytes, calls) = (log.len() as f64, replayed.calls as f64);
     println!(

@@ -12,7 +12,8 @@ use crate::id::ConnId;
 use crate::ipc::hub::{Dropped, Hub, Refused};
 use crate::machine::Peer;
 use crate::record::kinds::Kind;
-use crate::record::replay::{HubHeard as Heard, HubPlayer, Letter, Step};
+use crate::replay::hub::{Heard, HubPlayer, Letter};
+use crate::replay::player::Step;
 use crate::save::{Reader, Save};
 use crate::time::Instant;
 

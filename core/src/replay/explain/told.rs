@@ -141,16 +141,16 @@ macro_rules! happenings {
         }
 
         impl $name {
-            pub(in crate::record::explain) fn kind(&self) -> &'static str {
+            pub(in crate::replay::explain) fn kind(&self) -> &'static str {
                 match self {
                     $($name::$variant { .. } => $kind,)*
                 }
             }
 
-            pub(in crate::record::explain) fn facts(&self) -> alloc::vec::Vec<(&'static str, $crate::record::Fact<'_>)> {
+            pub(in crate::replay::explain) fn facts(&self) -> alloc::vec::Vec<(&'static str, $crate::replay::Fact<'_>)> {
                 match self {
                     $($name::$variant { $($field),* } => {
-                        [$((stringify!($field), crate::record::explain::told::Field::fact($field))),*].into()
+                        [$((stringify!($field), crate::replay::explain::told::Field::fact($field))),*].into()
                     })*
                 }
             }

@@ -6,15 +6,16 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use super::super::codes;
-use super::super::kinds::Kind;
-use super::super::replay::{Came, IpcClientHeard as Heard, IpcClientPlayer, Step, error};
-use super::super::words::Words;
 use super::told::{Count, happenings};
 use super::{Happening, Matter, Notes};
 use crate::id::RequestId;
 use crate::ipc::client::{Standing, StateEvent};
 use crate::machine::Action;
+use crate::record::codes;
+use crate::record::kinds::Kind;
+use crate::replay::ipc_client::{Heard, IpcClientPlayer};
+use crate::replay::player::{Came, Step, error};
+use crate::replay::words::Words;
 use crate::time::Instant;
 
 happenings! {
