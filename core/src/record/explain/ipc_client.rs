@@ -8,9 +8,9 @@ use core::time::Duration;
 
 use super::super::codes;
 use super::super::kinds::Kind;
-use super::super::replay::{Came, IpcClientHeard as Heard, IpcClientPlayer, Step, error};
+use super::super::replay::{Came, IpcClientHeard as Heard, IpcClientPlayer, Step};
 use super::super::words::Words;
-use super::told::{Count, happenings};
+use super::told::{Count, answer, happenings, is_late};
 use super::{Happening, Matter, Notes};
 use crate::id::RequestId;
 use crate::ipc::client::{Standing, StateEvent};
@@ -521,16 +521,8 @@ impl Teller {
 }
 
 fn answered(call: Incoming, step: &Step<'_>, sent: bool, notes: &mut Notes) {
-    let kind = step.record.kind;
-    let code = || Some(error(step.record, 0).0.into());
-    let (how, code) = match kind {
-        Kind::Unanswered => ("it was dropped without an answer", Some("EXECUTION_FAILED".into())),
-        _ if !sent => ("the answer is larger than may be sent", Some("SERIALIZATION_FAILED".into())),
-        Kind::Fail | Kind::LateFail => ("with the error", code()),
-        _ => ("with a result", None),
-    };
-    let is_late = matches!(kind, Kind::LateReply | Kind::LateFail);
-    let worked = is_late.then(|| step.now.since(call.since));
+    let (how, code) = answer(step.record, sent, "SERIALIZATION_FAILED");
+    let worked = is_late(step.record.kind).then(|| step.now.since(call.since));
     let matter = if code.is_some() { Matter::Failure } else { Matter::Everyday };
     let Incoming { number, from, method, asked, .. } = call;
     notes.add(

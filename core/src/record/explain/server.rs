@@ -7,13 +7,13 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::told::peer;
+use super::told::{answer, is_late, peer};
 use super::{Happening, Matter, Notes};
 use crate::id::{ConnId, RequestId};
 use crate::machine::{Action, Peer};
 use crate::record::codes;
 use crate::record::kinds::Kind;
-use crate::record::replay::{Came, ServerPlayer, Step, error};
+use crate::record::replay::{Came, ServerPlayer, Step};
 use crate::save::{Reader, Save};
 use crate::service::server::{Ending, Hold};
 use crate::time::Instant;
@@ -313,15 +313,8 @@ impl Teller {
     }
 
     fn answered(&mut self, request: Request, step: &Step<'_>, sent: bool, notes: &mut Notes) {
-        let kind = step.record.kind;
-        let code = || Some(error(step.record, 0).0.into());
-        let (how, code) = match kind {
-            Kind::Unanswered => ("it was dropped without an answer", Some("EXECUTION_FAILED".into())),
-            _ if !sent => ("the answer is larger than may be sent", Some("INTERNAL_ERROR".into())),
-            Kind::Fail | Kind::LateFail => ("with the error", code()),
-            _ => ("with a result", None),
-        };
-        let is_late = matches!(kind, Kind::LateReply | Kind::LateFail);
+        let (how, code) = answer(step.record, sent, "INTERNAL_ERROR");
+        let matter = if code.is_some() { Matter::Failure } else { Matter::Everyday };
         let answered = ServerHappening::Answered {
             request: request.number,
             name: request.name,
@@ -329,11 +322,9 @@ impl Teller {
             peer: self.peer(request.conn),
             how,
             waited: request.arrived.zip(request.lent).map(|(arrived, lent)| lent.since(arrived)),
-            worked: request.lent.filter(|_| is_late).map(|lent| step.now.since(lent)),
+            worked: request.lent.filter(|_| is_late(step.record.kind)).map(|lent| step.now.since(lent)),
             code,
         };
-        let is_failure = matches!(&answered, ServerHappening::Answered { code: Some(_), .. });
-        let matter = if is_failure { Matter::Failure } else { Matter::Everyday };
         notes.add(matter, request.asked, answered);
     }
 

@@ -11,6 +11,9 @@ use crate::cluster::StateEvent;
 use crate::cluster::explain::{Decision, Explanation};
 use crate::id::{ConnId, Id};
 use crate::machine::Peer;
+use crate::record::format::Record;
+use crate::record::kinds::Kind;
+use crate::record::replay::error;
 use crate::time::Instant;
 
 /// Something that has happened, or how something stands.
@@ -159,6 +162,22 @@ macro_rules! happenings {
 }
 
 pub(super) use happenings;
+
+/// How an application has answered what it was asked, and the code of the error, if it is one. An answer that was not sent
+/// is too large, and whoever has asked is told so instead, by this code.
+pub(super) fn answer(record: &Record<'_>, is_sent: bool, too_large: &str) -> (&'static str, Option<String>) {
+    match record.kind {
+        Kind::Unanswered => ("it was dropped without an answer", Some("EXECUTION_FAILED".into())),
+        _ if !is_sent => ("the answer is larger than may be sent", Some(too_large.into())),
+        Kind::Fail | Kind::LateFail => ("with the error", Some(error(record, 0).0.into())),
+        _ => ("with a result", None),
+    }
+}
+
+/// Whether an answer came after the application had put it off.
+pub(super) fn is_late(kind: Kind) -> bool {
+    matches!(kind, Kind::LateReply | Kind::LateFail)
+}
 
 /// Who is at the other end, as far as is known.
 pub(super) fn peer(peer: Peer) -> Option<String> {
