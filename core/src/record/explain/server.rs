@@ -7,14 +7,13 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::told::{answer, is_late, peer};
+use super::told::{Asked, accepted, answer, is_late};
 use super::{Happening, Matter, Notes};
 use crate::id::{ConnId, RequestId};
-use crate::machine::{Action, Peer};
+use crate::machine::Action;
 use crate::record::codes;
 use crate::record::kinds::Kind;
 use crate::record::replay::{Came, ServerPlayer, Step};
-use crate::save::{Reader, Save};
 use crate::service::server::{Ending, Hold};
 use crate::time::Instant;
 
@@ -50,8 +49,7 @@ struct Connection {
 }
 
 pub(super) struct Teller {
-    asked: Option<String>,
-    numbers: u64,
+    asked: Asked,
     conns: BTreeMap<ConnId, Connection>,
     /// Those that have a next request.
     waiting: BTreeSet<ConnId>,
@@ -67,8 +65,7 @@ pub(super) struct Teller {
 impl super::Teller<ServerPlayer> for Teller {
     fn new(player: &mut ServerPlayer, from: Instant, asked: Option<&str>) -> Self {
         let mut teller = Teller {
-            asked: asked.map(String::from),
-            numbers: 0,
+            asked: Asked::new(asked),
             conns: BTreeMap::new(),
             waiting: BTreeSet::new(),
             upcoming: None,
@@ -202,24 +199,20 @@ impl Teller {
 
     /// The next in number.
     fn request(&mut self, conn: ConnId, name: &str, wire: &str) -> Request {
-        self.numbers += 1;
-        let number = self.numbers;
-        let asked = self.asked.as_ref().is_some_and(|asked| *asked == wire || *asked == number.to_string());
+        let (number, asked) = self.asked.next(wire);
         Request { number, name: name.into(), conn, arrived: None, lent: None, held: None, asked }
     }
 
     fn accepted(&mut self, player: &ServerPlayer, step: &Step<'_>, notes: &mut Notes) {
-        let [taken, slot, generation, ..] = step.record.fields;
-        let peer = peer(Peer::load(&mut Reader::new(step.record.bytes)).unwrap_or(Peer::UNKNOWN));
-        if taken == 0 {
+        let (connection, peer) = accepted(step.record);
+        let Some(connection) = connection else {
             let stand = self.conns.len();
             let why = match player.server.status().draining {
                 true => "the server shuts down".into(),
                 false => alloc::format!("{stand} connections stand, as many as may"),
             };
             return notes.add(Matter::Refusal, false, ServerHappening::TurnedAway { peer, why });
-        }
-        let connection = ConnId::new(slot as u32, generation as u32);
+        };
         self.conns.insert(connection, Connection { peer: peer.clone(), ..Connection::default() });
         let connections = self.conns.len() as u32;
         notes.add(Matter::Change, false, ServerHappening::Accepted { connection, peer, connections });

@@ -1,6 +1,7 @@
 //! What is told, as a sentence and as data: each subject says what can happen to it, once.
 
 use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -14,6 +15,7 @@ use crate::machine::Peer;
 use crate::record::format::Record;
 use crate::record::kinds::Kind;
 use crate::record::replay::error;
+use crate::save::{Reader, Save};
 use crate::time::Instant;
 
 /// Something that has happened, or how something stands.
@@ -131,9 +133,9 @@ impl<T: Field> Field for Option<T> {
     }
 }
 
-/// What can happen to one subject: each with a word for it, and fields that are told as data.
+/// What can happen to one subject, and which happening that is: each with a word for it, and fields that are told as data.
 macro_rules! happenings {
-    ($(#[$doc:meta])* $name:ident { $(
+    ($(#[$doc:meta])* Happening::$subject:ident($name:ident) { $(
         $(#[$about:meta])* $variant:ident = $kind:literal { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* },
     )* }) => {
         $(#[$doc])*
@@ -158,10 +160,56 @@ macro_rules! happenings {
                 }
             }
         }
+
+        impl From<$name> for $crate::record::Happening {
+            fn from(what: $name) -> Self {
+                $crate::record::Happening::$subject(what)
+            }
+        }
     };
 }
 
 pub(super) use happenings;
+
+/// The request that is asked for, by its id, and the numbers of those that have none but on the wire.
+pub(super) struct Asked {
+    id: Option<String>,
+    last: u64,
+}
+
+impl Asked {
+    pub(super) fn new(id: Option<&str>) -> Self {
+        Asked { id: id.map(String::from), last: 0 }
+    }
+
+    /// Whether it is the one with these ids: its own, and that on the wire.
+    pub(super) fn is(&self, own: impl fmt::Display, wire: &str) -> bool {
+        self.id.as_ref().is_some_and(|id| *id == wire || *id == own.to_string())
+    }
+
+    /// The number of the next request, and whether it is asked for.
+    pub(super) fn next(&mut self, wire: &str) -> (u64, bool) {
+        self.last += 1;
+        (self.last, self.is(self.last, wire))
+    }
+}
+
+/// The connection that has come, unless it was turned away, and who is at its other end.
+pub(super) fn accepted(record: &Record<'_>) -> (Option<ConnId>, Option<String>) {
+    let [taken, slot, generation, ..] = record.fields;
+    let connection = (taken != 0).then(|| ConnId::new(slot as u32, generation as u32));
+    (connection, peer(Peer::load(&mut Reader::new(record.bytes)).unwrap_or(Peer::UNKNOWN)))
+}
+
+/// For how many calls each waits, and since when for the first of them.
+pub(super) fn waits<K: Ord>(calls: impl Iterator<Item = (K, Instant)>) -> BTreeMap<K, (u64, Instant)> {
+    let mut waits = BTreeMap::new();
+    for (who, taken) in calls {
+        let (count, since) = waits.entry(who).or_insert((0, taken));
+        (*count, *since) = (*count + 1, taken.min(*since));
+    }
+    waits
+}
 
 /// How an application has answered what it was asked, and the code of the error, if it is one. An answer that was not sent
 /// is too large, and whoever has asked is told so instead, by this code.
