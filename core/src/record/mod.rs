@@ -82,6 +82,7 @@ mod explain;
 mod format;
 pub(crate) mod kinds;
 mod mask;
+mod names;
 mod recorder;
 mod replay;
 mod script;

@@ -457,7 +457,7 @@ impl<'a> Tape<'a> {
     fn find<P: Player>(&mut self, player: &mut P, record: &Record<'_>) {
         if record.kind == Kind::Name {
             // As whoever writes forgets them.
-            if self.names.0.len() == super::recorder::NAMES {
+            if self.names.0.len() == super::names::NAMES {
                 self.names.0.clear();
             }
             self.names.0.push(String::from_utf8_lossy(record.bytes).into());
