@@ -35,7 +35,8 @@ pub(crate) mod codes;
 pub(crate) mod format;
 pub(crate) mod kinds;
 pub(crate) mod mask;
-pub(crate) mod recorder;
+pub(crate) mod names;
+mod recorder;
 mod script;
 
 use alloc::boxed::Box;

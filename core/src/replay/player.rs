@@ -14,7 +14,7 @@ use crate::id::{ConnId, RequestId};
 use crate::machine::{Action, Input, Machine};
 use crate::record::format::{Damage, Log, Record, Segment, What};
 use crate::record::kinds::Kind;
-use crate::record::recorder::NAMES;
+use crate::record::names::NAMES;
 use crate::record::{Options, Record as _, Recorder, Told, codes};
 use crate::save::{Damaged, Reader};
 use crate::time::Instant;

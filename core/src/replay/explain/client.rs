@@ -22,7 +22,7 @@ use crate::time::Instant;
 
 happenings! {
     /// What can happen to a client of a service.
-    ClientHappening {
+    Happening::Client(ClientHappening) {
         /// A request was taken.
         Taken = "taken" {
             /// Which one.
@@ -89,12 +89,6 @@ happenings! {
             /// How healthy it is, in thousandths.
             score: u32,
         },
-    }
-}
-
-impl From<ClientHappening> for Happening {
-    fn from(what: ClientHappening) -> Self {
-        Happening::Client(what)
     }
 }
 
