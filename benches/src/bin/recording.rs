@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use plimsoll_benches::usage::cpu_time;
-use plimsoll_core::record;
+use plimsoll_core::replay;
 use plimsoll_tokio::{Client, Recording, Server, Service, ServiceConfig};
 
 const IN_FLIGHT: u64 = 256;
@@ -54,7 +54,7 @@ async fn call(service: Service, times: u64) -> Result<(), plimsoll_tokio::CallEr
 
 fn tell(what: &str, log: &[u8], requests: u64) -> Result<(), Box<dyn Error>> {
     let began = cpu_time();
-    let replayed = black_box(record::replay(log)?);
+    let replayed = black_box(replay::replay(log)?);
     let took = cpu_time() - began;
     let (bytes, calls) = (log.len() as f64, replayed.calls as f64);
     println!(

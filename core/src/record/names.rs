@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// So many words have a number at a time.
-pub(super) const NAMES: usize = 64;
+pub(crate) const NAMES: usize = 64;
 
 /// The words that have a number.
 #[derive(Clone, Debug)]

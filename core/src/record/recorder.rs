@@ -261,7 +261,8 @@ impl Recorder {
     pub(crate) fn log(&mut self) -> Vec<u8> {
         self.seal();
         let end = format::block(&self.head(Part::End, 0), &[]);
-        self.pieces.iter().flat_map(|piece| &piece.bytes).chain(&end).copied().collect()
+        let pieces = self.pieces.iter().map(|piece| &piece.bytes[..]);
+        pieces.chain([&end[..]]).collect::<Vec<_>>().concat()
     }
 
     /// Takes what a comparing recorder has written.

@@ -13,7 +13,8 @@ use crate::id::{ConnId, RequestId};
 use crate::machine::Action;
 use crate::record::codes;
 use crate::record::kinds::Kind;
-use crate::record::replay::{Came, ServerPlayer, Step};
+use crate::replay::player::{Came, Step};
+use crate::replay::server::ServerPlayer;
 use crate::service::server::{Ending, Hold};
 use crate::time::Instant;
 

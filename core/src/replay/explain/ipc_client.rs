@@ -13,8 +13,9 @@ use crate::ipc::client::{Standing, StateEvent};
 use crate::machine::Action;
 use crate::record::codes;
 use crate::record::kinds::Kind;
-use crate::record::replay::{Came, IpcClientHeard as Heard, IpcClientPlayer, Step};
-use crate::record::words::Words;
+use crate::replay::ipc_client::{Heard, IpcClientPlayer};
+use crate::replay::player::{Came, Step};
+use crate::replay::words::Words;
 use crate::time::Instant;
 
 pub use happening::IpcClientHappening;

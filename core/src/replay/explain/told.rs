@@ -14,7 +14,7 @@ use crate::id::{ConnId, Id};
 use crate::machine::Peer;
 use crate::record::format::Record;
 use crate::record::kinds::Kind;
-use crate::record::replay::error;
+use crate::replay::player::error;
 use crate::save::{Reader, Save};
 use crate::time::Instant;
 
@@ -146,24 +146,24 @@ macro_rules! happenings {
         }
 
         impl $name {
-            pub(in crate::record::explain) fn kind(&self) -> &'static str {
+            pub(in crate::replay::explain) fn kind(&self) -> &'static str {
                 match self {
                     $($name::$variant { .. } => $kind,)*
                 }
             }
 
-            pub(in crate::record::explain) fn facts(&self) -> alloc::vec::Vec<(&'static str, $crate::record::Fact<'_>)> {
+            pub(in crate::replay::explain) fn facts(&self) -> alloc::vec::Vec<(&'static str, $crate::replay::Fact<'_>)> {
                 match self {
                     $($name::$variant { $($field),* } => {
-                        [$((stringify!($field), crate::record::explain::told::Field::fact($field))),*].into()
+                        [$((stringify!($field), crate::replay::explain::told::Field::fact($field))),*].into()
                     })*
                 }
             }
         }
 
-        impl From<$name> for $crate::record::Happening {
+        impl From<$name> for $crate::replay::Happening {
             fn from(what: $name) -> Self {
-                $crate::record::Happening::$subject(what)
+                $crate::replay::Happening::$subject(what)
             }
         }
     };

@@ -11,7 +11,8 @@ use super::{Happening, Matter, Notes};
 use crate::id::ConnId;
 use crate::ipc::hub::{Dropped, Hub, Refused};
 use crate::record::kinds::Kind;
-use crate::record::replay::{HubHeard as Heard, HubPlayer, Letter, Step};
+use crate::replay::hub::{Heard, HubPlayer, Letter};
+use crate::replay::player::Step;
 use crate::time::Instant;
 
 pub use happening::HubHappening;

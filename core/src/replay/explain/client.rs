@@ -7,16 +7,17 @@ use core::fmt;
 use core::num::NonZeroU32;
 use core::time::Duration;
 
-use super::super::kinds::Kind;
-use super::super::replay::{Came, ClientPlayer, Step};
-use super::super::words::Words;
-use super::super::{Told, codes};
 use super::told::happenings;
 use super::{Happening, Matter, Notes};
 use crate::cluster::explain::{Decision, Explanation};
 use crate::cluster::{EndpointStatus, StateEvent};
 use crate::id::RequestId;
 use crate::machine::Machine;
+use crate::record::kinds::Kind;
+use crate::record::{Told, codes};
+use crate::replay::client::ClientPlayer;
+use crate::replay::player::{Came, Step};
+use crate::replay::words::Words;
 use crate::time::Instant;
 
 happenings! {
