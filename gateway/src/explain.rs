@@ -90,7 +90,10 @@ impl About {
                 "a server chooses nobody; ask how a request fared (--request), or how things stood (--at)"
                     .into()
             }
-            (_, Some(n), _) if story.lines.is_empty() => format!("fewer than {n} choices are in the log"),
+            (_, Some(1), _) if story.lines.is_empty() => "nothing was chosen in the time of the log".into(),
+            (_, Some(n), _) if story.lines.is_empty() => {
+                format!("no choice {n} is in the log: it has fewer")
+            }
             (_, _, Some(Since(since))) if since > length => {
                 format!("the log ends {:.6} s after its beginning", length.as_secs_f64())
             }
@@ -153,6 +156,36 @@ fn field((name, fact): (&str, Fact<'_>)) -> (String, Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_asked_for_and_not_in_a_log_is_said_to_be_missing() {
+        let story = |subject| Story {
+            subject,
+            from: Instant::ZERO,
+            to: Instant::from_millis(1_500),
+            lines: Vec::new(),
+            more: 0,
+            standing: Vec::new(),
+        };
+        let missing = |subject, about: About| match about.check(&story(subject)) {
+            Err(Failure::Usage(missing)) => missing,
+            _ => "nothing".into(),
+        };
+        let nothing = || About { request: None, pick: None, at: None, failures: false };
+        let pick = |n| About { pick: Some(n), ..nothing() };
+        let at = |millis| About { at: Some(Since(Duration::from_millis(millis))), ..nothing() };
+        for (about, expected) in [
+            (About { request: Some("3.0".into()), ..nothing() }, "no request 3.0 is in the log"),
+            (pick(1), "nothing was chosen in the time of the log"),
+            (pick(2), "no choice 2 is in the log: it has fewer"),
+            (at(1_500), "nothing"),
+            (at(1_501), "the log ends 1.500000 s after its beginning"),
+            (nothing(), "nothing"),
+        ] {
+            assert_eq!(missing(Subject::Client, about), expected);
+        }
+        assert!(missing(Subject::Server, pick(1)).starts_with("a server chooses nobody"));
+    }
 
     #[test]
     fn times_are_read_as_stories_tell_them() {

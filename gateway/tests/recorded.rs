@@ -396,7 +396,7 @@ fn what_is_not_in_a_log_and_questions_that_make_no_sense_exit_with_2() {
     dir.bench("b.plog", "300", &[]);
     for (args, words) in [
         (&["explain", "b.plog", "--request", "9.9999"][..], "no request 9.9999 is in the log"),
-        (&["explain", "b.plog", "--pick", "1000000"], "fewer than 1000000 choices"),
+        (&["explain", "b.plog", "--pick", "1000000"], "no choice 1000000 is in the log"),
         (&["explain", "b.plog", "--at", "1000s"], "the log ends"),
         (&["explain", "b.plog", "--at", "noon"], "no time since the beginning"),
         (&["explain", "b.plog", "--pick", "1", "--at", "1"], "cannot be used with"),

@@ -7,6 +7,7 @@ use plimsoll_core::policy::Ratio;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::Setting;
+use super::values::read_from_text;
 
 /// A share from `0%` to `100%`, in steps of a tenth of a per cent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,11 +44,7 @@ impl Display for Percent {
     }
 }
 
-impl<'de> Deserialize<'de> for Percent {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Percent, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
+read_from_text!(Percent);
 
 impl Setting for Percent {}
 

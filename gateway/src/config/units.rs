@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::Setting;
+use super::values::read_from_text;
 
 /// A number of bytes above zero: `4096`, `"64KiB"`, `"10MB"`. Units are powers of 1,024 in either spelling, as in
 /// the settings this gateway inherits (10MB = 10,485,760).
@@ -124,11 +125,7 @@ impl fmt::Display for Span {
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
+read_from_text!(Span);
 
 /// A span that may also be given as a bare number of milliseconds, as in the settings this gateway inherits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -7,14 +7,27 @@ use std::str::FromStr;
 use plimsoll_core::drive::Address;
 use plimsoll_core::policy::balance::{Strategy, UnknownStrategy};
 use plimsoll_core::policy::panic;
-use serde::Deserialize;
 use toml::Spanned;
 
 use super::Setting;
 
+/// Types that a file has as text, in the form that [`FromStr`] reads.
+macro_rules! read_from_text {
+    ($($name:ident),+) => {$(
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )+};
+}
+
+pub(super) use read_from_text;
+
+read_from_text!(UwAddress, UwAddresses, StrategyName, MetricsPrefix);
+
 /// `uw://HOST:PORT`, kept as `HOST:PORT` (an IPv6 address in brackets); or `uw:/PATH` of a Unix socket, kept as `/PATH`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UwAddress(String);
 
 impl UwAddress {
@@ -53,14 +66,6 @@ impl FromStr for UwAddress {
     }
 }
 
-impl TryFrom<String> for UwAddress {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<UwAddress, String> {
-        text.parse()
-    }
-}
-
 impl Display for UwAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.starts_with('/') { "uw:" } else { "uw://" })?;
@@ -69,8 +74,7 @@ impl Display for UwAddress {
 }
 
 /// One or more services at different addresses, with commas between them.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UwAddresses(pub(crate) Vec<UwAddress>);
 
 impl FromStr for UwAddresses {
@@ -78,14 +82,6 @@ impl FromStr for UwAddresses {
 
     fn from_str(text: &str) -> Result<UwAddresses, String> {
         text.split(',').map(|address| address.trim().parse()).collect::<Result<_, _>>().map(UwAddresses)
-    }
-}
-
-impl TryFrom<String> for UwAddresses {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<UwAddresses, String> {
-        text.parse()
     }
 }
 
@@ -112,13 +108,7 @@ macro_rules! words {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = String;
-
-            fn try_from(text: String) -> Result<$name, String> {
-                text.parse()
-            }
-        }
+        read_from_text!($name);
 
         impl Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,8 +123,7 @@ macro_rules! words {
     };
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogLevel {
     Error,
     Warn,
@@ -152,8 +141,7 @@ words!(LogLevel:
 );
 
 /// What a circuit breaker counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BreakerMode {
     /// Failures in a row, and the share of successes.
     Rate,
@@ -163,14 +151,12 @@ pub(super) enum BreakerMode {
 
 words!(BreakerMode: "rate" => BreakerMode::Rate, "count" => BreakerMode::Count);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PanicMode(pub(super) panic::Mode);
 
 words!(PanicMode: "all" => PanicMode(panic::Mode::All), "none" => PanicMode(panic::Mode::None));
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StrategyName(pub(super) Strategy);
 
 impl FromStr for StrategyName {
@@ -181,14 +167,6 @@ impl FromStr for StrategyName {
     }
 }
 
-impl TryFrom<String> for StrategyName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<StrategyName, String> {
-        text.parse()
-    }
-}
-
 impl Display for StrategyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -196,8 +174,7 @@ impl Display for StrategyName {
 }
 
 /// What the names of all metrics begin with: letters, digits and underlines, the last of them an underline.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MetricsPrefix(String);
 
 impl MetricsPrefix {
@@ -223,14 +200,6 @@ impl FromStr for MetricsPrefix {
         (is_name && !stem.ends_with('_')).then(|| MetricsPrefix(text.into())).ok_or_else(|| {
             format!("`{text}` is not a prefix of letters, digits and underlines that ends with one, such as plimsoll_")
         })
-    }
-}
-
-impl TryFrom<String> for MetricsPrefix {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<MetricsPrefix, String> {
-        text.parse()
     }
 }
 

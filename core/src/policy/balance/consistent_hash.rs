@@ -28,6 +28,7 @@ use alloc::vec::Vec;
 
 use crate::policy::fixed::Ratio;
 use crate::policy::mix::mix;
+use crate::save::checksum;
 
 /// What a ring is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +48,10 @@ impl Default for Config {
     }
 }
 
-/// The hash of a key that is text or bytes: FNV-1a of 64 bits (Fowler, Noll, Vo), scattered by the finalizer of
-/// SplitMix64, since the ring wants all bits to differ. It is the same on every platform and will stay so.
+/// The hash of a key that is text or bytes: FNV-1a of 64 bits ([`checksum`]), scattered by the finalizer of SplitMix64,
+/// since the ring wants all bits to differ. It is the same on every platform and will stay so.
 pub fn hash_key(key: &[u8]) -> u64 {
-    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    mix(0, key.iter().fold(0xcbf2_9ce4_8422_2325, fnv))
+    mix(0, checksum(key))
 }
 
 /// What the bound is made of.

@@ -32,157 +32,79 @@ pub(crate) struct Faults {
     pub(crate) skew: Vec<Skew>,
 }
 
-/// From when to when: without `for`, to the end.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Plain {
-    pub(crate) at: Length,
-    pub(crate) r#for: Option<Length>,
-    pub(crate) hosts: Spanned<String>,
+/// Who: `users`, `users/3`, `users/1-5`, `zone b`, or several of these with commas between them.
+type Hosts = Spanned<String>;
+
+/// Kinds of faults: tables that say from when on, and whatever else they take; without `for` they last to the end.
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $field:ident: $type:ty),* $(,)? })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct $name {
+            pub(crate) at: Length,
+            $($(#[$about])* pub(crate) $field: $type,)*
+        }
+    )*};
 }
 
-/// Work takes so many times as long.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Slow {
-    pub(crate) at: Length,
-    pub(crate) r#for: Option<Length>,
-    pub(crate) hosts: Spanned<String>,
-    pub(crate) factor: Factor,
-}
+faults! {
+    /// Nothing more is to be said of it.
+    Plain { r#for: Option<Length>, hosts: Hosts }
 
-/// Processors have so much else to do that each turn of a driver takes so long.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Busy {
-    pub(crate) at: Length,
-    pub(crate) r#for: Option<Length>,
-    pub(crate) hosts: Spanned<String>,
-    pub(crate) turn: Length,
-}
+    /// Work takes so many times as long.
+    Slow { r#for: Option<Length>, hosts: Hosts, factor: Factor }
 
-/// Such a share of the answers is INTERNAL_ERROR, after the usual work.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct FailShare {
-    pub(crate) at: Length,
-    pub(crate) r#for: Option<Length>,
-    pub(crate) hosts: Spanned<String>,
-    pub(crate) share: Share,
-}
+    /// Processors have so much else to do that each turn of a driver takes so long.
+    Busy { r#for: Option<Length>, hosts: Hosts, turn: Length }
 
-/// Slow, wrong now and then, and well if asked.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Grey {
-    pub(crate) at: Length,
-    pub(crate) r#for: Option<Length>,
-    pub(crate) hosts: Spanned<String>,
-    pub(crate) factor: Factor,
-    pub(crate) share: Share,
-}
+    /// Such a share of the answers is INTERNAL_ERROR, after the usual work.
+    FailShare { r#for: Option<Length>, hosts: Hosts, share: Share }
 
-/// With every thousand requests, work takes so much longer, in usual times, until the host is started anew.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Leak {
-    pub(crate) at: Length,
-    pub(crate) r#for: Option<Length>,
-    pub(crate) hosts: Spanned<String>,
-    pub(crate) per_thousand: Factor,
-}
+    /// Slow, wrong now and then, and well if asked.
+    Grey { r#for: Option<Length>, hosts: Hosts, factor: Factor, share: Share }
 
-/// Such a share of the health checks is answered that it is not well, though it is.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Flap {
-    pub(crate) at: Length,
-    pub(crate) r#for: Option<Length>,
-    pub(crate) hosts: Spanned<String>,
-    pub(crate) share: Share,
-}
+    /// With every thousand requests, work takes so much longer, in usual times, until the host is started anew.
+    Leak { r#for: Option<Length>, hosts: Hosts, per_thousand: Factor }
 
-/// Stops as it should, answering what it has taken, and starts anew, remembering nothing.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Restart {
-    pub(crate) at: Length,
-    pub(crate) hosts: Spanned<String>,
-    /// From the stop to the start.
-    pub(crate) down: Length,
-}
+    /// Such a share of the health checks is answered that it is not well, though it is.
+    Flap { r#for: Option<Length>, hosts: Hosts, share: Share }
 
-/// Restarts one after the other.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Deploy {
-    pub(crate) at: Length,
-    pub(crate) hosts: Spanned<String>,
-    /// So many at a time.
-    pub(crate) batch: NonZeroU32,
-    /// From one batch to the next.
-    pub(crate) every: Length,
-    pub(crate) down: Length,
-    /// Whether they are killed instead of stopped.
-    #[serde(default)]
-    pub(crate) kill: bool,
-}
+    /// Stops as it should, answering what it has taken, and starts anew, remembering nothing.
+    Restart {
+        hosts: Hosts,
+        /// From the stop to the start.
+        down: Length,
+    }
 
-/// Nothing passes between the one and the other.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Partition {
-    pub(crate) at: Length,
-    pub(crate) r#for: Option<Length>,
-    pub(crate) hosts: Spanned<String>,
-    pub(crate) from: Spanned<String>,
-}
+    /// Restarts one after the other.
+    Deploy {
+        hosts: Hosts,
+        /// So many at a time.
+        batch: NonZeroU32,
+        /// From one batch to the next.
+        every: Length,
+        down: Length,
+        /// Whether they are killed instead of stopped.
+        #[serde(default)]
+        kill: bool,
+    }
 
-/// Nothing that the one says reaches the other.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct OneWay {
-    pub(crate) at: Length,
-    pub(crate) r#for: Option<Length>,
-    pub(crate) from: Spanned<String>,
-    pub(crate) to: Spanned<String>,
-}
+    /// Nothing passes between the one and the other.
+    Partition { r#for: Option<Length>, hosts: Hosts, from: Hosts }
 
-/// The way between two zones is like that.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Change {
-    pub(crate) at: Length,
-    pub(crate) r#for: Option<Length>,
-    pub(crate) way: Way,
-}
+    /// Nothing that the one says reaches the other.
+    OneWay { r#for: Option<Length>, from: Hosts, to: Hosts }
 
-/// Clients that take in only so much from each server.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SlowReader {
-    pub(crate) at: Length,
-    pub(crate) r#for: Option<Length>,
-    pub(crate) hosts: Spanned<String>,
-    pub(crate) bytes_per_second: NonZeroU64,
-}
+    /// The way between two zones is like that.
+    Change { r#for: Option<Length>, way: Way }
 
-/// The names of servers mean other hosts.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Resolve {
-    pub(crate) at: Length,
-    pub(crate) r#for: Option<Length>,
-    pub(crate) hosts: Spanned<String>,
-    pub(crate) to: Spanned<String>,
-}
+    /// Clients that take in only so much from each server.
+    SlowReader { r#for: Option<Length>, hosts: Hosts, bytes_per_second: NonZeroU64 }
 
-/// Wall clocks are wrong.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Skew {
-    pub(crate) at: Length,
-    pub(crate) r#for: Option<Length>,
-    pub(crate) hosts: Spanned<String>,
-    pub(crate) by_ms: i64,
+    /// The names of servers mean other hosts.
+    Resolve { r#for: Option<Length>, hosts: Hosts, to: Hosts }
+
+    /// Wall clocks are wrong.
+    Skew { r#for: Option<Length>, hosts: Hosts, by_ms: i64 }
 }
