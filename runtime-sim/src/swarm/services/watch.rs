@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use plimsoll_core::cluster::{Duty, EndpointStatus};
+use plimsoll_core::cluster::{self, Duty, EndpointStatus};
 use plimsoll_core::id::{ConnId, EndpointId};
 use plimsoll_core::policy::breaker::{MAX_PROBES, State};
 use plimsoll_core::policy::health_check::Level;
@@ -44,6 +44,8 @@ struct Seen {
     opened: u64,
     /// The fewest requests that were in flight since it let nothing through: none of them is a probe.
     overhang: u32,
+    /// How many requests may have been given up before, of all that still hold a place.
+    given_up: u64,
 }
 
 impl Watch {
@@ -96,7 +98,7 @@ impl Watch {
     }
 
     /// Looks at everything that can be looked at.
-    pub(super) fn look(&mut self, now: Instant, client: &Client<impl Protocol>, book: &mut Book) {
+    pub(super) fn look<P: Protocol>(&mut self, now: Instant, client: &Client<P>, book: &mut Book) {
         let was_paused = book.paused.contains(&self.place);
         let (status, cluster) = (client.status(), &self.config.cluster);
         book.placed.insert(self.place, status.in_flight);
@@ -125,14 +127,21 @@ impl Watch {
                 format!("{} connections and {} dials, of {most}", status.connections, status.dialing),
             );
         }
+        let metrics = client.metrics();
+        let failures = &metrics.failures;
+        // A probe that is given up gives its permit back, but on a wire without ids keeps its place.
+        let given_up = if P::HAS_IDS { 0 } else { failures.cancelled + failures.timeout + metrics.hedges };
         let (mut serving, mut out) = (0, 0);
         for endpoint in client.endpoint_status() {
             serving += u32::from(endpoint.duty == Duty::Serving);
             out += u32::from(endpoint.ejected);
             // A probe whose lease has ended is still out.
             let may_outlast = self.longest_timeout > self.config.cluster.breaker.lease || was_paused;
-            if let Some(what) = look_at_breaker(&mut self.endpoints, &self.config, may_outlast, &endpoint) {
-                broken(Law::Breaker, what);
+            let first = Seen::new(&endpoint, given_up);
+            let before = self.endpoints.insert(endpoint.id, first).unwrap_or(first);
+            match look_at_breaker(before, first, cluster, may_outlast, &endpoint) {
+                Ok(seen) => _ = self.endpoints.insert(endpoint.id, seen),
+                Err(what) => broken(Law::Breaker, what),
             }
         }
         if let Some(outliers) = &cluster.outliers {
@@ -146,7 +155,6 @@ impl Watch {
             }
             self.ejected = out;
         }
-        let metrics = client.metrics();
         let budget = &self.config.retry_budget;
         let again = u128::from(metrics.retries + metrics.hedges);
         let time = u128::from(nanos(now - self.since) + nanos(budget.ttl)) * u128::from(budget.per_second);
@@ -216,33 +224,39 @@ impl Watch {
     }
 }
 
+impl Seen {
+    fn new(endpoint: &EndpointStatus<'_>, given_up: u64) -> Self {
+        let EndpointStatus { breaker: state, in_flight, .. } = *endpoint;
+        Seen { state, opened: endpoint.breaker_stats.opened, overhang: in_flight, given_up }
+    }
+}
+
+/// What is to be remembered of an endpoint that was seen before, and is now; or what is wrong with it.
 fn look_at_breaker(
-    endpoints: &mut BTreeMap<EndpointId, Seen>,
-    config: &Config,
+    before: Seen,
+    now: Seen,
+    config: &cluster::Config,
     may_outlast: bool,
     endpoint: &EndpointStatus<'_>,
-) -> Option<String> {
-    let EndpointStatus { id, breaker: state, in_flight, .. } = *endpoint;
-    let opened = endpoint.breaker_stats.opened;
-    let breaker = &config.cluster.breaker;
-    let first = Seen { state, opened, overhang: in_flight };
-    let before = endpoints.insert(id, first).unwrap_or(first);
+) -> Result<Seen, String> {
+    let breaker = &config.breaker;
     let longest = breaker.recovery_cap.max(breaker.lease);
     if endpoint.next_attempt.is_some_and(|left| left > longest) {
-        return Some(format!("{} is let out in {:?} only", endpoint.address, endpoint.next_attempt));
+        return Err(format!("{} is let out in {:?} only", endpoint.address, endpoint.next_attempt));
     }
-    if state == State::Closed
-        || state == State::Open
-        || before.state == State::Closed
-        || opened != before.opened
-    {
-        return None;
+    if now.state != State::HalfOpen || before.state == State::Closed || now.opened != before.opened {
+        return Ok(now);
     }
     // Half-open since the last look, or for longer.
-    let overhang = before.overhang.min(in_flight);
-    endpoints.insert(id, Seen { overhang, ..first });
+    let overhang = before.overhang.min(now.overhang);
     let probes = breaker.success_threshold.get().min(MAX_PROBES as u32);
-    (in_flight > overhang + probes && !may_outlast).then(|| {
-        format!("{in_flight} requests are out to {}, which may have {probes} probes", endpoint.address)
-    })
+    let given_up = now.given_up - before.given_up;
+    let (out, most) = (endpoint.in_flight, u64::from(overhang + probes) + given_up);
+    if u64::from(out) > most && !may_outlast {
+        return Err(format!(
+            "{out} requests are out to {}, which may have {probes} probes",
+            endpoint.address
+        ));
+    }
+    Ok(Seen { overhang, given_up: before.given_up, ..now })
 }
