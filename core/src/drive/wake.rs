@@ -69,7 +69,9 @@ impl ReadyList {
             mem::swap(&mut state.ready, ready);
         }
         for &index in ready.iter() {
-            self.places[index as usize].listed.store(false, Ordering::Release);
+            // Exchanged, not just written: a wake-up that still found it listed came before then, and whoever looks from
+            // here on sees what it is about. A write may take effect after that look, and the wake-up is lost.
+            self.places[index as usize].listed.swap(false, Ordering::AcqRel);
         }
     }
 
@@ -117,7 +119,8 @@ impl Wake for Place {
 mod tests {
     use super::*;
     use alloc::vec;
-    use core::sync::atomic::AtomicUsize;
+    use core::sync::atomic::{AtomicU32, AtomicUsize};
+    use std::thread;
 
     #[derive(Default)]
     struct Counter(AtomicUsize);
@@ -148,5 +151,42 @@ mod tests {
         assert_eq!(task.0.load(Ordering::SeqCst), 2);
         list.take(&mut ready);
         assert_eq!(ready, [2]);
+    }
+
+    #[test]
+    fn a_wake_up_that_comes_while_the_list_is_taken_is_not_lost() {
+        const ROUNDS: u32 = 30_000;
+        let mut list = ReadyList::new();
+        let waker = list.waker(0);
+        let [begun, written, done] = [const { AtomicU32::new(0) }; 3];
+        let mut lost = 0;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=ROUNDS {
+                    while begun.load(Ordering::Acquire) < round {
+                        thread::yield_now();
+                    }
+                    waker.wake_by_ref();
+                    written.store(round, Ordering::Release);
+                    waker.wake_by_ref();
+                    done.store(round, Ordering::Release);
+                }
+            });
+            let (mut ready, mut seen) = (vec![], 0);
+            for round in 1..=ROUNDS {
+                begun.store(round, Ordering::Release);
+                let mut is_over = false;
+                while !is_over {
+                    is_over = done.load(Ordering::Acquire) == round;
+                    list.take(&mut ready);
+                    let now = written.load(Ordering::Acquire);
+                    if !ready.is_empty() {
+                        seen = now;
+                    }
+                }
+                lost += u32::from(seen < round);
+            }
+        });
+        assert_eq!(lost, 0, "of {ROUNDS}");
     }
 }
