@@ -218,6 +218,21 @@ fn a_full_process_pauses_accepting_and_resumes_by_itself() {
 }
 
 #[test]
+fn a_full_process_that_listens_no_more_sleeps_while_its_connections_are_done() {
+    let mut bench = Bench::new(Echo::new());
+    let peer = bench.accept();
+    bench.accept_result(Err(io::Error::from_raw_os_error(24)));
+    *bench.script.closed.borrow_mut() = true;
+    bench.command(|_, _| {});
+    let turns = bench.turns;
+    bench.advance(100);
+    assert!(bench.turns - turns <= 2, "the pause has no end that anybody waits for");
+    peer.sends(b"still here");
+    bench.run();
+    assert_eq!(peer.written(), b"still here");
+}
+
+#[test]
 fn a_connection_that_was_aborted_in_the_queue_does_not_pause_accepting() {
     let mut bench = Bench::new(Echo::new());
     bench.accept_result(Err(ErrorKind::ConnectionAborted.into()));

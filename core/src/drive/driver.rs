@@ -221,6 +221,7 @@ where
     fn take_accepted(&mut self) {
         if !self.host.is_listening() && mem::take(&mut self.listening) {
             self.transport.stop_listening();
+            self.accept_at = None;
         }
         if !self.listening {
             return;
