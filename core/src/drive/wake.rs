@@ -77,16 +77,25 @@ impl ReadyList {
 
     /// Before the task sleeps: whom to wake. `true`: something is listed already, so do not sleep.
     pub fn arm(&mut self, task: &Waker) -> bool {
+        let _replaced;
         let mut state = self.shared.lock();
         if !state.ready.is_empty() {
             return true;
         }
-        if !state.task.as_ref().is_some_and(|old| old.will_wake(task)) {
-            state.task = Some(task.clone());
-        }
+        _replaced = register(&mut state.task, task);
         state.asleep = true;
         false
     }
+}
+
+/// Keeps `waker` in `place`. What was there is to be dropped after the lock: it may be the last that holds a task, and whatever
+/// the task's end does may want the lock.
+#[must_use]
+pub(super) fn register(place: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
+    if place.as_ref().is_some_and(|old| old.will_wake(waker)) {
+        return None;
+    }
+    place.replace(waker.clone())
 }
 
 impl Shared {
@@ -151,6 +160,25 @@ mod tests {
         assert_eq!(task.0.load(Ordering::SeqCst), 2);
         list.take(&mut ready);
         assert_eq!(ready, [2]);
+    }
+
+    #[test]
+    fn the_end_of_a_task_that_is_replaced_may_wake_what_is_on_the_list() {
+        struct Last(Waker);
+        impl Wake for Last {
+            fn wake(self: Arc<Self>) {}
+        }
+        impl Drop for Last {
+            fn drop(&mut self) {
+                self.0.wake_by_ref();
+            }
+        }
+        let (mut list, task) = (ReadyList::new(), Arc::new(Counter::default()));
+        let last = Waker::from(Arc::new(Last(list.waker(0))));
+        assert!(!list.arm(&last));
+        drop(last);
+        assert!(!list.arm(&Waker::from(task.clone())));
+        assert_eq!(task.0.load(Ordering::SeqCst), 1);
     }
 
     #[test]
