@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use plimsoll_benches::usage;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -92,11 +93,7 @@ impl Process {
 
     /// Resident memory, in bytes.
     pub(crate) fn resident(&self) -> Result<u64> {
-        // What /proc says elsewhere may lag behind.
-        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
-        let line =
-            rollup.lines().find_map(|line| line.strip_prefix("Rss:")).ok_or("no Rss in smaps_rollup")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+        Ok(usage::resident(self.child.id())?)
     }
 
     /// Ends it: by the end of its stdin, then by a signal if it does not listen to that. It is an error if it takes

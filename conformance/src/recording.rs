@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use plimsoll_core::drive::client::{Client, ServiceConfig};
 use plimsoll_core::drive::{Recording, Runtime};
-use plimsoll_core::record;
+use plimsoll_core::record::Log;
+use plimsoll_core::replay;
 
 use crate::support::*;
 
@@ -40,11 +41,11 @@ pub fn a_client_and_a_server_that_are_recorded_do_the_same_in_a_replay(world: Wo
     within("the end", server.shutdown(Duration::from_secs(5)));
     // At the other end, the same.
     let log = taken.log(0);
-    let replayed = record::replay(&log).unwrap_or_else(|error| panic!("{error}"));
+    let replayed = replay::replay(&log).unwrap_or_else(|error| panic!("{error}"));
     assert!(replayed.ended && replayed.damage.is_none() && replayed.calls > 1_000, "{replayed}");
     assert!(contains(&log, "echo") && !contains(&log, SECRET), "methods are told, bodies are not");
     let log = recording.log(0);
-    let replayed = record::replay(&log).unwrap_or_else(|error| panic!("{error}"));
+    let replayed = replay::replay(&log).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!((replayed.ended, replayed.damage, recording.status().lost), (true, None, 0));
     assert!(replayed.segments > 1 && replayed.calls > 1_000, "{replayed}");
     assert!(contains(&log, "echo") && contains(&log, "CODE_3"), "names and codes are told");
@@ -66,8 +67,8 @@ pub fn what_is_recorded_with_bodies_is_decoded_and_encoded_again(world: World<im
     within("the end", server.shutdown(Duration::from_secs(5)));
     for recording in recordings {
         let log = recording.log(0);
-        assert!(record::Log::read(&log).is_ok_and(|log| log.is_whole()) && contains(&log, SECRET));
-        let replayed = record::replay(&log).unwrap_or_else(|error| panic!("{error}"));
+        assert!(Log::read(&log).is_ok_and(|log| log.is_whole()) && contains(&log, SECRET));
+        let replayed = replay::replay(&log).unwrap_or_else(|error| panic!("{error}"));
         assert!(replayed.ended && replayed.damage.is_none() && replayed.calls > 100, "{replayed}");
     }
 }

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::{env, fs};
 
-use plimsoll_core::record::{self, Query};
+use plimsoll_core::replay::{self, Query};
 
 fn main() -> ExitCode {
     let mut code = ExitCode::SUCCESS;
@@ -17,14 +17,14 @@ fn main() -> ExitCode {
                 continue;
             }
         };
-        match record::replay(&log) {
+        match replay::replay(&log) {
             Ok(replayed) => println!("{path}: {:?}, {replayed}", replayed.subject),
             Err(error) => {
                 eprintln!("{path}: {error}");
                 code = ExitCode::FAILURE;
             }
         }
-        if let Ok(story) = record::explain(&log, Query::Changes) {
+        if let Ok(story) = replay::explain(&log, Query::Changes) {
             println!("{} changes", story.lines.len());
         }
     }

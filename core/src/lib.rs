@@ -74,8 +74,9 @@
 //! | [`ipc`] | Bro IPC: a hub that passes calls between services, and its client |
 //! | [`cluster`] | endpoints, connections, selection, the wait queue: decides, and carries no bytes |
 //! | [`policy`] | leaves that can be used alone: breaker, balancers, backoff, budgets |
+//! | [`record`], [`replay`] | what a machine was told, as a log; the same told again, explained, and compared with other policies |
 //! | [`wire`], [`buf`] | bytes to frames and back; where bytes wait |
-//! | [`sched`], [`time`], [`id`], [`map`], [`rng`], [`error`], [`metrics`] | what all of them stand on |
+//! | [`save`], [`sched`], [`time`], [`id`], [`map`], [`rng`], [`error`], [`metrics`] | what all of them stand on |
 //! | `drive` (feature `std`) | what adapters share: the loop, written once, and the handles |
 //! | `testing` (feature `testing`) | the laws of the contract as a test kit for machines of your own |
 #![no_std]
@@ -100,6 +101,7 @@ pub mod map;
 pub mod metrics;
 pub mod policy;
 pub mod record;
+pub mod replay;
 pub mod rng;
 pub mod save;
 pub mod sched;

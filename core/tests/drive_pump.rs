@@ -3,6 +3,7 @@
 mod drive_support;
 
 use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use drive_support::echo::{Echo, ROOM};
 use drive_support::scripted::{Bench, Peer, Step};
@@ -351,4 +352,17 @@ fn what_the_host_makes_of_an_event_leaves_in_the_same_turn() {
     bench.run();
     assert_eq!(peer.written(), b"hellohello");
     assert_eq!(bench.turns - turns, 1);
+}
+
+#[test]
+fn a_machine_that_has_panicked_is_asked_nothing_more() {
+    let mut bench = Bench::new(Echo::new());
+    let run = move || {
+        bench.command(|_, machine| {
+            machine.broken = true;
+            panic!("a panic that the test is about");
+        });
+    };
+    // A second panic, while the driver is dropped, would end the process.
+    assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
 }

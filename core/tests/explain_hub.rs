@@ -10,7 +10,8 @@ use plimsoll_core::error::Fault;
 use plimsoll_core::ipc::hub::Config;
 use plimsoll_core::machine::{Input, Machine, Peer};
 use plimsoll_core::policy::watermark::Band;
-use plimsoll_core::record::{self, Options, Query, Record};
+use plimsoll_core::record::{Options, Record};
+use plimsoll_core::replay::{self, Query};
 use plimsoll_core::time::Instant;
 use serde_json::json;
 
@@ -25,7 +26,7 @@ fn recorded(config: Config) -> World {
 }
 
 fn story(world: &mut World, query: Query<'_>) -> String {
-    record::explain(&world.hub.recorded(), query).unwrap().to_string()
+    replay::explain(&world.hub.recorded(), query).unwrap().to_string()
 }
 
 /// An order service calls a pool of two user services; one of these dies, and so does the caller.

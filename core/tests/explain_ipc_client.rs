@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use ipc_net::Net;
 use plimsoll_core::ipc::client::{Config, Options as CallOptions};
-use plimsoll_core::record::{self, Options, Query, Record};
+use plimsoll_core::record::{Options, Record};
+use plimsoll_core::replay::{self, Query};
 use plimsoll_core::time::Instant;
 
 /// An order service, a user service and the hub between them, all recorded; the hub dies and comes back.
@@ -49,7 +50,7 @@ fn world() -> (Net, [usize; 2]) {
 }
 
 fn story(net: &mut Net, at: usize, query: Query<'_>) -> String {
-    record::explain(&net.services[at].client.recorded(), query).unwrap().to_string()
+    replay::explain(&net.services[at].client.recorded(), query).unwrap().to_string()
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn one_id_finds_a_call_in_the_logs_of_its_caller_of_the_hub_and_of_who_serves_it
         served.contains("incoming call 1 of \"order\" for \"echo\" is answered: with a result"),
         "{served}"
     );
-    let routed = record::explain(&net.hub.recorded(), Query::Request(id)).unwrap().to_string();
+    let routed = replay::explain(&net.hub.recorded(), Query::Request(id)).unwrap().to_string();
     assert!(routed.contains("call 1 of \"order\" to \"user\" for \"echo\" is answered after"), "{routed}");
 }
 

@@ -10,7 +10,8 @@ use plimsoll_core::error::Fault;
 use plimsoll_core::id::ConnId;
 use plimsoll_core::machine::{Input, Machine, Peer};
 use plimsoll_core::policy::watermark::Band;
-use plimsoll_core::record::{self, Options, Query, Record};
+use plimsoll_core::record::{Options, Record};
+use plimsoll_core::replay::{self, Query};
 use plimsoll_core::service::server::Config;
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::WireId;
@@ -42,7 +43,7 @@ impl Recorded {
     }
 
     fn story(&mut self, query: Query<'_>) -> String {
-        record::explain(&self.0.server.recorded(), query).unwrap().to_string()
+        replay::explain(&self.0.server.recorded(), query).unwrap().to_string()
     }
 }
 

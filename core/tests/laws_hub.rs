@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use plimsoll_core::ipc::hub::{Config, Event, Hub};
 use plimsoll_core::policy::watermark::Band;
-use plimsoll_core::record::Query;
+use plimsoll_core::replay::Query;
 use plimsoll_core::testing::laws::{self, Op, Subject};
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::ipc::{Envelope, Format, Kind, Limits};

@@ -10,7 +10,7 @@ use plimsoll_core::id::RequestId;
 use plimsoll_core::ipc::Context;
 use plimsoll_core::ipc::client::{Client, Config, Event, Incoming, Options, Token};
 use plimsoll_core::policy::watermark::Band;
-use plimsoll_core::record::Query;
+use plimsoll_core::replay::Query;
 use plimsoll_core::testing::laws::{self, Op, Subject};
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::ipc::{Envelope, Format, Kind, Limits, Value};

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use client_support::{ADDRESS, Frame, Rig, Wire, limit, steady};
+use client_support::{ADDRESS, Frame, Rig, Toy, Wire, limit, steady};
 use cluster_support::{Fleet, calm};
 use plimsoll_core::cluster::{CloseCause, Config, Place, StateEvent, Unplaced, Want};
 use plimsoll_core::error::Rejected;
@@ -84,6 +84,33 @@ fn a_slot_leaked_by_a_cancelled_checkout() {
     rig.answer_all(conn);
     after.iter().for_each(|id| rig.assert_answered(*id, "{}"));
     rig.check_rest();
+}
+
+/// redis/redis-py#2624: a command was cancelled between its bytes and its answer, the connection went on, and whoever asked next
+/// was given that answer, and so did everybody after him. Here one of three is given up, each in turn, by its caller or by its
+/// time.
+#[test]
+fn an_answer_to_a_cancelled_request_given_to_the_next() {
+    for given_up in 0..3 {
+        for times_out in [false, true] {
+            let (mut rig, conn) = Rig::<Toy>::connected(steady());
+            let ids = [0, 1, 2].map(|n| {
+                if times_out && n == given_up { rig.request_within(10) } else { rig.request_within(60_000) }
+            });
+            if times_out {
+                rig.pass_ms(10);
+            } else {
+                rig.cancel(ids[given_up]);
+            }
+            let last = rig.request();
+            rig.feed(conn, b"ok 0\nok 1\nok 2\nok 3\n");
+            for (n, id) in ids.into_iter().enumerate().filter(|(n, _)| *n != given_up) {
+                rig.assert_answered(id, &format!("ok {n}"));
+            }
+            rig.assert_answered(last, "ok 3");
+            rig.check_rest();
+        }
+    }
 }
 
 /// djc/bb8#122: a connection came back after a request had found none idle and before it stood in the queue, and nobody

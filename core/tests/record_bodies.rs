@@ -3,7 +3,8 @@
 use plimsoll_core::id::ConnId;
 use plimsoll_core::ipc::{self, Hub};
 use plimsoll_core::machine::{Action, Input, Machine, Peer};
-use plimsoll_core::record::{self, Log, Options, Record, Unreplayable};
+use plimsoll_core::record::{Log, Options, Record};
+use plimsoll_core::replay::{self, Unreplayable};
 use plimsoll_core::service::server::{self, Server};
 use plimsoll_core::testing::play::logs::changed;
 use plimsoll_core::time::Instant;
@@ -20,11 +21,11 @@ fn with_content() -> Options {
 /// It replays, and no more once any of these words is another.
 fn compares(log: &[u8], words: &[&str]) {
     assert!(Log::read(log).unwrap().is_whole());
-    assert_eq!(record::replay(log).map(|replayed| replayed.ended), Ok(true));
+    assert_eq!(replay::replay(log).map(|replayed| replayed.ended), Ok(true));
     for word in words {
         let other = changed(log, word.as_bytes(), word.to_uppercase().as_bytes());
         assert_ne!(other, log, "{word} is in the log");
-        let replayed = record::replay(&other);
+        let replayed = replay::replay(&other);
         assert!(matches!(replayed, Err(Unreplayable::Different(_))), "{word}: {replayed:?}");
     }
 }

@@ -2,7 +2,8 @@
 
 use core::num::NonZeroU32;
 
-use plimsoll_core::record::{Options, Query};
+use plimsoll_core::record::Options;
+use plimsoll_core::replay::Query;
 use plimsoll_core::service::Uw;
 use plimsoll_core::testing::laws::{self, Op};
 use plimsoll_core::testing::play::client_laws::Surroundings;

@@ -10,7 +10,8 @@ use plimsoll_core::machine::{Action, Input, Machine};
 use plimsoll_core::policy::balance::Strategy;
 use plimsoll_core::policy::gcra::Quota;
 use plimsoll_core::policy::{Ratio, breaker, outlier};
-use plimsoll_core::record::{self, Diff, Fate, Options, Record};
+use plimsoll_core::record::{Options, Record};
+use plimsoll_core::replay::{self, Diff, Fate};
 use plimsoll_core::service::client::{self, Client, Config};
 use plimsoll_core::service::{Uw, UwRequest};
 use plimsoll_core::time::Instant;
@@ -120,7 +121,7 @@ fn second_is_slow(address: &str) -> (u32, bool) {
 
 #[test]
 fn the_same_policy_decides_the_same() {
-    let diff = record::diff(&log(plain(), second_is_slow), |_| {}).unwrap();
+    let diff = replay::diff(&log(plain(), second_is_slow), |_| {}).unwrap();
     assert_eq!((diff.compared, diff.same, diff.apart, &diff.first), (600, 600, 0, &None), "{diff}");
     assert_eq!(diff.answers, diff.evidence);
     assert!(diff.shares.iter().all(|share| share.then == share.other), "{diff}");
@@ -130,7 +131,7 @@ fn the_same_policy_decides_the_same() {
 #[test]
 fn another_strategy_has_other_shares_and_a_first_choice() {
     let log = log(plain(), second_is_slow);
-    let diff = record::diff(&log, |config| config.cluster.strategy = Strategy::LeastConnections).unwrap();
+    let diff = replay::diff(&log, |config| config.cluster.strategy = Strategy::LeastConnections).unwrap();
     let second = diff.shares.iter().find(|share| share.address.starts_with("users-2")).unwrap();
     assert!(second.then == 200 && second.other < 150, "{diff}");
     let first = diff.first.as_ref().unwrap();
@@ -145,7 +146,7 @@ fn another_strategy_has_other_shares_and_a_first_choice() {
 fn a_breaker_that_was_not_there_opens_for_the_one_that_failed_and_for_nobody_else() {
     let log = log(plain(), second_fails);
     for strategy in [Strategy::RoundRobin, Strategy::Random] {
-        let diff = record::diff(&log, |config| {
+        let diff = replay::diff(&log, |config| {
             config.cluster.strategy = strategy;
             config.cluster.breaker.mode = breaker::Mode::Count { failures: limit(5) };
         })
@@ -164,7 +165,7 @@ fn outliers_are_ejected_by_what_they_did_then() {
     let log = log(plain(), second_fails);
     // One of three may go.
     let ejection = outlier::Config { most: Ratio::per_mille(500), ..outlier::Config::default() };
-    let diff = record::diff(&log, |config| config.cluster.outliers = Some(ejection)).unwrap();
+    let diff = replay::diff(&log, |config| config.cluster.outliers = Some(ejection)).unwrap();
     let (then, other) = count(&diff, "ejections");
     assert!(then == 0 && other > 0, "{diff}");
     assert_eq!(changed(&diff), ["users-2.internal:3001"], "{diff}");
@@ -172,7 +173,7 @@ fn outliers_are_ejected_by_what_they_did_then() {
 
 #[test]
 fn a_rate_limit_refuses_what_is_above_it() {
-    let diff = record::diff(&log(plain(), well), |config| {
+    let diff = replay::diff(&log(plain(), well), |config| {
         config.rate_limit = Some(Quota::new(limit(100), Duration::from_secs(1)));
     })
     .unwrap();
@@ -189,7 +190,7 @@ fn a_rate_limit_refuses_what_is_above_it() {
 fn what_was_refused_then_and_is_let_in_now_is_counted_and_nothing_more() {
     let mut config = plain();
     config.rate_limit = Some(Quota::new(limit(100), Duration::from_secs(1)));
-    let diff = record::diff(&log(config, well), |config| config.rate_limit = None).unwrap();
+    let diff = replay::diff(&log(config, well), |config| config.rate_limit = None).unwrap();
     let (then, other) = count(&diff, "refused: rate limit");
     assert_eq!((diff.let_in, diff.apart, other), (then, then, 0), "{diff}");
     assert_eq!((diff.compared, diff.answers), (600 - then, diff.evidence), "{diff}");
@@ -198,11 +199,11 @@ fn what_was_refused_then_and_is_let_in_now_is_counted_and_nothing_more() {
 #[test]
 fn a_shorter_timeout_ends_what_took_longer_then() {
     let log = log(plain(), second_is_slow);
-    let shorter = record::diff(&log, |config| config.timeout = MILLIS * 20).unwrap();
+    let shorter = replay::diff(&log, |config| config.timeout = MILLIS * 20).unwrap();
     let (then, other) = count(&shorter, "timeouts");
     // A third of the requests, but for those of the last 20 ms.
     assert!(then == 0 && (190..=200).contains(&other), "{shorter}");
-    let same = record::diff(&log, |config| config.timeout = MILLIS * 61).unwrap();
+    let same = replay::diff(&log, |config| config.timeout = MILLIS * 61).unwrap();
     assert_eq!(count(&same, "timeouts"), (0, 0), "{same}");
 }
 
@@ -212,7 +213,7 @@ fn a_timeout_of_one_endpoint_is_not_held_against_another() {
     let mut config = plain();
     config.timeout = MILLIS * 20;
     let log = log(config, second_is_slow);
-    let diff = record::diff(&log, |config| {
+    let diff = replay::diff(&log, |config| {
         config.cluster.strategy = Strategy::Random;
         config.cluster.breaker.mode = breaker::Mode::Count { failures: limit(5) };
     })
@@ -226,6 +227,6 @@ fn a_timeout_of_one_endpoint_is_not_held_against_another() {
 fn a_log_of_another_machine_has_no_policy() {
     let mut server = plimsoll_core::service::server::Server::new(Default::default());
     server.record(Options::default());
-    let error = record::diff(&server.recorded(), |_| {}).unwrap_err();
+    let error = replay::diff(&server.recorded(), |_| {}).unwrap_err();
     assert!(error.to_string().contains("policies are those of a client"), "{error}");
 }

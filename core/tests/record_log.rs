@@ -6,9 +6,8 @@ use std::time::Duration;
 use plimsoll_core::id::{ConnId, RequestId};
 use plimsoll_core::machine::{Action, Input, Machine};
 use plimsoll_core::policy::balance::Strategy;
-use plimsoll_core::record::{
-    self, ClientHappening, Happening, Log, Options, Query, Record, Unreplayable, What,
-};
+use plimsoll_core::record::{Log, Options, Record, What};
+use plimsoll_core::replay::{self, ClientHappening, Happening, Query, Unreplayable};
 use plimsoll_core::service::client::{self, Client, Config};
 use plimsoll_core::service::server::{self, Server};
 use plimsoll_core::service::{Uw, UwRequest};
@@ -119,7 +118,7 @@ fn log(turns: u32, options: Options) -> Vec<u8> {
 #[test]
 fn a_log_of_many_segments_is_replayed_from_its_first() {
     let log = log(300, ring(1_000));
-    let replayed = record::replay(&log).unwrap();
+    let replayed = replay::replay(&log).unwrap();
     assert!(replayed.segments > 3, "{replayed}");
     assert_eq!(replayed.time(), Duration::from_millis(900));
 }
@@ -138,7 +137,7 @@ fn a_replay_says_how_much_it_has_compared() {
     assert_eq!(client.poll(), Some(Action::Flush(conn)));
     assert_eq!(client.poll(), None);
     client.handle(now, Input::Tick);
-    let replayed = record::replay(&client.recorded()).unwrap();
+    let replayed = replay::replay(&client.recorded()).unwrap();
     assert_eq!((replayed.inputs, replayed.actions, replayed.events), (2, 2, 1));
     // Nothing to tell, the request, and nothing to do.
     assert_eq!(replayed.calls, 2 + 2 + 1 + 3);
@@ -146,9 +145,9 @@ fn a_replay_says_how_much_it_has_compared() {
 
 #[test]
 fn a_ring_that_has_gone_round_is_replayed_from_its_oldest_segment() {
-    let all = record::replay(&log(900, ring(1_000))).unwrap();
+    let all = replay::replay(&log(900, ring(1_000))).unwrap();
     let log = log(900, ring(3));
-    let left = record::replay(&log).unwrap();
+    let left = replay::replay(&log).unwrap();
     assert_eq!((left.segments, left.damage, left.to), (3, None, all.to));
     assert!(left.calls < all.calls / 2);
 }
@@ -170,11 +169,11 @@ fn no_byte_of_a_body_is_in_a_log() {
 fn content_is_kept_on_request_and_the_log_replays_as_well() {
     let log = log(300, Options { content: true, ..ring(1_000) });
     assert!(log.windows(SECRET.len()).any(|window| window == SECRET));
-    assert_eq!(record::replay(&log).unwrap().damage, None);
+    assert_eq!(replay::replay(&log).unwrap().damage, None);
 }
 
 fn differs(log: &[u8]) -> String {
-    match record::replay(log) {
+    match replay::replay(log) {
         Err(Unreplayable::Different(difference)) => difference.to_string(),
         other => panic!("a difference was expected, and there was {other:?}"),
     }
@@ -210,7 +209,7 @@ fn a_record_that_speaks_of_more_bytes_than_any_machine_takes_is_damage() {
     let log = server.recorded();
     // A reply of 2^60 bytes: its kind, a byte of the hash, the length, that it was sent, and no bytes.
     let reply = [60, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10, 1, 0];
-    let Err(Unreplayable::Damaged(damage)) = record::replay(&forged(&log, &reply)) else {
+    let Err(Unreplayable::Damaged(damage)) = replay::replay(&forged(&log, &reply)) else {
         panic!("it is damage")
     };
     assert_eq!(damage.what, What::Record);
@@ -220,20 +219,20 @@ fn a_record_that_speaks_of_more_bytes_than_any_machine_takes_is_damage() {
 fn content_changes_nothing_in_a_story_or_under_another_policy() {
     let [with, without] = [true, false].map(|content| log(60, one_segment(content)));
     for query in [Query::Changes, Query::Failures, Query::Pick(20), Query::At(Instant::from_millis(100))] {
-        let [one, other] = [&with, &without].map(|log| record::explain(log, query).unwrap().to_string());
+        let [one, other] = [&with, &without].map(|log| replay::explain(log, query).unwrap().to_string());
         assert_eq!(one, other);
     }
     let [one, other] = [&with, &without]
-        .map(|log| record::diff(log, |config| config.cluster.strategy = Strategy::RoundRobin).unwrap());
+        .map(|log| replay::diff(log, |config| config.cluster.strategy = Strategy::RoundRobin).unwrap());
     assert_eq!(one.to_string(), other.to_string());
-    assert!(record::explain(&changed(&with, b"getUser", b"getUsed"), Query::Changes).is_err());
+    assert!(replay::explain(&changed(&with, b"getUser", b"getUsed"), Query::Changes).is_err());
 }
 
 #[test]
 fn without_content_bodies_and_the_frames_around_them_are_not_compared() {
     let log = log(60, one_segment(false));
     assert!(!Log::read(&log).unwrap().is_whole());
-    assert!(record::replay(&changed(&log, b"getUser", b"getUsed")).is_ok());
+    assert!(replay::replay(&changed(&log, b"getUser", b"getUsed")).is_ok());
 }
 
 #[test]
@@ -256,7 +255,7 @@ fn a_machine_that_decides_otherwise_is_found_out_at_its_first_decision() {
     let (one, other) = (Session::new(7, ring(1_000)), Session::new(8, ring(1_000)));
     let (mut log, other) = (one.run(40).log(), other.run(0).log());
     log.splice(..second_block(&log), other[..other.len() - END].iter().copied());
-    let Err(Unreplayable::Different(difference)) = record::replay(&log) else { panic!("they differ") };
+    let Err(Unreplayable::Different(difference)) = replay::replay(&log) else { panic!("they differ") };
     assert!(difference.call < 60 && !difference.before.is_empty(), "{difference}");
     assert_ne!(difference.expected, difference.got);
 }
@@ -276,7 +275,7 @@ fn a_machine_that_decides_otherwise_within_a_burst_is_found_out_by_its_end() {
     // Records of one client behind the snapshot of another, as above.
     let (records, others) = (second_block(&log), second_block(&other));
     log.splice(..records, other[..others].iter().copied());
-    let Err(Unreplayable::Different(difference)) = record::replay(&log) else { panic!("they differ") };
+    let Err(Unreplayable::Different(difference)) = replay::replay(&log) else { panic!("they differ") };
     assert!(difference.expected.contains("99 requests"), "{difference}");
 }
 
@@ -287,10 +286,10 @@ fn second_block(log: &[u8]) -> usize {
 #[test]
 fn a_cut_log_is_replayed_up_to_the_cut() {
     let log = log(300, ring(1_000));
-    let whole = record::replay(&log).unwrap();
+    let whole = replay::replay(&log).unwrap();
     let mut last = 0;
     for cut in (0..log.len()).step_by(997) {
-        match record::replay(&log[..cut]) {
+        match replay::replay(&log[..cut]) {
             Ok(replayed) => {
                 assert!(replayed.calls >= last && replayed.calls <= whole.calls);
                 last = replayed.calls;
@@ -311,16 +310,16 @@ fn blocks(log: &[u8]) -> Vec<usize> {
 #[test]
 fn a_log_that_is_cut_between_two_blocks_is_not_taken_for_one_that_ended() {
     let log = log(100, ring(1_000));
-    assert!(record::replay(&log).unwrap().ended);
+    assert!(replay::replay(&log).unwrap().ended);
     let blocks = blocks(&log);
     assert!(blocks.len() > 4 && log.len() - blocks.last().unwrap() == END);
     for &end in &blocks[1..] {
-        let replayed = record::replay(&log[..end]).unwrap();
+        let replayed = replay::replay(&log[..end]).unwrap();
         assert!(!replayed.ended && replayed.to_string().ends_with("; then the log is cut"), "{replayed}");
     }
     // Without the last block that has records, the end is told, but not believed.
     let [.., last, end] = blocks[..] else { panic!("many blocks") };
-    let replayed = record::replay(&[&log[..last], &log[end..]].concat()).unwrap();
+    let replayed = replay::replay(&[&log[..last], &log[end..]].concat()).unwrap();
     let missing = replayed.damage.map(|damage| (damage.at, damage.what));
     assert_eq!((missing, replayed.ended), (Some((last, What::Missing { missing: 1 })), false));
 }
@@ -333,10 +332,10 @@ fn a_log_that_is_taken_in_pieces_ends_with_its_machine() {
         session = session.run(5);
         log.extend(std::iter::from_fn(|| session.client.take_recorded(true)).flat_map(|piece| piece.bytes));
     }
-    assert!(!record::replay(&log).unwrap().ended);
-    let whole = record::replay(&[&log[..], &session.client.recorded()].concat()).unwrap();
+    assert!(!replay::replay(&log).unwrap().ended);
+    let whole = replay::replay(&[&log[..], &session.client.recorded()].concat()).unwrap();
     log.extend(session.client.end_recording().into_iter().flat_map(|piece| piece.bytes));
-    assert_eq!(record::replay(&log), Ok(whole));
+    assert_eq!(replay::replay(&log), Ok(whole));
     assert!(session.client.recorded().is_empty());
 }
 
@@ -347,20 +346,20 @@ fn of_a_log_that_lacks_a_block_all_before_it_is_replayed_and_the_gap_is_told() {
     let second = log.windows(4).enumerate().filter(|(_, window)| *window == b"PLRC").nth(4).unwrap().0;
     let mut damaged = log.clone();
     damaged[second..second + 4].fill(0xee);
-    let replayed = record::replay(&damaged).unwrap();
+    let replayed = replay::replay(&damaged).unwrap();
     let damage = replayed.damage.expect("it is told");
     assert!(damage.at >= second - 1 && damage.at <= second, "{damage} at {second}");
-    assert!(replayed.calls > 0 && replayed.calls < record::replay(&log).unwrap().calls);
+    assert!(replayed.calls > 0 && replayed.calls < replay::replay(&log).unwrap().calls);
 }
 
 quickcheck! {
     fn a_log_with_a_changed_byte_is_never_taken_for_the_whole(at: usize, change: u8) -> bool {
         let log = log(60, ring(1_000));
-        let whole = record::replay(&log).unwrap();
+        let whole = replay::replay(&log).unwrap();
         let mut damaged = log.clone();
         let at = at % log.len();
         damaged[at] ^= change.max(1);
-        match record::replay(&damaged) {
+        match replay::replay(&damaged) {
             Ok(replayed) => replayed.damage.is_some() && replayed.calls <= whole.calls,
             Err(Unreplayable::Damaged(_)) => true,
             Err(_) => false,
@@ -368,7 +367,7 @@ quickcheck! {
     }
 
     fn any_bytes_are_no_log_and_no_panic(bytes: Vec<u8>) -> bool {
-        record::replay(&bytes).is_err()
+        replay::replay(&bytes).is_err()
     }
 }
 
@@ -377,7 +376,7 @@ fn a_request_has_a_story() {
     let mut session = Session::new(7, ring(1_000)).run(120);
     let log = session.log();
     let id = session.ids[100];
-    let story = record::explain(&log, Query::Request(&id.to_string())).unwrap();
+    let story = replay::explain(&log, Query::Request(&id.to_string())).unwrap();
     let told: Vec<_> = story.lines.iter().map(|line| &line.what).collect();
     assert!(
         matches!(told[0], Happening::Client(ClientHappening::Taken { request, .. }) if *request == id),
@@ -394,9 +393,9 @@ fn a_request_has_a_story() {
 #[test]
 fn a_pick_and_a_moment_are_explained() {
     let log = log(120, ring(1_000));
-    let pick = record::explain(&log, Query::Pick(40)).unwrap();
+    let pick = replay::explain(&log, Query::Pick(40)).unwrap();
     assert!(pick.to_string().contains("candidates"), "{pick}");
-    let moment = record::explain(&log, Query::At(Instant::from_millis(200))).unwrap();
+    let moment = replay::explain(&log, Query::At(Instant::from_millis(200))).unwrap();
     assert_eq!(moment.standing.len(), 3, "{moment}");
     assert!(!moment.lines.is_empty() && moment.lines.iter().any(|line| line.at > Instant::from_millis(200)));
 }
@@ -424,6 +423,6 @@ fn a_client_under_load_is_not_disturbed_by_its_log() {
             session.turn();
         }
         let log = session.client.recorded();
-        assert!(options.is_none() || record::replay(&log).unwrap().segments == 2);
+        assert!(options.is_none() || replay::replay(&log).unwrap().segments == 2);
     }
 }

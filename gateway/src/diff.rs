@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use plimsoll_core::record::{self, CAVEAT, Change, Count, Diff, Fate, Share};
+use plimsoll_core::replay::{self, CAVEAT, Change, Count, Diff, Fate, Share};
 use plimsoll_core::time::Instant;
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         let policies = policy::read(&args.policy).map_err(Failure::Usage)?;
         let mut columns = Vec::new();
         for policy in policies {
-            let diff = record::diff(&log.bytes, |config| policy.apply(config))?;
+            let diff = replay::diff(&log.bytes, |config| policy.apply(config))?;
             columns.push(Column { policy, diff });
         }
         let differs = columns.iter().any(|column| column.diff.first.is_some());
@@ -149,7 +149,7 @@ fn tell_more(Column { policy, diff }: &Column, text: &mut String) {
     }
     let own: Vec<_> = diff.changes.iter().filter(|change| change.other).collect();
     for change in own.iter().take(CHANGES) {
-        let decision = record::Happening::Decision(change.decision.clone());
+        let decision = replay::Happening::Decision(change.decision.clone());
         let _ = writeln!(text, "  under {name}, at {:.6} s: {decision}", since(change.at));
     }
     if let more @ 1.. = own.len().saturating_sub(CHANGES) {
@@ -174,7 +174,7 @@ fn data(columns: &[Column]) -> String {
         let fate = |fate: &Fate| json!({ "endpoint": fate.address(), "story": fate.to_string() });
         let change = |Change { at, other, decision }: &Change| {
             let (kind, about) = Teller { name: str::to_string }.details(decision);
-            let story = record::Happening::Decision(decision.clone()).to_string();
+            let story = replay::Happening::Decision(decision.clone()).to_string();
             json!({ "at_s": since(*at), "other": other, "kind": kind, "story": story, (kind): about })
         };
         let share = |Share { address, then, other }: &Share| {

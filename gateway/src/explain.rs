@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use plimsoll_core::record::{self, Fact, Happening, Line, Query, Story, Subject};
+use plimsoll_core::record::Subject;
+use plimsoll_core::replay::{self, Fact, Happening, Line, Query, Story};
 use plimsoll_core::time::Instant;
 use serde_json::{Map, Value, json};
 
@@ -63,7 +64,7 @@ impl FromStr for Since {
 
 pub(crate) fn run(args: &Args) -> ExitCode {
     recorded::run(&args.file, |log| {
-        let story = record::explain(&log.bytes, args.about.query(log)?)?;
+        let story = replay::explain(&log.bytes, args.about.query(log)?)?;
         args.about.check(&story)?;
         Ok((if args.json { data(&story) } else { told(log, &story) }, 0))
     })
@@ -74,7 +75,7 @@ impl About {
         Ok(match (&self.request, self.pick, self.at) {
             (Some(id), ..) => Query::Request(id),
             (_, Some(n), _) => Query::Pick(n),
-            (_, _, Some(Since(since))) => Query::At(record::replay(&log.bytes)?.from + since),
+            (_, _, Some(Since(since))) => Query::At(replay::replay(&log.bytes)?.from + since),
             _ if self.failures => Query::Failures,
             _ => Query::Changes,
         })

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use plimsoll_core::drive::{Recording, RecordingStatus};
-use plimsoll_core::record::{Damage, Difference, Log, Subject, Unreplayable};
+use plimsoll_core::record::{Damage, Log, Subject};
+use plimsoll_core::replay::{Difference, Unreplayable};
 
 use crate::call::USAGE;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use plimsoll_core::record::{self, Replayed};
+use plimsoll_core::replay::{self, Replayed};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::figures::{figure, micros, thousands, time};
@@ -20,7 +20,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> ExitCode {
     recorded::run(&args.file, |log| {
         let before = cpu_time();
-        let replayed = record::replay(&log.bytes)?;
+        let replayed = replay::replay(&log.bytes)?;
         let took = cpu_time().saturating_sub(before);
         Ok((told(log, &replayed, took), 0))
     })

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use plimsoll_sim::swarm::{
-    Cast, Effort, Event, Law, Manner, Plan, Quest, ServiceAct, Violation, What, run, seek, shrink,
+    Ask, Cast, Effort, Event, Feature, Law, Manner, Plan, Quest, ServiceAct, ServiceFeature, Violation, What,
+    run, seek, shrink,
 };
 
 /// A plan of many events, in which a server gives the answer to another request for a while.
@@ -66,6 +67,32 @@ fn a_broken_law_is_found_and_made_small_enough_to_be_read() {
     let story = small.to_string();
     assert!(story.contains("makes 1 requests") || !story.contains("makes"), "{story}");
     assert!(story.contains("s0 answers so: Mistakes"), "{story}");
+}
+
+#[test]
+fn where_only_the_order_says_whose_an_answer_is_one_for_another_is_found_too() {
+    let world = |manner| {
+        let manner = ServiceAct::Manner { server: 0, manner, lasts: Duration::from_secs(60) };
+        let ask = Ask {
+            client: 0,
+            count: 3,
+            gap: Duration::from_secs(1),
+            size: 100,
+            idempotent: false,
+            timeout: None,
+            key: None,
+        };
+        let event = |seconds, act| Event { at: Duration::from_secs(seconds), what: What::Service(act) };
+        Plan {
+            seed: 1,
+            cast: Cast::Services { clients: 1, servers: 1 },
+            features: vec![Feature::Service(ServiceFeature::Resp)],
+            events: vec![event(5, manner), event(6, ServiceAct::Ask(ask))],
+        }
+    };
+    let stats = run(&world(Manner::Well)).expect("all laws hold");
+    assert!(stats.requests > 3 && stats.answered == stats.requests, "{stats}");
+    assert_eq!(run(&world(Manner::Mistakes)).map_err(|violation| violation.law), Err(Law::Delivery));
 }
 
 #[test]

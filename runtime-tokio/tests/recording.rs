@@ -4,7 +4,7 @@ use std::fs;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use plimsoll_core::record;
+use plimsoll_core::replay;
 use plimsoll_tokio::{Client, Recording, Server, ServiceConfig};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ async fn a_file_is_whole_when_the_client_has_shut_down() {
     let path = directory.path().join("echo.plog");
     let recording = Recording::file(&path);
     echo_some(&recording, 200).await;
-    let replayed = record::replay(&fs::read(&path).unwrap()).unwrap();
+    let replayed = replay::replay(&fs::read(&path).unwrap()).unwrap();
     assert!(replayed.damage.is_none() && replayed.calls > 1_000, "{replayed}");
     let status = recording.status();
     assert_eq!((status.logs, status.lost, status.error), (1, 0, None));
@@ -50,7 +50,7 @@ fn a_log_ends_in_order_where_its_runtime_is_dropped() {
     });
     drop(runtime);
     let log = fs::read(&path).unwrap();
-    let replayed = record::replay(&log).unwrap();
+    let replayed = replay::replay(&log).unwrap();
     assert!(replayed.ended && replayed.damage.is_none(), "{replayed}");
     assert!(log.windows(4).any(|window| window == b"echo"));
     drop(server);
@@ -65,7 +65,7 @@ async fn the_segments_of_a_file_go_round_in_a_ring() {
     echo_some(&recording, 3_000).await;
     let log = fs::read(&path).unwrap();
     assert!(log.len() < 40_000 && recording.status().bytes > 60_000, "{} bytes", log.len());
-    let replayed = record::replay(&log).unwrap();
+    let replayed = replay::replay(&log).unwrap();
     assert!(replayed.damage.is_none() && replayed.segments >= 2, "{replayed}");
 }
 

@@ -8,9 +8,8 @@ use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use plimsoll_core::record;
-use rustix::time::{ClockId, clock_gettime};
-
+use plimsoll_benches::usage::cpu_time;
+use plimsoll_core::replay;
 use plimsoll_tokio::{Client, Recording, Server, Service, ServiceConfig};
 
 const IN_FLIGHT: u64 = 256;
@@ -53,15 +52,9 @@ async fn call(service: Service, times: u64) -> Result<(), plimsoll_tokio::CallEr
     Ok(())
 }
 
-/// Of this process: rates say more about the neighbours than about the code.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
 fn tell(what: &str, log: &[u8], requests: u64) -> Result<(), Box<dyn Error>> {
     let began = cpu_time();
-    let replayed = black_box(record::replay(log)?);
+    let replayed = black_box(replay::replay(log)?);
     let took = cpu_time() - began;
     let (bytes, calls) = (log.len() as f64, replayed.calls as f64);
     println!(

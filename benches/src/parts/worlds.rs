@@ -4,21 +4,26 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hint::black_box;
 use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
+use plimsoll_core::cluster::StateEvent;
 use plimsoll_core::drive::{Driver, Host, ListenOptions, Runtime};
 use plimsoll_core::rng::Pcg;
-use plimsoll_core::service::client::{Client, Config, Event, Options};
+use plimsoll_core::service::client::{Client, Config, Event, Options, Outcome};
 use plimsoll_core::service::server::{self, Request, Server, Token};
 use plimsoll_core::service::{Uw, UwRequest};
+use plimsoll_core::testing::fleet::exponential;
 use plimsoll_core::time::Instant;
 use plimsoll_sim::Sim;
 
-/// How long a server takes, on average.
+/// How long a server takes for a request, on average.
 const SERVICE: Duration = Duration::from_millis(2);
-/// In what time the clients join, and when the load begins.
+/// In what time the clients join.
 const JOINING: Duration = Duration::from_secs(10);
+/// When the load begins: all connections stand by then.
 const WARM_UP: Duration = Duration::from_secs(20);
 /// How far a fleet is taken before it is looked at whether it has lived enough.
 const STEP: Duration = Duration::from_micros(500);
@@ -30,22 +35,25 @@ pub struct Size {
     pub clients: u32,
     /// Servers of all clients.
     pub servers: u32,
-    /// So many of them each client uses.
+    /// So many of them each client uses, as clients of large fleets do; 0: all.
     pub subset: u32,
     /// Requests a second, of all clients together.
     pub rate: u32,
 }
 
-/// Clients and servers, as they ship and without handles; all connections stand.
+/// Clients that are each connected to many servers, requests of 64 bytes at random times whatever becomes of them, and
+/// servers that take a random time to answer. Drivers and machines are those that ship, without handles.
 pub struct Fleet {
     sim: Sim,
     due: u64,
+    counts: Arc<Counts>,
 }
 
 impl Fleet {
-    /// A fleet under load.
+    /// A fleet whose connections stand, and whose load is about to begin.
     pub fn new(size: Size) -> Self {
         let mut sim = Sim::new(1);
+        let counts = Arc::new(Counts::default());
         for server in 0..size.servers {
             let host = sim.host(&format!("users-{server}.internal"));
             let options = ListenOptions::default();
@@ -63,13 +71,18 @@ impl Fleet {
                 let address = format!("users-{server}.internal:80");
                 machine.add_endpoint(Instant::ZERO, &address).expect("an address within the limit");
             }
-            let mean = Duration::from_secs(1) * size.clients / size.rate;
-            let asking = Asking { rng: Pcg::new(2, client.into()), mean, next: Instant::ZERO + WARM_UP };
+            let asking = Asking {
+                rng: Pcg::new(2, client.into()),
+                mean: Duration::from_secs(1) * size.clients / size.rate,
+                next: Instant::ZERO + WARM_UP,
+                counts: counts.clone(),
+            };
             host.spawn(Driver::new(machine, asking, host.connector()));
+            // One after another: a dial under way takes ten times the memory of a connection that stands.
             sim.run_for(JOINING / size.clients);
         }
         sim.run_until(Instant::ZERO + WARM_UP);
-        Fleet { due: sim.events(), sim }
+        Fleet { due: sim.events(), sim, counts }
     }
 
     /// Lives through so many events more, taken over all calls.
@@ -79,6 +92,36 @@ impl Fleet {
             self.sim.run_for(STEP);
         }
     }
+
+    /// Lives for so long.
+    pub fn live_for(&mut self, length: Duration) {
+        self.sim.run_for(length);
+        self.due = self.sim.events();
+    }
+
+    /// What has happened since its first host came.
+    pub fn events(&self) -> u64 {
+        self.sim.events()
+    }
+
+    /// Connections that have come to stand.
+    pub fn connected(&self) -> u64 {
+        self.counts.connected.load(Ordering::Relaxed)
+    }
+
+    /// Requests: all, those that were answered, and those that failed.
+    pub fn requests(&self) -> [u64; 3] {
+        let Counts { asked, answered, failed, .. } = &*self.counts;
+        [asked, answered, failed].map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    connected: AtomicU64,
+    asked: AtomicU64,
+    answered: AtomicU64,
+    failed: AtomicU64,
 }
 
 fn config(size: Size) -> Config {
@@ -89,11 +132,7 @@ fn config(size: Size) -> Config {
     config
 }
 
-/// Some time up to twice the mean.
-fn about(rng: &mut Pcg, mean: Duration) -> Duration {
-    Duration::from_nanos(rng.up_to(2 * mean.as_nanos() as u64))
-}
-
+/// Answers each request with its content, a while later.
 struct Serving {
     rng: Pcg,
     due: BinaryHeap<Reverse<(Instant, Token)>>,
@@ -103,12 +142,13 @@ impl Host<Server> for Serving {
     fn commands(&mut self, now: Instant, machine: &mut Server) {
         while self.due.peek().is_some_and(|Reverse((at, _))| *at <= now) {
             let Some(Reverse((_, token))) = self.due.pop() else { return };
-            machine.reply(now, token, &[b'1'; 64]).expect("nobody goes away");
+            // Whoever asked may be gone.
+            let _ = machine.reply(now, token, &[b'1'; 64]);
         }
     }
 
     fn event(&mut self, now: Instant, request: Request<'_>) {
-        let at = now + about(&mut self.rng, SERVICE);
+        let at = now + exponential(&mut self.rng, SERVICE);
         self.due.push(Reverse((at, request.responder.defer())));
     }
 
@@ -123,22 +163,35 @@ impl Host<Server> for Serving {
     }
 }
 
+/// Asks at random times.
 struct Asking {
     rng: Pcg,
     mean: Duration,
     next: Instant,
+    counts: Arc<Counts>,
 }
 
 impl Host<Client<Uw>> for Asking {
     fn commands(&mut self, now: Instant, machine: &mut Client<Uw>) {
         while self.next <= now {
-            self.next = self.next + about(&mut self.rng, self.mean);
+            self.next = self.next + exponential(&mut self.rng, self.mean);
+            self.counts.asked.fetch_add(1, Ordering::Relaxed);
             let request = UwRequest { method: "echo", content: &[b'1'; 64] };
-            machine.request(now, &request, Options::default()).expect("there is room for all");
+            if machine.request(now, &request, Options::default()).is_err() {
+                self.counts.failed.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
-    fn event(&mut self, _: Instant, _: Event<'_>) {}
+    fn event(&mut self, _: Instant, event: Event<'_>) {
+        let counter = match event {
+            Event::Outcome { outcome: Outcome::Answer(_), .. } => &self.counts.answered,
+            Event::Outcome { .. } => &self.counts.failed,
+            Event::State(StateEvent::Connected { .. }) => &self.counts.connected,
+            Event::State(_) => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
 
     fn publish(&mut self, _: Instant, _: &mut Client<Uw>) {}
 

@@ -47,6 +47,8 @@ pub struct Driver<M: Machine, H: Host<M>, T: Transport> {
     progress: bool,
     /// Whether the host has been handed events since it was last asked for commands.
     heard: bool,
+    /// Whether a turn has begun and not ended: so it is left by a panic.
+    in_turn: bool,
 }
 
 /// Of what is no connection.
@@ -92,6 +94,7 @@ where
             listening: true,
             progress: false,
             heard: false,
+            in_turn: false,
         }
     }
 
@@ -356,7 +359,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 impl<M: Machine, H: Host<M>, T: Transport> Drop for Driver<M, H, T> {
     fn drop(&mut self) {
-        if !self.machine.is_finished() {
+        // A machine that has panicked is in no state to be asked, and a panic on the way out would end the process.
+        if self.in_turn || !self.machine.is_finished() {
             self.host.abandoned(&mut self.machine);
         }
     }
@@ -374,6 +378,10 @@ where
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.get_mut().turn(cx.waker())
+        let driver = self.get_mut();
+        driver.in_turn = true;
+        let polled = driver.turn(cx.waker());
+        driver.in_turn = false;
+        polled
     }
 }

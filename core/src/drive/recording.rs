@@ -47,7 +47,7 @@ const WAITING: usize = 256;
 /// what is dropped beyond. (What the *system* had not brought to the disk yet, a crash of the system can take; nobody waits for
 /// that here.)
 ///
-/// A log that was ended says so, and [replay](crate::record::replay) tells one that was not: in order, when the machine has shut
+/// A log that was ended says so, and [replay](crate::replay::replay) tells one that was not: in order, when the machine has shut
 /// down, or when its driver is dropped. Nothing is missing then. Where a driver panics, all that came before the call that
 /// panicked is in the log, but no end. A log that is there when a file is begun is kept beside it, as `FILE.before`: whoever
 /// starts a killed process again does not overwrite what it left.
@@ -345,7 +345,8 @@ impl<M: Machine + Record, H: Host<M>> Host<M> for Taped<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Log, replay};
+    use crate::record::Log;
+    use crate::replay::replay;
     use crate::service::Uw;
     use crate::service::client::{Client, Config};
     use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -8,7 +8,8 @@ use crate::ipc;
 use crate::ipc::hub::{self, Hub};
 use crate::machine::{Action, Input, Machine, Peer};
 use crate::policy::balance::Strategy;
-use crate::record::{self, LogRecord, Options, Query, RUN, Record};
+use crate::record::{self, LogRecord, Options, RUN, Record};
+use crate::replay::{self, Query};
 use crate::save::Reader;
 use crate::service::client::{self, Client};
 use crate::service::server::{self, Server};
@@ -30,15 +31,15 @@ pub fn log(data: &[u8]) {
     } else if claims(rest) <= CLAIMS {
         let (one, other) = rest.split_at(rest.len() / 2);
         let forged = record::forged(&log, &[one, other]);
-        let _ = record::play_on(&record::forged(&log, &[rest]));
-        let _ = record::play_on(&forged);
+        let _ = replay::play_on(&record::forged(&log, &[rest]));
+        let _ = replay::play_on(&forged);
         tell(&forged);
     }
 }
 
 /// Everything that can be asked of a log.
 fn tell(log: &[u8]) {
-    let replayed = record::replay(log);
+    let replayed = replay::replay(log);
     if let Ok(replayed) = &replayed {
         let most = RUN * log.len() as u64;
         assert!(replayed.calls <= most && replayed.segments <= most);
@@ -47,12 +48,12 @@ fn tell(log: &[u8]) {
     let requests = [Query::Request("0.0"), Query::Request("1")];
     let others = [Query::Changes, Query::Failures, Query::Pick(2), Query::At(at)];
     for query in requests.into_iter().chain(others) {
-        if let Ok(story) = record::explain(log, query) {
+        if let Ok(story) = replay::explain(log, query) {
             assert!(replayed.is_ok(), "a story of what is not so");
             assert!(story.to_string().len() <= 1_000 * (log.len() + 1));
         }
     }
-    let _ = record::diff(log, |config| config.cluster.strategy = Strategy::RoundRobin);
+    let _ = replay::diff(log, |config| config.cluster.strategy = Strategy::RoundRobin);
 }
 
 /// At most so many bytes; each record may say that what was before it comes again.

@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use super::Recorder;
 use super::kinds::{Kind, Tail};
-use super::recorder::NAMES;
+use super::names::NAMES;
 use crate::id::ConnId;
 use crate::time::Instant;
 

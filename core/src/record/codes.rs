@@ -2,7 +2,6 @@
 
 use crate::error::{Fault, Misuse, ProtocolError, Rejected, TlsFault};
 use crate::policy::health_check::Level;
-use crate::service::client::RequestError;
 
 const FAULTS: [Fault; 8] = [
     Fault::Closed,
@@ -80,22 +79,18 @@ pub(crate) fn to_protocol_error([code, a, b]: [u64; 3]) -> ProtocolError {
     }
 }
 
-/// How a request went in: 0 if it was taken, else why not. A frame that could not be encoded is told by a code of its own.
-pub(crate) fn of_refusal(refusal: Option<RequestError>) -> u64 {
-    match refusal {
-        None => 0,
-        Some(RequestError::Rejected(rejected)) => match rejected {
-            Rejected::Overloaded => 1,
-            Rejected::CircuitOpen => 2,
-            Rejected::NoEndpoint => 3,
-            Rejected::Panicked => 4,
-            Rejected::Unhealthy => 5,
-            Rejected::Throttled { .. } => 6,
-            Rejected::Limited { .. } => 7,
-            Rejected::RateLimited { .. } => 8,
-            Rejected::ShuttingDown => 9,
-        },
-        Some(RequestError::Misuse(misuse)) => of_misuse(misuse),
+/// How a request went in: 0 if it was taken, one of these if not, or else one of [`of_misuse`].
+pub(crate) fn of_rejected(rejected: Rejected) -> u64 {
+    match rejected {
+        Rejected::Overloaded => 1,
+        Rejected::CircuitOpen => 2,
+        Rejected::NoEndpoint => 3,
+        Rejected::Panicked => 4,
+        Rejected::Unhealthy => 5,
+        Rejected::Throttled { .. } => 6,
+        Rejected::Limited { .. } => 7,
+        Rejected::RateLimited { .. } => 8,
+        Rejected::ShuttingDown => 9,
     }
 }
 
@@ -123,7 +118,7 @@ pub(crate) fn to_misuse(code: u64) -> Option<Misuse> {
     })
 }
 
-/// What a code of [`of_refusal`] says.
+/// What the code of a request says.
 pub(crate) fn refusal(code: u64) -> &'static str {
     match code {
         0 => "taken",

@@ -1,42 +1,8 @@
 //! The log of a machine: everything that it was told, so that the same can be told to it again.
 //!
 //! A machine decides by its configuration, its seed and its inputs alone. A recorder in it notes the inputs, and what
-//! came of each: so a [`replay`] goes through the same states, and says where it does not. Handlers and sockets take no
-//! part in it; a log from any runtime replays on any other.
-//!
-//! ```
-//! use plimsoll_core::machine::{Action, Input, Machine};
-//! use plimsoll_core::policy::balance::Strategy;
-//! use plimsoll_core::record::{self, Options, Query, Record};
-//! use plimsoll_core::service::client::{self, Client, Config};
-//! use plimsoll_core::service::{Uw, UwRequest};
-//! use plimsoll_core::time::Instant;
-//!
-//! let now = Instant::ZERO;
-//! let mut client = Client::new(Uw::default(), Config::default(), 42);
-//! client.add_endpoint(now, "users-1.internal:3001")?;
-//! client.add_endpoint(now, "users-2.internal:3001")?;
-//! client.record(Options::default());
-//! while let Some(action) = client.poll() {
-//!     client.handle(now, Input::Connected(action.conn()));
-//! }
-//! let request = UwRequest { method: "greet", content: br#"{"name":"Ada"}"# };
-//! let id = client.request(now, &request, client::Options::default())?;
-//!
-//! // Later, anywhere: the same machine, told the same, does the same.
-//! let log = client.recorded();
-//! let replayed = record::replay(&log)?;
-//! assert!(replayed.calls > 3 && replayed.damage.is_none());
-//!
-//! // Why did it go where it went?
-//! let story = record::explain(&log, Query::Request(&id.to_string()))?;
-//! assert!(story.to_string().contains("the cheaper of users-"));
-//!
-//! // Where would it have gone otherwise?
-//! let diff = record::diff(&log, |config| config.cluster.strategy = Strategy::RoundRobin)?;
-//! assert_eq!(diff.compared, 1);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! came of each: so a [replay](crate::replay) goes through the same states, and says where it does not. Handlers and sockets
+//! take no part in it; a log from any runtime replays on any other. A whole example stands [there](crate::replay).
 //!
 //! # What is in a log, and what is not
 //!
@@ -51,42 +17,27 @@
 //!   hash, of 64 bits, stands wherever the log was handed on, ten times a second or so, and at its end.
 //! - Tags that an application gives its requests only with content: they decide nothing.
 //!
-//! # What a replay compares
-//!
-//! | log | decoded again | compared |
-//! |---|---|---|
-//! | with content, of a server, a hub, its client, or a client on [`Uw`](crate::service::Uw) | every byte | every action, every event, and every byte that was sent or told, by its hash |
-//! | with content, of a client on a [`Protocol`](crate::service::Protocol) of one's own | nothing: a replay has no such wire | every action and event, ids, and how many bytes they have |
-//! | without content | heads of requests at servers, and messages of Bro IPC but their bodies | every action and event, ids, and how many bytes they have |
-//!
-//! [`Log::is_whole`] tells the first of them. Without content, no hash of a body is in the log, not even a salted one: the salt
-//! would have to stand beside it, and whoever has both tries all the bodies that are likely. So another body of the same length
-//! goes unnoticed there, and so does another frame around it.
-//!
 //! # The form
 //!
-//! A log is a run of segments, and an end: where that is missing, the process was killed or still runs, or the disk was full. Each begins with a snapshot of the machine (see [`save`](crate::save)), so that what is left
-//! of a ring replays from the oldest segment on. A segment is a run of blocks with a checksum each: [`Log::read`] gives
-//! everything up to the first damage, and says where that is. In a block stand records: a byte for the kind, whose highest bit
-//! says that time has passed; a byte of the hash; the nanoseconds that have passed, if so; then numbers, in 7-bit groups, and for
-//! some kinds bytes behind their number. That is a handful of bytes per record.
+//! A log is a run of segments, and an end: where that is missing, the process was killed or still runs, or the disk was full.
+//! Each segment begins with a snapshot of the machine (see [`save`](crate::save)), so that what is left of a ring replays from
+//! the oldest one on. It is a run of blocks with a checksum each: [`Log::read`] gives everything up to the first damage, and
+//! says where that is. In a block stand records: a byte for the kind, whose highest bit says that time has passed; a byte of
+//! the hash; the nanoseconds that have passed, if so; then numbers, in 7-bit groups, and for some kinds bytes behind their
+//! number. That is a handful of bytes per record.
 //!
 //! Under load, almost everything is like what was just before, and takes less: requests of the same length to the same method
 //! at the same time are one record that counts them; so are answers of the same length that come in the order of their
 //! requests. A request that a server answers on the spot takes 5 bytes, three of which say how its id differs from the last.
 
 pub(crate) mod alike;
-mod codes;
-mod diff;
-mod explain;
-mod format;
+pub(crate) mod codes;
+pub(crate) mod format;
 pub(crate) mod kinds;
-mod mask;
+pub(crate) mod mask;
+pub(crate) mod names;
 mod recorder;
-mod replay;
 mod script;
-pub(crate) mod surrogate;
-mod words;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -94,11 +45,6 @@ use core::num::NonZeroU32;
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use alike::RUN;
-pub use diff::{CAVEAT, Change, Count, Diff, Fate, FirstChoice, Share, diff};
-pub use explain::{
-    ClientHappening, Fact, Happening, HubHappening, IpcClientHappening, Line, Query, ServerHappening, Story,
-    explain,
-};
 #[cfg(feature = "fuzzing")]
 pub(crate) use format::Record as LogRecord;
 pub use format::{Damage, Log, VERSION, What};
@@ -107,14 +53,10 @@ pub(crate) use format::{forged, reseal};
 pub use recorder::Piece;
 #[doc(hidden)]
 pub use recorder::Recorder;
-#[cfg(feature = "fuzzing")]
-pub(crate) use replay::play_on;
-pub use replay::{Difference, Replayed, Unreplayable, replay};
-pub use surrogate::Surrogate;
 
 use crate::time::Instant;
 
-pub(crate) use codes::{of_health, of_misuse, of_protocol_error, of_refusal};
+pub(crate) use codes::{of_health, of_misuse, of_protocol_error, of_rejected};
 
 /// How much is kept, and of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! What a machine notes while it is recorded.
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec;
@@ -10,6 +9,7 @@ use super::alike::Alike;
 use super::format::{self, BlockHead, HEAD, Part, Record};
 use super::kinds::{FIELDS, Kind};
 use super::mask;
+use super::names::{Names, ends};
 use super::script::Script;
 use super::{Options, Subject};
 use crate::buf::SendQueue;
@@ -24,8 +24,6 @@ const BLOCK: usize = 16 * 1024;
 /// A record without its bytes takes less than this: kind, check, time, numbers.
 const WINDOW: usize = 128;
 const _: () = assert!(2 + 10 + 10 * (FIELDS + 1) < WINDOW);
-/// So many words have a number at a time.
-pub(crate) const NAMES: usize = 64;
 
 /// Some blocks of a segment, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,10 +63,7 @@ pub struct Recorder {
     /// Where the machine was asked for room, before it is known whether anything was read.
     pub(super) room: Option<(ConnId, bool)>,
     pub(super) alike: Alike,
-    names: Vec<Box<[u8]>>,
-    last_name: usize,
-    /// The length of that word, and its [`ends`].
-    last_word: (usize, [u64; 2]),
+    names: Names,
     /// Contents whose verdict was good since the last that was not.
     pub(crate) verdicts: u64,
     /// The length of the frame that was encoded last, where nobody else knows it.
@@ -102,9 +97,7 @@ impl Recorder {
             hash: 0,
             room: None,
             alike: Alike::default(),
-            names: Vec::new(),
-            last_name: 0,
-            last_word: NO_WORD,
+            names: Names::default(),
             verdicts: 0,
             frame: 0,
             received: Vec::new(),
@@ -160,7 +153,6 @@ impl Recorder {
     pub(crate) fn restart(&mut self, now: Instant, hash: u64) {
         (self.now, self.hash) = (now, hash);
         self.names.clear();
-        (self.last_name, self.last_word) = (0, NO_WORD);
         self.verdicts = 0;
         self.forget_alike();
     }
@@ -269,7 +261,8 @@ impl Recorder {
     pub(crate) fn log(&mut self) -> Vec<u8> {
         self.seal();
         let end = format::block(&self.head(Part::End, 0), &[]);
-        self.pieces.iter().flat_map(|piece| &piece.bytes).chain(&end).copied().collect()
+        let pieces = self.pieces.iter().map(|piece| &piece.bytes[..]);
+        pieces.chain([&end[..]]).collect::<Vec<_>>().concat()
     }
 
     /// Takes what a comparing recorder has written.
@@ -484,32 +477,19 @@ impl Recorder {
         if let Some(number) = self.last_name(name) {
             return number;
         }
-        self.last_name = match self.names.iter().position(|known| **known == *name) {
-            Some(at) => at,
-            None => self.new_name(name),
-        };
-        self.last_word = (name.len(), ends(name).unwrap_or_default());
-        self.last_name as u64
+        self.names.find(name).unwrap_or_else(|| self.new_name(name))
     }
 
     /// The number of a word, if it is the one that was used last.
     #[inline]
     pub(crate) fn last_name(&self, name: &[u8]) -> Option<u64> {
-        let is_last = match ends(name) {
-            Some(ends) => self.last_word == (name.len(), ends),
-            None => self.names.get(self.last_name).is_some_and(|last| **last == *name),
-        };
-        is_last.then_some(self.last_name as u64)
+        self.names.last(name)
     }
 
     #[cold]
-    fn new_name(&mut self, name: &[u8]) -> usize {
-        if self.names.len() == NAMES {
-            self.names.clear();
-        }
+    fn new_name(&mut self, name: &[u8]) -> u64 {
         self.find_bytes(Kind::Name, [], name);
-        self.names.push(name.into());
-        self.names.len() - 1
+        self.names.add(name)
     }
 
     /// How much a connection has sent, and has yet to send.
@@ -590,24 +570,6 @@ impl Recorder {
     pub(crate) fn event(&mut self, what: super::Told, slot: u32, len: usize) {
         self.put(Kind::Event, None, [what as u64, slot.into(), len as u64]);
     }
-}
-
-/// No word has this length.
-const NO_WORD: (usize, [u64; 2]) = (usize::MAX, [0; 2]);
-
-/// Up to 16 bytes as two numbers, which may overlap: together with the length they say all of them.
-#[inline]
-fn ends(bytes: &[u8]) -> Option<[u64; 2]> {
-    if bytes.len() > 16 {
-        return None;
-    }
-    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        return Some([u64::from_le_bytes(*first), u64::from_le_bytes(*last)]);
-    }
-    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        return Some([u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()]);
-    }
-    Some([bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)), 0])
 }
 
 /// Writes an integer in groups of 7 bits, from the lowest.

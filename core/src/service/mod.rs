@@ -3,7 +3,9 @@
 pub mod client;
 mod protocol;
 pub mod server;
+pub(crate) mod surrogate;
 mod uw;
 
 pub use protocol::{Decoded, Described, Protocol, Verdict};
+pub use surrogate::Surrogate;
 pub use uw::{Uw, UwRequest};

@@ -242,7 +242,7 @@ pub trait Protocol {
     /// Reads the content of an answer, no deeper than to tell success from failure.
     fn verdict<'a>(&self, content: &'a [u8]) -> Verdict<'a>;
 
-    /// A client of this wire as bytes, if [replays](crate::record::replay) know the wire and decode it again.
+    /// A client of this wire as bytes, if [replays](crate::replay::replay) know the wire and decode it again.
     #[doc(hidden)]
     fn save_client(client: &Client<Self>) -> Option<Vec<u8>>
     where

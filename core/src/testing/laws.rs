@@ -22,7 +22,8 @@ use alloc::vec::Vec;
 
 use super::world::{Completions, Pace, World, is_jump};
 use crate::machine::Machine;
-use crate::record::{self, Query, Record};
+use crate::record::{self, Record};
+use crate::replay::{self, Query};
 use crate::save::Snapshot;
 use crate::time::Instant;
 
@@ -175,7 +176,7 @@ pub fn recorded_and_replayed<S: Subject<Machine: Record>>(
     options: record::Options,
 ) -> Result<(), String> {
     let log = recorded::<S>(seed, ops, options)?;
-    let replayed = record::replay(&log).map_err(|error| format!("{error}"))?;
+    let replayed = replay::replay(&log).map_err(|error| format!("{error}"))?;
     same("damage", &replayed.damage, &None)
 }
 
@@ -194,7 +195,7 @@ pub fn recorded_and_told<S: Subject<Machine: Record>>(
     world.machine().record(options);
     let (_, mut machine) = world.run_to_end(ops)?;
     let log = machine.recorded();
-    let told = |query| record::explain(&log, query).map_err(|error| format!("{query:?}: {error}"));
+    let told = |query| replay::explain(&log, query).map_err(|error| format!("{query:?}: {error}"));
     for (query, kind, n) in counted(&machine) {
         let story = told(query)?;
         if !story.lines.is_sorted_by_key(|line| line.at) || story.lines.iter().any(|line| line.at > story.to)

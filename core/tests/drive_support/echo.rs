@@ -32,6 +32,8 @@ pub struct Echo {
     pub inputs: Rc<RefCell<Vec<Input>>>,
     pub last: Instant,
     pub finished: bool,
+    /// As after a panic: it answers nothing any more.
+    pub broken: bool,
 }
 
 impl Echo {
@@ -156,6 +158,7 @@ impl Machine for Echo {
     }
 
     fn is_finished(&self) -> bool {
+        assert!(!self.broken, "asked after it has panicked");
         self.finished
     }
 }

@@ -12,15 +12,25 @@ use crate::id::{ConnId, EndpointId, Id, RequestId};
 use crate::machine::Input;
 use crate::record::alike::Request as Like;
 use crate::record::kinds::Kind;
-use crate::record::surrogate::NEXT_IN_LINE;
-use crate::record::{self, Record, Recorder, Subject, Surrogate, Told, pair};
+use crate::record::{self, Record, Recorder, Subject, Told, pair};
 use crate::save::{Damaged, Snapshot};
+use crate::service::surrogate::{NEXT_IN_LINE, Surrogate};
 use crate::service::{Decoded, Described, Protocol, Uw, Verdict};
 use crate::time::Instant;
 use crate::wire::{Load, WireId};
 
 /// So many bytes of what was no frame are kept.
 const BROKEN: usize = 256;
+
+impl RequestError {
+    /// Its number in a log.
+    pub(crate) fn code(self) -> u64 {
+        match self {
+            RequestError::Rejected(rejected) => record::of_rejected(rejected),
+            RequestError::Misuse(misuse) => record::of_misuse(misuse),
+        }
+    }
+}
 
 impl<P: Protocol> Record for Client<P> {
     const SUBJECT: Subject = Subject::Client;
@@ -177,7 +187,7 @@ impl<P: Protocol> Client<P> {
         let timeout = options.timeout.map_or(0, crate::time::nanos);
         // A frame that is shorter than what it says has no name and no content here.
         let more = frame.saturating_sub(described.len + described.name.len()) as u64;
-        let refused = record::of_refusal(refusal);
+        let refused = refusal.map_or(0, RequestError::code);
         if refusal.is_some() {
             log.mix(refused);
         }

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
 
 use plimsoll_core::id::ConnId;
-use plimsoll_core::service::client::RequestError;
+use plimsoll_core::service::client::{Config, RequestError};
 use plimsoll_core::time::Instant;
 
 use super::Manner;
+use super::turns::Turns;
+use super::wire::Mark;
 use crate::swarm::journal::{self, Journal};
 use crate::swarm::law::Law;
 
@@ -18,6 +20,10 @@ pub(super) type Shared = journal::Shared<Book>;
 pub(super) struct Book {
     pub(super) journal: Journal,
     requests: Vec<Entry>,
+    /// Where only the order says whose an answer is.
+    pub(super) turns: Turns,
+    /// How many requests of each client hold a place, by its place.
+    pub(super) placed: BTreeMap<u32, u32>,
     /// How servers answer, by place, and whom to wake when that changes.
     pub(super) servers: Vec<Server>,
     /// Since when a client (first) sends no more to a server (second).
@@ -69,10 +75,10 @@ struct Entry {
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Well, with the answer to that request, if it is one.
-    Answered(Option<u64>),
-    /// With an error that is about that request, if it says so.
-    Failed(Option<u64>),
+    /// Well, with the answer of that mark, if it has one.
+    Answered(Option<Mark>),
+    /// With an error of that mark, if it has one.
+    Failed(Option<Mark>),
     /// No byte of it has left.
     Unsent,
     /// Nobody can tell.
@@ -92,14 +98,17 @@ enum State {
 }
 
 impl Book {
-    pub(super) fn new(servers: u32) -> Self {
+    /// Of so many servers, by clients that are configured so.
+    pub(super) fn new(servers: u32, config: &Config) -> Self {
         let server = |_| Server { manner: Manner::Well, waker: None, in_flight: 0, newest: BTreeMap::new() };
         Book {
             journal: Journal::default(),
             requests: Vec::new(),
+            turns: Turns::new(config.cluster.in_flight.get()),
+            placed: BTreeMap::new(),
             servers: (0..servers).map(server).collect(),
             dismissed: BTreeMap::new(),
-            attempts: 1,
+            attempts: config.attempts.get().into(),
             repeating: BTreeSet::new(),
             paused: BTreeSet::new(),
             grey: None,
@@ -158,11 +167,11 @@ impl Book {
             return self.journal.broken(Law::SentOnce, now, who(), what);
         }
         let (answered, right) = match end {
-            End::Answered(content) => (true, content == Some(number) && seen > 0),
-            End::Failed(content) => (false, content.is_none_or(|content| content == number)),
+            End::Answered(mark) => (true, mark.is_some_and(|mark| self.is_for(mark, number))),
+            End::Failed(mark) => (false, mark.is_none_or(|mark| self.is_for(mark, number))),
             End::Unsent | End::Unknown => (false, true),
         };
-        entry.answered = answered;
+        self.requests[number as usize].answered = answered;
         let is_told = matches!(end, End::Answered(_) | End::Failed(_));
         if let Some(grey) = self.grey.as_mut().filter(|_| is_told && is_free && seen == 1) {
             *grey.answered.entry(client).or_default().entry(server).or_default() += 1;
@@ -171,6 +180,14 @@ impl Book {
         if !right {
             let what = format!("request {number} is told what is not for it: {end:?}");
             self.journal.broken(Law::Delivery, now, who(), what);
+        }
+    }
+
+    /// Whether what bears that mark is for the request of that number.
+    fn is_for(&mut self, mark: Mark, number: u64) -> bool {
+        match mark {
+            Mark::Request(other) => other == number && self.requests[number as usize].seen > 0,
+            Mark::Turn(mark) => self.turns.is_told(mark, number),
         }
     }
 
@@ -225,6 +242,7 @@ impl Book {
         {
             entry.state = State::Orphaned;
         }
+        self.placed.remove(&client);
     }
 
     /// A server begins anew.
@@ -274,10 +292,11 @@ impl journal::Book for Book {
         &mut self.journal
     }
 
-    /// Also if a server has a request in hand.
+    /// Also if a server has a request in hand, or the answer to one that was given up is on its way.
     fn is_busy(&self) -> bool {
         self.requests.iter().any(|entry| entry.state == State::Taken)
             || self.servers.iter().any(|server| server.in_flight > 0)
+            || self.placed.values().any(|placed| *placed > 0)
     }
 
     fn last_answered(&self, clients: u32, count: usize) -> Result<(), (String, String)> {

@@ -12,12 +12,12 @@ use plimsoll_core::id::{ConnId, EndpointId, RequestId};
 use plimsoll_core::machine::{Action, Input, Machine};
 use plimsoll_core::policy::health_check::Level;
 use plimsoll_core::service::client::{self, Client, Event, Outcome};
-use plimsoll_core::service::{Uw, UwRequest};
 use plimsoll_core::time::Instant;
 
 use super::book::{End, Shared};
 use super::options::Options;
 use super::watch::Watch;
+use super::wire::Wire;
 use super::{Ask, News};
 use crate::swarm::content;
 use crate::swarm::desk::Desk;
@@ -41,8 +41,8 @@ pub(super) enum Command {
 }
 
 /// See the module.
-pub(super) struct Caller {
-    client: Client<Uw>,
+pub(super) struct Caller<W: Wire> {
+    client: Client<W>,
     place: u32,
     name: String,
     options: Options,
@@ -57,7 +57,7 @@ pub(super) struct Caller {
     now: Instant,
 }
 
-impl Caller {
+impl<W: Wire> Caller<W> {
     /// A client of all servers.
     pub(super) fn new(
         place: u32,
@@ -68,7 +68,7 @@ impl Caller {
         now: Instant,
     ) -> Self {
         let mut dice = Dice::new(seed, 7);
-        let mut client = Client::new(Uw::default(), options.client, dice.seed());
+        let mut client = Client::new(W::default(), options.client, dice.seed());
         if options.explains {
             client.set_explain(std::num::NonZeroU32::new(16));
         }
@@ -115,8 +115,7 @@ impl Caller {
         let content = content::with(number, ask.size as usize);
         let options =
             client::Options { timeout: ask.timeout, idempotent: ask.idempotent, key: ask.key, tag: number };
-        let request = UwRequest { method: "echo", content: content.as_bytes() };
-        let taken = self.client.request(self.now, &request, options);
+        let taken = W::ask(&content, |request| self.client.request(self.now, request, options));
         self.book.open().asked(self.now, self.place, ask.idempotent, is_free, taken.err());
         if let Ok(id) = taken {
             let timeout = ask.timeout.unwrap_or(self.options.client.timeout);
@@ -219,7 +218,7 @@ impl Caller {
     }
 }
 
-impl Machine for Caller {
+impl<W: Wire> Machine for Caller<W> {
     type Event<'a> = Event<'a>;
 
     fn handle(&mut self, now: Instant, input: Input) {
@@ -251,8 +250,8 @@ impl Machine for Caller {
         match &event {
             Event::Outcome { id, tag, outcome } => {
                 let end = match outcome {
-                    Outcome::Answer(content) => End::Answered(content::number(content)),
-                    Outcome::Remote { message, .. } => End::Failed(content::number(message.as_bytes())),
+                    Outcome::Answer(content) => End::Answered(W::mark(content)),
+                    Outcome::Remote { message, .. } => End::Failed(W::mark(message.as_bytes())),
                     Outcome::Timeout { sent: false } | Outcome::Lost { sent: false } => End::Unsent,
                     Outcome::Timeout { .. } | Outcome::Lost { .. } => End::Unknown,
                     Outcome::Protocol(_) | Outcome::Cancelled => End::Unknown,
@@ -312,8 +311,8 @@ impl Application {
     }
 }
 
-impl Host<Caller> for Application {
-    fn commands(&mut self, now: Instant, caller: &mut Caller) {
+impl<W: Wire> Host<Caller<W>> for Application {
+    fn commands(&mut self, now: Instant, caller: &mut Caller<W>) {
         caller.now = caller.now.max(now);
         self.desk.take(&mut caller.todo);
         // Some come between the steps of this turn; what does not is done in the next.
@@ -327,7 +326,7 @@ impl Host<Caller> for Application {
 
     fn event(&mut self, _: Instant, _: Event<'_>) {}
 
-    fn publish(&mut self, now: Instant, caller: &mut Caller) {
+    fn publish(&mut self, now: Instant, caller: &mut Caller<W>) {
         caller.now = caller.now.max(now);
         caller.look();
         self.has_left = !caller.todo.is_empty();

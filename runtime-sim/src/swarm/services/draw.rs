@@ -15,6 +15,8 @@ use crate::swarm::plan::{Cast, Event, Fault, Feature as Any, Plan, What};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLI: Duration = Duration::from_millis(1);
+/// How many of a thousand worlds of one service speak RESP.
+const RESP: u32 = 300;
 
 /// The plan of a seed.
 pub(in crate::swarm) fn draw(seed: u64, dice: &mut Dice) -> Plan {
@@ -125,6 +127,7 @@ fn options(dice: &mut Dice, servers: u32) -> Vec<Feature> {
         server: dice.below(servers),
         per_mille: dice.of(&[10, 100, 500]),
     });
+    maybe(dice, RESP, &mut |_| Feature::Resp);
     maybe(dice, 150, &mut |dice| Feature::ServerInFlight(dice.between(1, 8)));
     maybe(dice, 150, &mut |dice| Feature::ServerUnsent(dice.of(&[64, 1_024, 16_384])));
     maybe(dice, 100, &mut |dice| Feature::ServerIdle(dice.between(1_000, 60_000)));

@@ -3,10 +3,14 @@
 mod book;
 mod callee;
 mod caller;
+mod clerk;
 mod draw;
 mod options;
 mod rogue;
+mod scripted;
+mod turns;
 mod watch;
+mod wire;
 mod world;
 
 use std::fmt;

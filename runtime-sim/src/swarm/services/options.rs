@@ -82,6 +82,8 @@ pub enum Feature {
         server: u32,
         per_mille: u32,
     },
+    /// All speak RESP, whose answers bear no ids, to servers that are written by hand.
+    Resp,
     ServerInFlight(u32),
     ServerUnsent(u32),
     ServerIdle(u32),
@@ -97,6 +99,7 @@ pub(super) struct Options {
     pub(super) explains: bool,
     pub(super) levels: u32,
     pub(super) rogues: Vec<(u32, u32)>,
+    pub(super) speaks_resp: bool,
 }
 
 fn ms(n: u32) -> Duration {
@@ -117,6 +120,7 @@ impl Options {
             explains: false,
             levels: 1,
             rogues: Vec::new(),
+            speaks_resp: false,
         };
         features.for_each(|feature| options.apply(feature));
         options
@@ -193,6 +197,7 @@ impl Options {
             Feature::Echoes(n) => self.echoes = n,
             Feature::Levels(n) => self.levels = n.clamp(1, 8),
             Feature::Rogue { server, per_mille } => self.rogues.push((server, per_mille)),
+            Feature::Resp => self.speaks_resp = true,
             Feature::ServerInFlight(n) => server.in_flight = some(n),
             Feature::ServerUnsent(n) => {
                 let (low, high) = (u64::from(n) / 4, u64::from(n));

@@ -7,7 +7,7 @@ use plimsoll_core::cluster::{Duty, EndpointStatus};
 use plimsoll_core::id::{ConnId, EndpointId};
 use plimsoll_core::policy::breaker::{MAX_PROBES, State};
 use plimsoll_core::policy::health_check::Level;
-use plimsoll_core::service::Uw;
+use plimsoll_core::service::Protocol;
 use plimsoll_core::service::client::{Client, CloseCause, Config, StateEvent};
 use plimsoll_core::time::{Instant, nanos};
 
@@ -96,10 +96,11 @@ impl Watch {
     }
 
     /// Looks at everything that can be looked at.
-    pub(super) fn look(&mut self, now: Instant, client: &Client<Uw>, book: &mut Book) {
+    pub(super) fn look(&mut self, now: Instant, client: &Client<impl Protocol>, book: &mut Book) {
         let was_paused = book.paused.contains(&self.place);
-        let mut broken = |law, what: String| book.journal.broken(law, now, self.name.clone(), what);
         let (status, cluster) = (client.status(), &self.config.cluster);
+        book.placed.insert(self.place, status.in_flight);
+        let mut broken = |law, what: String| book.journal.broken(law, now, self.name.clone(), what);
         if status.waiting > cluster.waiters.get() {
             broken(
                 Law::Limits,
@@ -168,7 +169,7 @@ impl Watch {
     }
 
     /// Whether the next request could go to any endpoint: all are connected, idle, and well.
-    pub(super) fn is_free(&self, client: &Client<Uw>) -> bool {
+    pub(super) fn is_free(&self, client: &Client<impl Protocol>) -> bool {
         client.endpoint_status().all(|endpoint| {
             endpoint.connections > 0
                 && endpoint.in_flight == 0
@@ -180,7 +181,7 @@ impl Watch {
     }
 
     /// Everything has come to rest.
-    pub(super) fn rest(&self, now: Instant, client: &Client<Uw>, book: &mut Book) {
+    pub(super) fn rest(&self, now: Instant, client: &Client<impl Protocol>, book: &mut Book) {
         let was_paused = book.paused.contains(&self.place);
         let journal = &mut book.journal;
         let metrics = client.metrics();

@@ -5,14 +5,19 @@ use std::time::Duration;
 
 use plimsoll_core::drive::{Driver, ListenOptions, Runtime};
 use plimsoll_core::policy::balance::Strategy;
+use plimsoll_core::service::Uw;
 use plimsoll_core::service::server::Server;
 use plimsoll_core::time::Instant;
+use plimsoll_resp::Resp;
 
 use super::book::{Book, Grey};
 use super::callee::Callee;
 use super::caller::{Application, Caller, Command};
+use super::clerk::Clerk;
 use super::options::Options;
-use super::rogue::{Nobody, Rogue};
+use super::rogue::Rogue;
+use super::scripted::{Audience, Scripted};
+use super::wire::Wire;
 use super::{Act, Ask, Manner, News};
 use crate::swarm::desk::Desk;
 use crate::swarm::dice::Dice;
@@ -62,8 +67,7 @@ impl<'a> World<'a> {
             _ => None,
         });
         let options = Options::new(features);
-        let mut book = Book::new(servers);
-        book.attempts = options.client.attempts.get().into();
+        let book = Book::new(servers, &options.client);
         let client_hosts = (0..clients).map(|place| format!("c{place}"));
         let hosts = client_hosts.chain((0..servers).map(|place| format!("s{place}")));
         let ground = Ground::new(plan, hosts, book, Dice::new(plan.seed, 10), |what| match what {
@@ -82,11 +86,19 @@ impl<'a> World<'a> {
     }
 
     fn open_client(&mut self, place: u32) {
+        match self.options.speaks_resp {
+            false => self.open_client_over::<Uw>(place),
+            true => self.open_client_over::<Resp>(place),
+        }
+    }
+
+    fn open_client_over<W: Wire>(&mut self, place: u32) {
         let desk = Desk::default();
         self.desks[place as usize] = desk.clone();
         let Ground { hosts, book, dice, sim, .. } = &mut self.ground;
         let (host, book) = (hosts[place as usize].clone(), book.clone());
-        let caller = Caller::new(place, self.servers, &self.options, dice.seed(), book.clone(), sim.now());
+        let caller =
+            Caller::<W>::new(place, self.servers, &self.options, dice.seed(), book.clone(), sim.now());
         let connector = host.connector();
         host.run(async move {
             Driver::new(caller, Application::new(desk), connector).await;
@@ -101,7 +113,7 @@ impl<'a> World<'a> {
         book.open().forget(place);
         let lies =
             self.options.rogues.iter().find(|(rogue, _)| rogue % self.servers == place).map(|(_, n)| *n);
-        let config = self.options.server;
+        let (config, speaks_resp) = (self.options.server, self.options.speaks_resp);
         let runtime = host.clone();
         host.run(async move {
             let Ok((mut transports, _)) = runtime.listen("0.0.0.0:3001", &ListenOptions::default(), 1).await
@@ -110,10 +122,15 @@ impl<'a> World<'a> {
                 return book.open().journal.broken(Law::Recovery, now, format!("s{place}"), what);
             };
             let Some(transport) = transports.pop() else { return };
+            let audience = Audience(book.clone(), place);
             match lies {
+                lies if speaks_resp => {
+                    let clerk = Clerk::new(place, lies.unwrap_or(0), book.clone(), seed);
+                    Driver::new(Scripted::new(clerk, book.clone(), now), audience, transport).await;
+                }
                 Some(per_mille) => {
-                    let rogue = Rogue::new(place, per_mille, book.clone(), seed, now);
-                    Driver::new(rogue, Nobody(book.clone(), place), transport).await;
+                    let rogue = Rogue::new(place, per_mille, book.clone(), seed);
+                    Driver::new(Scripted::new(rogue, book.clone(), now), audience, transport).await;
                 }
                 None => {
                     let callee = Callee::new(place, book.clone(), seed);

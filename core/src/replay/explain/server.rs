@@ -7,14 +7,14 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::told::peer;
+use super::told::{Asked, accepted, answer, is_late};
 use super::{Happening, Matter, Notes};
 use crate::id::{ConnId, RequestId};
-use crate::machine::{Action, Peer};
+use crate::machine::Action;
 use crate::record::codes;
 use crate::record::kinds::Kind;
-use crate::record::replay::{Came, ServerPlayer, Step, error};
-use crate::save::{Reader, Save};
+use crate::replay::player::{Came, Step};
+use crate::replay::server::ServerPlayer;
 use crate::service::server::{Ending, Hold};
 use crate::time::Instant;
 
@@ -50,8 +50,7 @@ struct Connection {
 }
 
 pub(super) struct Teller {
-    asked: Option<String>,
-    numbers: u64,
+    asked: Asked,
     conns: BTreeMap<ConnId, Connection>,
     /// Those that have a next request.
     waiting: BTreeSet<ConnId>,
@@ -67,8 +66,7 @@ pub(super) struct Teller {
 impl super::Teller<ServerPlayer> for Teller {
     fn new(player: &mut ServerPlayer, from: Instant, asked: Option<&str>) -> Self {
         let mut teller = Teller {
-            asked: asked.map(String::from),
-            numbers: 0,
+            asked: Asked::new(asked),
             conns: BTreeMap::new(),
             waiting: BTreeSet::new(),
             upcoming: None,
@@ -202,24 +200,20 @@ impl Teller {
 
     /// The next in number.
     fn request(&mut self, conn: ConnId, name: &str, wire: &str) -> Request {
-        self.numbers += 1;
-        let number = self.numbers;
-        let asked = self.asked.as_ref().is_some_and(|asked| *asked == wire || *asked == number.to_string());
+        let (number, asked) = self.asked.next(wire);
         Request { number, name: name.into(), conn, arrived: None, lent: None, held: None, asked }
     }
 
     fn accepted(&mut self, player: &ServerPlayer, step: &Step<'_>, notes: &mut Notes) {
-        let [taken, slot, generation, ..] = step.record.fields;
-        let peer = peer(Peer::load(&mut Reader::new(step.record.bytes)).unwrap_or(Peer::UNKNOWN));
-        if taken == 0 {
+        let (connection, peer) = accepted(step.record);
+        let Some(connection) = connection else {
             let stand = self.conns.len();
             let why = match player.server.status().draining {
                 true => "the server shuts down".into(),
                 false => alloc::format!("{stand} connections stand, as many as may"),
             };
             return notes.add(Matter::Refusal, false, ServerHappening::TurnedAway { peer, why });
-        }
-        let connection = ConnId::new(slot as u32, generation as u32);
+        };
         self.conns.insert(connection, Connection { peer: peer.clone(), ..Connection::default() });
         let connections = self.conns.len() as u32;
         notes.add(Matter::Change, false, ServerHappening::Accepted { connection, peer, connections });
@@ -313,15 +307,8 @@ impl Teller {
     }
 
     fn answered(&mut self, request: Request, step: &Step<'_>, sent: bool, notes: &mut Notes) {
-        let kind = step.record.kind;
-        let code = || Some(error(step.record, 0).0.into());
-        let (how, code) = match kind {
-            Kind::Unanswered => ("it was dropped without an answer", Some("EXECUTION_FAILED".into())),
-            _ if !sent => ("the answer is larger than may be sent", Some("INTERNAL_ERROR".into())),
-            Kind::Fail | Kind::LateFail => ("with the error", code()),
-            _ => ("with a result", None),
-        };
-        let is_late = matches!(kind, Kind::LateReply | Kind::LateFail);
+        let (how, code) = answer(step.record, sent, "INTERNAL_ERROR");
+        let matter = if code.is_some() { Matter::Failure } else { Matter::Everyday };
         let answered = ServerHappening::Answered {
             request: request.number,
             name: request.name,
@@ -329,11 +316,9 @@ impl Teller {
             peer: self.peer(request.conn),
             how,
             waited: request.arrived.zip(request.lent).map(|(arrived, lent)| lent.since(arrived)),
-            worked: request.lent.filter(|_| is_late).map(|lent| step.now.since(lent)),
+            worked: request.lent.filter(|_| is_late(step.record.kind)).map(|lent| step.now.since(lent)),
             code,
         };
-        let is_failure = matches!(&answered, ServerHappening::Answered { code: Some(_), .. });
-        let matter = if is_failure { Matter::Failure } else { Matter::Everyday };
         notes.add(matter, request.asked, answered);
     }
 

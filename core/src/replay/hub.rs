@@ -2,14 +2,14 @@
 
 use alloc::string::String;
 
-use super::super::format::{Record, Segment};
-use super::super::kinds::Kind;
-use super::super::mask::unmask;
-use super::super::{Record as _, Recorder};
-use super::{Came, Player, tell};
+use super::player::{Came, Player, tell};
 use crate::id::ConnId;
 use crate::ipc::hub::{Dropped, Event, Hub, Refused};
 use crate::machine::{Machine, Peer};
+use crate::record::format::{Record, Segment};
+use crate::record::kinds::Kind;
+use crate::record::mask::unmask;
+use crate::record::{Record as _, Recorder};
 use crate::save::{Damaged, Reader, Save, Snapshot};
 use crate::time::Instant;
 use crate::wire::ipc::{Envelope, Status, Text, Value};

@@ -4,13 +4,12 @@ use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
 
-use super::super::Happening;
 use super::super::told::{At, Count, Stand, happenings};
 use crate::id::ConnId;
 
 happenings! {
     /// What can happen to a hub. Calls are numbered in the order in which the log has them.
-    HubHappening {
+    Happening::Hub(HubHappening) {
         /// Somebody has connected.
         Accepted = "accepted" {
             /// Which connection it is.
@@ -235,12 +234,6 @@ happenings! {
             /// For the first of them since when.
             longest: Duration,
         },
-    }
-}
-
-impl From<HubHappening> for Happening {
-    fn from(what: HubHappening) -> Self {
-        Happening::Hub(what)
     }
 }
 

@@ -3,17 +3,17 @@
 use alloc::string::String;
 use core::time::Duration;
 
-use super::super::format::{Record, Segment};
-use super::super::kinds::Kind;
-use super::super::surrogate::{Masked, Surrogate};
-use super::super::{Told, codes};
-use super::{Came, Player, tell};
+use super::player::{Came, Player, tell};
 use crate::cluster::EndpointOptions;
 use crate::id::{Id, RequestId};
 use crate::machine::Machine;
+use crate::record::format::{Record, Segment};
+use crate::record::kinds::Kind;
+use crate::record::{Told, codes};
 use crate::save::Damaged;
 use crate::save::Snapshot as _;
 use crate::service::client::{self, Client, Event, Outcome, RequestError};
+use crate::service::surrogate::{Masked, Surrogate};
 use crate::service::{Described, Protocol, Uw, UwRequest};
 use crate::time::Instant;
 

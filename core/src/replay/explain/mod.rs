@@ -20,10 +20,12 @@ pub use ipc_client::IpcClientHappening;
 pub use server::ServerHappening;
 pub use told::{Fact, Happening};
 
-use super::Subject;
-use super::format::Log;
-use super::replay::{Player, Step, Unreplayable, Watch, load, start};
+use super::comparing::start;
+use super::outcome::Unreplayable;
+use super::player::{Player, Step, Watch, load};
 use super::words::Words;
+use crate::record::Subject;
+use crate::record::format::Log;
 use crate::time::Instant;
 
 /// What one wants to know.

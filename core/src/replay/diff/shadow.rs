@@ -7,11 +7,6 @@ use alloc::vec::Vec;
 use core::num::NonZeroU32;
 use core::time::Duration;
 
-use super::super::codes;
-use super::super::format::Record;
-use super::super::kinds::Kind;
-use super::super::replay::{Came, ClientPlayer, Step};
-use super::super::{Surrogate, Told};
 use super::{CHANGES, Change, Count, Diff, Fate, FirstChoice, Share, Tally};
 use crate::cluster::EndpointOptions;
 use crate::cluster::explain::{Decision, Explanation};
@@ -19,6 +14,13 @@ use crate::error::Fault;
 use crate::id::{ConnId, Id, RequestId};
 use crate::machine::{Action, Input, Machine};
 use crate::policy::breaker;
+use crate::record::Told;
+use crate::record::codes;
+use crate::record::format::Record;
+use crate::record::kinds::Kind;
+use crate::replay::client::ClientPlayer;
+use crate::replay::player::{Came, Step};
+use crate::service::Surrogate;
 use crate::service::client::{Client, Config, Event, Outcome};
 use crate::time::Instant;
 
@@ -212,7 +214,7 @@ impl Shadow {
         };
         let other = match answer {
             Ok(own) => fate(&self.client, own, chosen),
-            Err(refusal) => Fate::Refused(codes::refusal(codes::of_refusal(Some(refusal)))),
+            Err(refusal) => Fate::Refused(codes::refusal(refusal.code())),
         };
         match (id, answer) {
             (Some(id), Ok(own)) => {

@@ -1,6 +1,7 @@
 //! What is told, as a sentence and as data: each subject says what can happen to it, once.
 
 use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -11,6 +12,10 @@ use crate::cluster::StateEvent;
 use crate::cluster::explain::{Decision, Explanation};
 use crate::id::{ConnId, Id};
 use crate::machine::Peer;
+use crate::record::format::Record;
+use crate::record::kinds::Kind;
+use crate::replay::player::error;
+use crate::save::{Reader, Save};
 use crate::time::Instant;
 
 /// Something that has happened, or how something stands.
@@ -128,9 +133,9 @@ impl<T: Field> Field for Option<T> {
     }
 }
 
-/// What can happen to one subject: each with a word for it, and fields that are told as data.
+/// What can happen to one subject, and which happening that is: each with a word for it, and fields that are told as data.
 macro_rules! happenings {
-    ($(#[$doc:meta])* $name:ident { $(
+    ($(#[$doc:meta])* Happening::$subject:ident($name:ident) { $(
         $(#[$about:meta])* $variant:ident = $kind:literal { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* },
     )* }) => {
         $(#[$doc])*
@@ -141,24 +146,86 @@ macro_rules! happenings {
         }
 
         impl $name {
-            pub(in crate::record::explain) fn kind(&self) -> &'static str {
+            pub(in crate::replay::explain) fn kind(&self) -> &'static str {
                 match self {
                     $($name::$variant { .. } => $kind,)*
                 }
             }
 
-            pub(in crate::record::explain) fn facts(&self) -> alloc::vec::Vec<(&'static str, $crate::record::Fact<'_>)> {
+            pub(in crate::replay::explain) fn facts(&self) -> alloc::vec::Vec<(&'static str, $crate::replay::Fact<'_>)> {
                 match self {
                     $($name::$variant { $($field),* } => {
-                        [$((stringify!($field), crate::record::explain::told::Field::fact($field))),*].into()
+                        [$((stringify!($field), crate::replay::explain::told::Field::fact($field))),*].into()
                     })*
                 }
+            }
+        }
+
+        impl From<$name> for $crate::replay::Happening {
+            fn from(what: $name) -> Self {
+                $crate::replay::Happening::$subject(what)
             }
         }
     };
 }
 
 pub(super) use happenings;
+
+/// The request that is asked for, by its id, and the numbers of those that have none but on the wire.
+pub(super) struct Asked {
+    id: Option<String>,
+    last: u64,
+}
+
+impl Asked {
+    pub(super) fn new(id: Option<&str>) -> Self {
+        Asked { id: id.map(String::from), last: 0 }
+    }
+
+    /// Whether it is the one with these ids: its own, and that on the wire.
+    pub(super) fn is(&self, own: impl fmt::Display, wire: &str) -> bool {
+        self.id.as_ref().is_some_and(|id| *id == wire || *id == own.to_string())
+    }
+
+    /// The number of the next request, and whether it is asked for.
+    pub(super) fn next(&mut self, wire: &str) -> (u64, bool) {
+        self.last += 1;
+        (self.last, self.is(self.last, wire))
+    }
+}
+
+/// The connection that has come, unless it was turned away, and who is at its other end.
+pub(super) fn accepted(record: &Record<'_>) -> (Option<ConnId>, Option<String>) {
+    let [taken, slot, generation, ..] = record.fields;
+    let connection = (taken != 0).then(|| ConnId::new(slot as u32, generation as u32));
+    (connection, peer(Peer::load(&mut Reader::new(record.bytes)).unwrap_or(Peer::UNKNOWN)))
+}
+
+/// For how many calls each waits, and since when for the first of them.
+pub(super) fn waits<K: Ord>(calls: impl Iterator<Item = (K, Instant)>) -> BTreeMap<K, (u64, Instant)> {
+    let mut waits = BTreeMap::new();
+    for (who, taken) in calls {
+        let (count, since) = waits.entry(who).or_insert((0, taken));
+        (*count, *since) = (*count + 1, taken.min(*since));
+    }
+    waits
+}
+
+/// How an application has answered what it was asked, and the code of the error, if it is one. An answer that was not sent
+/// is too large, and whoever has asked is told so instead, by this code.
+pub(super) fn answer(record: &Record<'_>, is_sent: bool, too_large: &str) -> (&'static str, Option<String>) {
+    match record.kind {
+        Kind::Unanswered => ("it was dropped without an answer", Some("EXECUTION_FAILED".into())),
+        _ if !is_sent => ("the answer is larger than may be sent", Some(too_large.into())),
+        Kind::Fail | Kind::LateFail => ("with the error", Some(error(record, 0).0.into())),
+        _ => ("with a result", None),
+    }
+}
+
+/// Whether an answer came after the application had put it off.
+pub(super) fn is_late(kind: Kind) -> bool {
+    matches!(kind, Kind::LateReply | Kind::LateFail)
+}
 
 /// Who is at the other end, as far as is known.
 pub(super) fn peer(peer: Peer) -> Option<String> {

@@ -1,8 +1,8 @@
 //! Records that say of something only that it is like what was before.
 
-use super::super::alike::RUN;
-use super::super::format::{CLAIMS, Record};
-use super::super::kinds::{FIELDS, Kind, Side};
+use crate::record::alike::RUN;
+use crate::record::format::{CLAIMS, Record};
+use crate::record::kinds::{FIELDS, Kind, Side};
 
 /// What a record stands for: so often, this finding if there is one, then this call if there is one.
 #[derive(Clone, Copy, Debug)]

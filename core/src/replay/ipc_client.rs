@@ -4,14 +4,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::super::Record as _;
-use super::super::format::{Record, Segment};
-use super::super::kinds::Kind;
 use super::hub::expect;
-use super::{Came, Player, error, tell};
+use super::player::{Came, Player, error, tell};
 use crate::id::{Id, RequestId};
 use crate::ipc::client::{self, Client, Event, Outcome, Refused, StateEvent, Token};
 use crate::machine::Machine;
+use crate::record::Record as _;
+use crate::record::format::{Record, Segment};
+use crate::record::kinds::Kind;
 use crate::save::{Damaged, Snapshot};
 use crate::time::Instant;
 use crate::wire::ipc::{Format, MessageError, Text, Value};

@@ -6,14 +6,13 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::told::peer;
+use super::told::{Asked, accepted, peer, waits};
 use super::{Happening, Matter, Notes};
 use crate::id::ConnId;
 use crate::ipc::hub::{Dropped, Hub, Refused};
-use crate::machine::Peer;
 use crate::record::kinds::Kind;
-use crate::record::replay::{HubHeard as Heard, HubPlayer, Letter, Step};
-use crate::save::{Reader, Save};
+use crate::replay::hub::{Heard, HubPlayer, Letter};
+use crate::replay::player::Step;
 use crate::time::Instant;
 
 pub use happening::HubHappening;
@@ -34,8 +33,7 @@ struct Pending {
 type Key = (String, String);
 
 pub(super) struct Teller {
-    asked: Option<String>,
-    numbers: u64,
+    asked: Asked,
     peers: BTreeMap<ConnId, Option<String>>,
     /// Under which name calls go to a connection.
     registered: BTreeMap<ConnId, String>,
@@ -67,8 +65,7 @@ impl super::Teller<HubPlayer> for Teller {
     fn new(player: &mut HubPlayer, _: Instant, asked: Option<&str>) -> Self {
         player.tells = true;
         let mut teller = Teller {
-            asked: asked.map(String::from),
-            numbers: 0,
+            asked: Asked::new(asked),
             peers: BTreeMap::new(),
             registered: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -150,14 +147,10 @@ impl super::Teller<HubPlayer> for Teller {
             called: service.called,
             calling: service.calling,
         }));
-        let mut waits: BTreeMap<(&str, &str), (u64, Instant)> = BTreeMap::new();
-        for ((from, _), call) in &self.calls {
-            let wait = waits.entry((from, &call.to)).or_insert((0, call.taken));
-            *wait = (wait.0 + 1, wait.1.min(call.taken));
-        }
+        let waits = waits(self.calls.iter().map(|((from, _), call)| ((from, &call.to), call.taken)));
         told.extend(waits.into_iter().map(|((service, on), (calls, since))| HubHappening::Waits {
-            service: service.into(),
-            on: on.into(),
+            service: service.clone(),
+            on: on.clone(),
             calls,
             longest: now.since(since),
         }));
@@ -170,18 +163,10 @@ impl Teller {
         self.peers.get(&conn).cloned().flatten()
     }
 
-    /// The next number of a call, and whether it is asked for.
-    fn number(&mut self, id: &str) -> (u64, bool) {
-        self.numbers += 1;
-        let number = self.numbers;
-        (number, self.asked.as_ref().is_some_and(|asked| *asked == id || *asked == number.to_string()))
-    }
-
     fn accepted(&mut self, hub: &Hub, step: &Step<'_>, notes: &mut Notes) {
-        let [taken, slot, generation, ..] = step.record.fields;
-        let peer = peer(Peer::load(&mut Reader::new(step.record.bytes)).unwrap_or(Peer::UNKNOWN));
+        let (connection, peer) = accepted(step.record);
         let status = hub.status();
-        if taken == 0 {
+        let Some(connection) = connection else {
             let why = match () {
                 () if hub.metrics().strangers != self.counted.strangers => {
                     "it is of another user than is let in"
@@ -190,8 +175,7 @@ impl Teller {
                 () => "as many connections stand as may",
             };
             return notes.add(Matter::Refusal, false, HubHappening::TurnedAway { peer, why });
-        }
-        let connection = ConnId::new(slot as u32, generation as u32);
+        };
         self.peers.insert(connection, peer.clone());
         let accepted = HubHappening::Accepted { connection, peer, connections: status.connections };
         notes.add(Matter::Change, false, accepted);
@@ -199,7 +183,7 @@ impl Teller {
 
     /// Notes that a call waits.
     fn pend(&mut self, hub: &mut Hub, letter: &Letter, callee: ConnId, taken: Instant) -> (u64, bool) {
-        let (number, asked) = self.number(&letter.id);
+        let (number, asked) = self.asked.next(&letter.id);
         let waiting = hub.waiting(&letter.from, &letter.id);
         let call = Pending {
             number,
@@ -225,7 +209,7 @@ impl Teller {
     }
 
     fn refused(&mut self, letter: Letter, refused: Refused, notes: &mut Notes) {
-        let (call, asked) = self.number(&letter.id);
+        let (call, asked) = self.asked.next(&letter.id);
         let Letter { from, id, to, method, .. } = letter;
         let (why, code) = (refused.to_string(), refused.code());
         notes.add(Matter::Refusal, asked, HubHappening::Refused { call, id, from, to, method, why, code });

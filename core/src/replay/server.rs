@@ -4,13 +4,13 @@ use alloc::borrow::Cow;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::super::Record as _;
-use super::super::alike::next_id;
-use super::super::format::{Record, Segment};
-use super::super::kinds::Kind;
-use super::{Came, Player, error, tell};
+use super::player::{Came, Player, error, tell};
 use crate::id::Id;
 use crate::machine::{Machine, Peer};
+use crate::record::Record as _;
+use crate::record::alike::next_id;
+use crate::record::format::{Record, Segment};
+use crate::record::kinds::Kind;
 use crate::save::{Damaged, Reader, Save, Snapshot};
 use crate::service::server::{Server, Token};
 use crate::time::Instant;

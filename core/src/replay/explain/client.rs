@@ -7,21 +7,22 @@ use core::fmt;
 use core::num::NonZeroU32;
 use core::time::Duration;
 
-use super::super::kinds::Kind;
-use super::super::replay::{Came, ClientPlayer, Step};
-use super::super::words::Words;
-use super::super::{Told, codes};
 use super::told::happenings;
 use super::{Happening, Matter, Notes};
 use crate::cluster::explain::{Decision, Explanation};
 use crate::cluster::{EndpointStatus, StateEvent};
 use crate::id::RequestId;
 use crate::machine::Machine;
+use crate::record::kinds::Kind;
+use crate::record::{Told, codes};
+use crate::replay::client::ClientPlayer;
+use crate::replay::player::{Came, Step};
+use crate::replay::words::Words;
 use crate::time::Instant;
 
 happenings! {
     /// What can happen to a client of a service.
-    ClientHappening {
+    Happening::Client(ClientHappening) {
         /// A request was taken.
         Taken = "taken" {
             /// Which one.
@@ -88,12 +89,6 @@ happenings! {
             /// How healthy it is, in thousandths.
             score: u32,
         },
-    }
-}
-
-impl From<ClientHappening> for Happening {
-    fn from(what: ClientHappening) -> Self {
-        Happening::Client(what)
     }
 }
 

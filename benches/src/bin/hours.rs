@@ -1,7 +1,6 @@
-//! How fast a small world lives under constant faults: a client with a handle, three servers with handlers, and every other
-//! second something that crashes, is cut off, stands still, is slow, is reset or forgotten.
-//!
-//! `cargo run --release -p plimsoll-sim --example hours -- HOURS REQUESTS_PER_SECOND`
+//! `hours HOURS REQUESTS_PER_SECOND`: how fast a small world lives under constant faults: a client with a handle, three
+//! servers with handlers, and every other second something that crashes, is cut off, stands still, is slow, is reset or
+//! forgotten.
 
 use std::error::Error;
 use std::future::pending;
@@ -9,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use plimsoll_benches::usage::cpu_time;
 use plimsoll_core::drive::Timer;
 use plimsoll_core::drive::client::{Client, Service, ServiceConfig};
 use plimsoll_core::drive::server::{Ctx, Server};
@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fate.run(go_wrong(fate.clone(), sim.faults(), servers, web, counts.clone()));
     sim.run_for(Duration::from_secs(hours * 3_600));
 
-    let spent = processor_time();
+    let spent = cpu_time();
     let [answered, failed, faults] = counts.0.each_ref().map(|count| count.load(Ordering::Relaxed));
     println!("{answered} answered, {failed} failed, {faults} faults, {} events", sim.events());
     println!(
@@ -64,13 +64,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         sim.events() as f64 / spent.as_secs_f64()
     );
     Ok(())
-}
-
-/// What this thread has had of a processor: the figure is of one, however busy the machine is.
-fn processor_time() -> Duration {
-    let times = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = times.split(' ').next().and_then(|nanos| nanos.parse().ok());
-    Duration::from_nanos(nanos.unwrap_or(0))
 }
 
 fn serve(host: &Host) {

@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-use super::codes;
-use super::format::Record;
-use super::kinds::Kind;
 use crate::id::ConnId;
+use crate::record::codes;
+use crate::record::format::Record;
+use crate::record::kinds::Kind;
 
 /// A record, and the name of its request.
 pub(crate) struct Words<'a>(pub(crate) &'a Record<'a>, pub(crate) &'a str);
@@ -37,8 +37,8 @@ impl fmt::Display for Words<'_> {
             Kind::PolledReadOff => write!(f, "to do: read from connection {id} no more"),
             Kind::PolledFlush => write!(f, "to do: send on connection {id}"),
             Kind::NoEvent => write!(f, "nothing to tell"),
-            Kind::Event if a == super::Told::Request as u64 => write!(f, "told: a call"),
-            Kind::Event if a == super::Told::Message as u64 => write!(f, "told: a message"),
+            Kind::Event if a == crate::record::Told::Request as u64 => write!(f, "told: a call"),
+            Kind::Event if a == crate::record::Told::Message as u64 => write!(f, "told: a message"),
             Kind::Event => match a {
                 1 => write!(f, "told: request {b} is answered with {c} bytes"),
                 2 => write!(f, "told: request {b} has failed at the service"),

@@ -1,169 +1,33 @@
-//! The same machine, told the same.
-
-mod alike;
-mod client;
-mod hub;
-mod ipc_client;
-mod server;
+//! How a log is played: its records, one after another, to a machine that does what was done.
 
 use alloc::borrow::Cow;
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt;
 use core::time::Duration;
 
-use thiserror::Error;
-
-pub(crate) use client::{ClientPlayer, UwClientPlayer};
-pub(crate) use hub::{Heard as HubHeard, HubPlayer, Letter};
-pub(crate) use ipc_client::{Heard as IpcClientHeard, IpcClientPlayer};
-pub(crate) use server::ServerPlayer;
-
-use alike::Last;
-
-use super::format::{Damage, Log, Record, Segment, What};
-use super::kinds::Kind;
+use super::alike::Last;
+use super::outcome::{Difference, Replayed, Unreplayable};
 use super::words::Words;
-use super::{Options, Record as _, Recorder, Subject, codes};
 use crate::cluster::StateEvent;
 use crate::id::{ConnId, RequestId};
 use crate::machine::{Action, Input, Machine};
-use crate::save::Reader;
+use crate::record::format::{Damage, Log, Record, Segment, What};
+use crate::record::kinds::Kind;
+use crate::record::names::NAMES;
+use crate::record::{Options, Record as _, Recorder, Told, codes};
+use crate::save::{Damaged, Reader};
 use crate::time::Instant;
 
 /// So many calls before a difference are told.
 const SURROUNDINGS: usize = 12;
-
-/// A log that was replayed, and did the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replayed {
-    /// Whose log it is.
-    pub subject: Subject,
-    /// How many segments were replayed.
-    pub segments: u64,
-    /// Calls of the machine: inputs, commands, and whether there was an action or an event.
-    pub calls: u64,
-    /// Those of them by which a runtime has told something.
-    pub inputs: u64,
-    /// Actions that came of them, each as it was.
-    pub actions: u64,
-    /// Events that came of them, each as it was.
-    pub events: u64,
-    /// Findings that bodies were replaced by.
-    pub findings: u64,
-    /// The time of the first record, and of the last.
-    pub from: Instant,
-    /// See [`from`](Self::from).
-    pub to: Instant,
-    /// Whether the log ends behind that. If not, its process was killed or still runs, or the disk was full; what happened last is
-    /// missing.
-    pub ended: bool,
-    /// What could not be read behind all this.
-    pub damage: Option<Damage>,
-}
-
-impl Replayed {
-    /// How long the machine was recorded.
-    pub fn time(&self) -> Duration {
-        self.to.since(self.from)
-    }
-
-    fn count(&mut self, kind: Kind) {
-        self.calls += 1;
-        match kind {
-            Kind::PolledConnect
-            | Kind::PolledClose
-            | Kind::PolledReadOn
-            | Kind::PolledReadOff
-            | Kind::PolledFlush => self.actions += 1,
-            Kind::Event | Kind::Answered | Kind::Lent => self.events += 1,
-            // What is made of a request says that it was lent.
-            Kind::Reply | Kind::Fail | Kind::Defer | Kind::Unanswered if self.subject == Subject::Server => {
-                self.events += 1;
-            }
-            Kind::Connected
-            | Kind::Received
-            | Kind::Filled
-            | Kind::Sent
-            | Kind::ReadClosed
-            | Kind::Closed
-            | Kind::Tick
-            | Kind::Wall
-            | Kind::Accept => self.inputs += 1,
-            _ => {}
-        }
-    }
-}
-
-impl fmt::Display for Replayed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Replayed { calls, segments, .. } = self;
-        write!(f, "{calls} calls in {segments} segments over {:?}: all the same", self.time())?;
-        match &self.damage {
-            Some(damage) => write!(f, "; then {damage}"),
-            None if self.ended => Ok(()),
-            None => write!(f, "; then the log is cut"),
-        }
-    }
-}
-
-/// The first call after which a replay was not as the log has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// Where in the log it stands, in bytes from its start.
-    pub at: usize,
-    /// In which segment.
-    pub segment: u64,
-    /// The number of the call, from 1.
-    pub call: u64,
-    /// When it was.
-    pub time: Instant,
-    /// The calls before it, in words.
-    pub before: Vec<String>,
-    /// What the log has.
-    pub expected: String,
-    /// What the replay did.
-    pub got: String,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Difference { at, segment, call, time, .. } = self;
-        writeln!(f, "the replay differs at call {call}, {time:?} (segment {segment}, byte {at}):")?;
-        self.before.iter().try_for_each(|before| writeln!(f, "    {before}"))?;
-        writeln!(f, "  - {}", self.expected)?;
-        write!(f, "  + {}", self.got)
-    }
-}
-
-/// Why a log was not replayed to its end.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Unreplayable {
-    /// Nothing of it can be read.
-    #[error(transparent)]
-    Damaged(#[from] Damage),
-    /// The machine did something else.
-    #[error("{0}")]
-    Different(Box<Difference>),
-    /// There is no replay of such a log.
-    #[error("a log of this kind cannot be replayed here: {0}")]
-    Unknown(&'static str),
-}
-
-impl From<Difference> for Unreplayable {
-    fn from(difference: Difference) -> Self {
-        Unreplayable::Different(Box::new(difference))
-    }
-}
 
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Came {
     Nothing,
     Action(Action),
-    Ended { id: RequestId, told: super::Told },
+    Ended { id: RequestId, told: Told },
     State(StateEvent),
     Taken(RequestId),
     Refused,
@@ -171,10 +35,10 @@ pub(crate) enum Came {
 
 /// A machine that plays a log.
 pub(crate) trait Player {
-    type Machine: super::Record;
+    type Machine: crate::record::Record;
     fn machine(&mut self) -> &mut Self::Machine;
     /// Loads the machine from the head of a segment.
-    fn load(segment: &Segment<'_>) -> Result<Self, crate::save::Damaged>
+    fn load(segment: &Segment<'_>) -> Result<Self, Damaged>
     where
         Self: Sized;
     /// A finding of the calls to come.
@@ -224,37 +88,10 @@ impl<P, F: FnMut(&mut P, &Step<'_>)> Watch<P> for F {
 }
 
 /// Nobody looks on.
-struct Nobody;
+pub(super) struct Nobody;
 
 impl<P> Watch<P> for Nobody {
     fn after(&mut self, _: &mut P, _: &Step<'_>) {}
-}
-
-/// Plays a log to a machine, and compares what it does with what it did.
-///
-/// # Errors
-/// [`Unreplayable`]: nothing can be read, or the first difference.
-pub fn replay(bytes: &[u8]) -> Result<Replayed, Unreplayable> {
-    replay_as(&Log::read(bytes)?, true)
-}
-
-/// Plays a log to its end, whatever the machine does.
-#[cfg(feature = "fuzzing")]
-pub(crate) fn play_on(bytes: &[u8]) -> Result<Replayed, Unreplayable> {
-    replay_as(&Log::read(bytes)?, false)
-}
-
-fn replay_as(log: &Log<'_>, compare: bool) -> Result<Replayed, Unreplayable> {
-    match (log.subject(), log.is_whole(), log.segments[0].head.has_ids) {
-        (Subject::Client, true, _) => play(&mut load::<UwClientPlayer>(log)?, log, compare, &mut Nobody),
-        (Subject::Client, _, true) => play(&mut load::<ClientPlayer<true>>(log)?, log, compare, &mut Nobody),
-        (Subject::Client, _, false) => {
-            play(&mut load::<ClientPlayer<false>>(log)?, log, compare, &mut Nobody)
-        }
-        (Subject::IpcClient, ..) => play(&mut load::<IpcClientPlayer>(log)?, log, compare, &mut Nobody),
-        (Subject::Hub, ..) => play(&mut load::<HubPlayer>(log)?, log, compare, &mut Nobody),
-        (Subject::Server, ..) => play(&mut load::<ServerPlayer>(log)?, log, compare, &mut Nobody),
-    }
 }
 
 /// The machine at the head of a log.
@@ -264,21 +101,8 @@ pub(crate) fn load<P: Player>(log: &Log<'_>) -> Result<P, Damage> {
     P::load(first).map_err(|damaged| Damage { at, segment, what: What::Snapshot(damaged) })
 }
 
-/// Plays a log to the machine at its head, while somebody looks on. What cannot be compared is replayed first by one that can.
-pub(crate) fn start<P: Player>(
-    player: &mut P,
-    log: &Log<'_>,
-    watch: &mut impl Watch<P>,
-) -> Result<Replayed, Unreplayable> {
-    let compares = P::compares(&log.segments[0]);
-    if !compares {
-        replay_as(log, true)?;
-    }
-    play(player, log, compares, watch)
-}
-
 /// Plays a log to a machine. `compare`: whether it is to do the same.
-fn play<P: Player>(
+pub(super) fn play<P: Player>(
     player: &mut P,
     log: &Log<'_>,
     compare: bool,
@@ -457,7 +281,7 @@ impl<'a> Tape<'a> {
     fn find<P: Player>(&mut self, player: &mut P, record: &Record<'_>) {
         if record.kind == Kind::Name {
             // As whoever writes forgets them.
-            if self.names.0.len() == super::recorder::NAMES {
+            if self.names.0.len() == NAMES {
                 self.names.0.clear();
             }
             self.names.0.push(String::from_utf8_lossy(record.bytes).into());

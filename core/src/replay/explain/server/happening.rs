@@ -4,13 +4,12 @@ use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
 
-use super::super::Happening;
 use super::super::told::{At, Count, Stand, happenings};
 use crate::id::ConnId;
 
 happenings! {
     /// What can happen to a server. Requests are numbered in the order in which the log has them.
-    ServerHappening {
+    Happening::Server(ServerHappening) {
         /// Somebody has connected.
         Accepted = "accepted" {
             /// Which connection it is.
@@ -193,12 +192,6 @@ happenings! {
             /// How many requests in hand.
             requests: u64,
         },
-    }
-}
-
-impl From<ServerHappening> for Happening {
-    fn from(what: ServerHappening) -> Self {
-        Happening::Server(what)
     }
 }
 

@@ -14,11 +14,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::Subject;
-use super::format::Log;
-use super::replay::{ClientPlayer, Step, Unreplayable, load, start};
+use super::client::ClientPlayer;
+use super::comparing::start;
+use super::outcome::Unreplayable;
+use super::player::{Step, load};
 use crate::cluster::explain::{Decision, Pick};
 use crate::id::RequestId;
+use crate::record::Subject;
+use crate::record::format::Log;
 use crate::service::client::Config;
 use crate::time::Instant;
 use shadow::Shadow;

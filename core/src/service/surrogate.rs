@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::time::Duration;
 
-use super::codes;
-use super::format::Record;
-use super::kinds::Kind;
 use crate::error::{Misuse, ProtocolError};
+use crate::record::codes;
+use crate::record::format::Record;
+use crate::record::kinds::Kind;
 use crate::save::{Damaged, Reader, Save, Writer};
 use crate::service::{Decoded, Described, Protocol, Verdict};
 use crate::wire::{Ids, Load, WireId};
