@@ -20,7 +20,6 @@ use std::mem;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread;
 use std::time::Duration;
 
 use plimsoll_core::drive::{Address, Dialer, Dials, ListenOptions, PollIo, Runtime, Time, Timer, Transport};
@@ -40,38 +39,19 @@ pub struct Harsh<R> {
     fate: Fate,
 }
 
-impl<R: Runtime> Harsh<R> {
-    /// Its seed is that of `PLIMSOLL_SEED`, or another one each time. A thread wakes whoever is to be woken late.
+impl<R: Runtime + Timer> Harsh<R> {
+    /// Its seed is that of `PLIMSOLL_SEED`, or another one each time.
     ///
     /// # Panics
     /// If `PLIMSOLL_SEED` is set to what is no number.
     pub fn new(runtime: R) -> Self {
-        let harsh = Self::with(runtime);
-        let late = Arc::downgrade(&harsh.fate.late);
-        thread::spawn(move || wake_late(&late));
-        harsh
-    }
-
-    /// The same in virtual time, by a task of the runtime.
-    ///
-    /// # Panics
-    /// As [`new`](Self::new).
-    pub fn in_virtual_time(runtime: R) -> Self
-    where
-        R: Timer,
-    {
-        let harsh = Self::with(runtime.clone());
-        runtime.spawn(wake_late_by(runtime.clone(), Arc::downgrade(&harsh.fate.late)));
-        harsh
-    }
-
-    fn with(runtime: R) -> Self {
         let seed = match env::var("PLIMSOLL_SEED") {
             Ok(seed) => seed.parse().expect("PLIMSOLL_SEED: a number from 0 to 2^64 - 1"),
             Err(_) => RandomState::new().hash_one(0),
         };
         println!("harsh sockets: PLIMSOLL_SEED={seed}");
         let fate = Fate { dice: Arc::new(Mutex::new(Pcg::new(seed, 0))), late: Arc::default() };
+        runtime.spawn(wake_late(runtime.clone(), Arc::downgrade(&fate.late)));
         Harsh { runtime, fate }
     }
 }
@@ -98,17 +78,7 @@ impl Drop for Late {
 }
 
 /// Wakes whoever is to be woken late, as long as anybody could be.
-fn wake_late(late: &Weak<Mutex<Late>>) {
-    while let Some(late) = late.upgrade() {
-        let wakers = mem::take(&mut late.lock().unwrap().wakers);
-        drop(late);
-        wakers.into_iter().for_each(Waker::wake);
-        thread::sleep(LATE);
-    }
-}
-
-/// The same in virtual time.
-async fn wake_late_by(timer: impl Timer, late: Weak<Mutex<Late>>) {
+async fn wake_late(timer: impl Timer, late: Weak<Mutex<Late>>) {
     let next = |cx: &mut Context<'_>| {
         let Some(late) = late.upgrade() else { return Poll::Ready(None) };
         let mut late = late.lock().unwrap();
@@ -173,17 +143,24 @@ impl Fate {
 }
 
 /// Wakes in its own good time.
+///
+/// It does not keep [`Late`], whose end wakes the task: a waker that is dropped must wake nobody, for whoever drops it may hold
+/// locks, or be about to sleep. async-io 2.6 drops those of timers between its last look at who was woken and `epoll_wait`
+/// (`Reactor::process_timer_ops`): all of smol's executor sleeps on then, until some socket or timer wakes it.
 struct Tardy {
     waker: Waker,
-    fate: Fate,
+    dice: Arc<Mutex<Pcg>>,
+    late: Weak<Mutex<Late>>,
 }
 
 impl Wake for Tardy {
     fn wake(self: Arc<Self>) {
-        match self.fate.below(16) {
-            0 => self.fate.wake_late(self.waker.clone()),
+        let Some(late) = self.late.upgrade() else { return self.waker.wake_by_ref() };
+        let fate = Fate { dice: self.dice.clone(), late };
+        match fate.below(16) {
+            0 => fate.wake_late(self.waker.clone()),
             1 => {
-                self.fate.wake_late(self.waker.clone());
+                fate.wake_late(self.waker.clone());
                 self.waker.wake_by_ref();
             }
             _ => self.waker.wake_by_ref(),
@@ -201,7 +178,8 @@ impl Tarnished {
             Some((old, tardy)) if old.will_wake(cx.waker()) => tardy.clone(),
             _ => {
                 let waker = cx.waker().clone();
-                let tardy = Waker::from(Arc::new(Tardy { waker: waker.clone(), fate: fate.clone() }));
+                let (dice, late) = (fate.dice.clone(), Arc::downgrade(&fate.late));
+                let tardy = Waker::from(Arc::new(Tardy { waker: waker.clone(), dice, late }));
                 self.0 = Some((waker, tardy.clone()));
                 tardy
             }
@@ -399,4 +377,31 @@ where
 /// Is ready after it was polled a few times more than is needed.
 fn hesitate(fate: &Fate) -> impl Future<Output = ()> + Send {
     poll_fn(|cx| if fate.blocks(cx) { Poll::Pending } else { Poll::Ready(()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[derive(Default)]
+    struct Counter(AtomicU32);
+
+    impl Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_waker_that_is_dropped_wakes_nobody() {
+        let task = Arc::new(Counter::default());
+        let fate = Fate { dice: Arc::new(Mutex::new(Pcg::new(7, 0))), late: Arc::default() };
+        fate.late.lock().unwrap().task = Some(task.clone().into());
+        let tardy = Tarnished::default().waker(&Context::from_waker(Waker::noop()), &fate);
+        drop(fate);
+        assert_eq!(task.0.load(Ordering::SeqCst), 1, "the task learns that nobody is left");
+        drop(tardy);
+        assert_eq!(task.0.load(Ordering::SeqCst), 1);
+    }
 }

@@ -355,6 +355,21 @@ fn who_is_woken_by_an_event_may_use_the_breakers() {
 }
 
 #[test]
+fn who_listens_no_more_may_be_the_last_that_holds_the_breakers() {
+    struct Last(#[expect(dead_code, reason = "held until it is dropped")] Breakers);
+    impl Wake for Last {
+        fn wake(self: Arc<Self>) {}
+    }
+    let (breakers, _time) = breakers();
+    let mut events = breakers.events();
+    let last = Waker::from(Arc::new(Last(breakers)));
+    assert!(events.poll_next(&mut Context::from_waker(&last)).is_pending());
+    drop(last);
+    assert!(events.poll_next(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert_eq!(events.poll_next(&mut Context::from_waker(Waker::noop())), Poll::Ready(None));
+}
+
+#[test]
 fn errors_are_written_for_people() {
     let retry_after = Duration::from_secs(59);
     let open = Broken::<std::fmt::Error>::Open { name: API.into(), retry_after };

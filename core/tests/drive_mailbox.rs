@@ -37,6 +37,13 @@ impl Wakes {
     }
 }
 
+/// A task whose waker is all that is left of it, and which holds a handle.
+struct Last(#[expect(dead_code, reason = "held until it is dropped")] Mailbox<Command, u32>);
+
+impl Wake for Last {
+    fn wake(self: Arc<Self>) {}
+}
+
 /// The commands that wait, as `(is a cancellation, key)`.
 fn taken(inbox: &mut Inbox<Command, u32>) -> Vec<(bool, Key)> {
     let mut commands = Vec::new();
@@ -80,6 +87,20 @@ fn an_answer_for_who_has_left_goes_to_nobody() {
     assert!(calls.poll(next, cx).is_pending());
     inbox.fill(NOW, &mut vec![(next, 4)]);
     calls.abandon(next, || unreachable!("it was answered"));
+}
+
+#[test]
+fn a_waker_that_is_replaced_may_be_the_last_that_holds_a_handle() {
+    let (calls, mut inbox) = mailbox::<Command, u32>(limit(1));
+    let last = || Waker::from(Arc::new(Last(calls.clone())));
+    let key = calls.send(|key| Command::Double(key, 1)).unwrap();
+    taken(&mut inbox);
+    for _ in 0..2 {
+        assert!(calls.poll(key, &mut Context::from_waker(&last())).is_pending());
+        assert!(!inbox.arm(&last()));
+    }
+    drop(inbox);
+    assert_eq!(calls.poll(key, &mut Context::from_waker(Waker::noop())), Poll::Ready(None));
 }
 
 #[test]

@@ -82,6 +82,20 @@ fn what_the_peer_said_before_a_write_failed_is_still_read() {
 }
 
 #[test]
+fn all_that_the_peer_said_before_a_write_failed_is_read_however_much_it_is() {
+    let mut bench = Bench::new(Echo::new());
+    let peer = bench.accept();
+    peer.0.borrow_mut().incoming.extend([b'x'; 100 * ROOM]);
+    peer.0.borrow_mut().script.push_back(Step::Fail(ErrorKind::BrokenPipe));
+    bench.command(|_, machine| machine.say(ConnId::new(0, 0), b"again"));
+    bench.settle(&[&peer]);
+    let heard: usize = bench.script.events.borrow().iter().map(|(_, bytes)| bytes.len()).sum();
+    assert_eq!(heard, 100 * ROOM);
+    let inputs = bench.inputs.borrow();
+    assert!(matches!(inputs.last(), Some(Input::Closed(_, Fault::Reset))), "{inputs:?}");
+}
+
+#[test]
 fn bytes_that_came_while_the_machine_had_no_room_are_read_when_it_has() {
     let mut bench = Bench::new(Echo::with_room(1));
     let (full, other) = (bench.accept(), bench.accept());
@@ -216,6 +230,21 @@ fn a_full_process_pauses_accepting_and_resumes_by_itself() {
     bench.advance(1);
     bench.run();
     assert_eq!(waiting.written(), b"hello");
+}
+
+#[test]
+fn a_full_process_that_listens_no_more_sleeps_while_its_connections_are_done() {
+    let mut bench = Bench::new(Echo::new());
+    let peer = bench.accept();
+    bench.accept_result(Err(io::Error::from_raw_os_error(24)));
+    *bench.script.closed.borrow_mut() = true;
+    bench.command(|_, _| {});
+    let turns = bench.turns;
+    bench.advance(100);
+    assert!(bench.turns - turns <= 2, "the pause has no end that anybody waits for");
+    peer.sends(b"still here");
+    bench.run();
+    assert_eq!(peer.written(), b"still here");
 }
 
 #[test]

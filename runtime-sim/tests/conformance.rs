@@ -277,7 +277,7 @@ fn on_sim(scenario: impl FnOnce(Host)) {
 }
 
 fn on_harsh_sim(scenario: impl FnOnce(Harsh<Host>)) {
-    on_sim(|host| scenario(Harsh::in_virtual_time(host)));
+    on_sim(|host| scenario(Harsh::new(host)));
 }
 
 plimsoll_conformance::suite!(on_sim);

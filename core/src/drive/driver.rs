@@ -24,6 +24,9 @@ const ACCEPTS: usize = 32;
 const DIALED: usize = 32;
 const STARVED: usize = 8;
 
+/// Reads of one socket that can be written to no more: what the system has received for it is all that there will be.
+const LAST_READS: usize = 256;
+
 /// How long no connection is accepted after the system refused to give one (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -224,6 +227,7 @@ where
     fn take_accepted(&mut self) {
         if !self.host.is_listening() && mem::take(&mut self.listening) {
             self.transport.stop_listening();
+            self.accept_at = None;
         }
         if !self.listening {
             return;
@@ -255,13 +259,13 @@ where
         }
         for _ in 0..SOCKETS.min(self.connections.queued()) {
             let Some(slot) = self.connections.next_read() else { return };
-            self.read(slot);
+            self.read(slot, READS);
         }
     }
 
     /// Reads until the socket is drained, the machine has no room, or others are to have their turn.
-    fn read(&mut self, slot: u32) {
-        for _ in 0..READS {
+    fn read(&mut self, slot: u32, at_most: usize) {
+        for _ in 0..at_most {
             match self.connections.receive(slot, &mut self.machine) {
                 Received::Idle => return,
                 // All events have been drained: what has room to give is another connection.
@@ -299,7 +303,7 @@ where
                 }
                 Sent::Failed(conn, error) => {
                     // What the peer said before it went is still there to be read.
-                    self.read(slot);
+                    self.read(slot, LAST_READS);
                     return self.lost(conn, &error);
                 }
             }

@@ -10,6 +10,7 @@ use core::task::{Context, Poll, Waker};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::block_on;
+use super::wake::register;
 
 /// Events that wait for a listener, at most.
 pub(super) const LIMIT: usize = 1_024;
@@ -143,6 +144,7 @@ impl<E: Event> Events<E> {
 
     /// As [`next`](Self::next), for those who write futures by hand.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<E>> {
+        let _replaced;
         let mut state = lock(&self.queue.state);
         if let Some(event) = state.events.pop_front() {
             return Poll::Ready(Some(event));
@@ -153,7 +155,7 @@ impl<E: Event> Events<E> {
         if state.closed {
             return Poll::Ready(None);
         }
-        state.waker = Some(cx.waker().clone());
+        _replaced = register(&mut state.waker, cx.waker());
         Poll::Pending
     }
 }

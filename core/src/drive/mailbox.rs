@@ -22,6 +22,7 @@ use std::thread_local;
 
 use thiserror::Error;
 
+use super::wake::register;
 use crate::time::Instant;
 
 /// Places beyond the limit that are kept for control.
@@ -307,12 +308,14 @@ impl<C, R> Mailbox<C, R> {
     /// The answer, once; its slot is free then. `None`: the driver has ended and there will be no answer.
     pub fn poll(&self, key: Key, cx: &mut Context<'_>) -> Poll<Option<R>> {
         let (answer, others) = {
+            // Dropped after the lock, as by `register`.
+            let _replaced;
             let mut state = self.shared.lock();
             let closed = state.closed;
             match state.slot(key) {
                 Some(Content::Waiting(waiter)) if !closed => {
                     if !waiter.as_ref().is_some_and(|old| old.waker.will_wake(cx.waker())) {
-                        *waiter = Some(Waiter::new(cx.waker()));
+                        _replaced = waiter.replace(Waiter::new(cx.waker()));
                     }
                     return Poll::Pending;
                 }
@@ -462,13 +465,12 @@ impl<C, R> Inbox<C, R> {
 
     /// Before the driver sleeps: whom to wake. `true`: there is something to [`take`](Self::take).
     pub fn arm(&mut self, driver: &Waker) -> bool {
+        let _replaced;
         let mut state = self.shared.lock();
         if !state.commands.is_empty() || (state.handles == 0 && !self.told) {
             return true;
         }
-        if !state.driver.as_ref().is_some_and(|old| old.will_wake(driver)) {
-            state.driver = Some(driver.clone());
-        }
+        _replaced = register(&mut state.driver, driver);
         state.asleep = true;
         false
     }
@@ -476,10 +478,11 @@ impl<C, R> Inbox<C, R> {
 
 impl<C, R> Drop for Inbox<C, R> {
     fn drop(&mut self) {
+        let _driver;
         let commands = {
             let mut state = self.shared.lock();
             state.closed = true;
-            state.driver = None;
+            _driver = state.driver.take();
             self.wakers.append(&mut state.answered);
             for slot in &mut state.slots {
                 if let Content::Waiting(waiter) = &mut slot.content {

@@ -69,22 +69,33 @@ impl ReadyList {
             mem::swap(&mut state.ready, ready);
         }
         for &index in ready.iter() {
-            self.places[index as usize].listed.store(false, Ordering::Release);
+            // Exchanged, not just written: a wake-up that still found it listed came before then, and whoever looks from
+            // here on sees what it is about. A write may take effect after that look, and the wake-up is lost.
+            self.places[index as usize].listed.swap(false, Ordering::AcqRel);
         }
     }
 
     /// Before the task sleeps: whom to wake. `true`: something is listed already, so do not sleep.
     pub fn arm(&mut self, task: &Waker) -> bool {
+        let _replaced;
         let mut state = self.shared.lock();
         if !state.ready.is_empty() {
             return true;
         }
-        if !state.task.as_ref().is_some_and(|old| old.will_wake(task)) {
-            state.task = Some(task.clone());
-        }
+        _replaced = register(&mut state.task, task);
         state.asleep = true;
         false
     }
+}
+
+/// Keeps `waker` in `place`. What was there is to be dropped after the lock: it may be the last that holds a task, and whatever
+/// the task's end does may want the lock.
+#[must_use]
+pub(super) fn register(place: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
+    if place.as_ref().is_some_and(|old| old.will_wake(waker)) {
+        return None;
+    }
+    place.replace(waker.clone())
 }
 
 impl Shared {
@@ -117,7 +128,8 @@ impl Wake for Place {
 mod tests {
     use super::*;
     use alloc::vec;
-    use core::sync::atomic::AtomicUsize;
+    use core::sync::atomic::{AtomicU32, AtomicUsize};
+    use std::thread;
 
     #[derive(Default)]
     struct Counter(AtomicUsize);
@@ -148,5 +160,61 @@ mod tests {
         assert_eq!(task.0.load(Ordering::SeqCst), 2);
         list.take(&mut ready);
         assert_eq!(ready, [2]);
+    }
+
+    #[test]
+    fn the_end_of_a_task_that_is_replaced_may_wake_what_is_on_the_list() {
+        struct Last(Waker);
+        impl Wake for Last {
+            fn wake(self: Arc<Self>) {}
+        }
+        impl Drop for Last {
+            fn drop(&mut self) {
+                self.0.wake_by_ref();
+            }
+        }
+        let (mut list, task) = (ReadyList::new(), Arc::new(Counter::default()));
+        let last = Waker::from(Arc::new(Last(list.waker(0))));
+        assert!(!list.arm(&last));
+        drop(last);
+        assert!(!list.arm(&Waker::from(task.clone())));
+        assert_eq!(task.0.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_wake_up_that_comes_while_the_list_is_taken_is_not_lost() {
+        const ROUNDS: u32 = 30_000;
+        let mut list = ReadyList::new();
+        let waker = list.waker(0);
+        let [begun, written, done] = [const { AtomicU32::new(0) }; 3];
+        let mut lost = 0;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=ROUNDS {
+                    while begun.load(Ordering::Acquire) < round {
+                        thread::yield_now();
+                    }
+                    waker.wake_by_ref();
+                    written.store(round, Ordering::Release);
+                    waker.wake_by_ref();
+                    done.store(round, Ordering::Release);
+                }
+            });
+            let (mut ready, mut seen) = (vec![], 0);
+            for round in 1..=ROUNDS {
+                begun.store(round, Ordering::Release);
+                let mut is_over = false;
+                while !is_over {
+                    is_over = done.load(Ordering::Acquire) == round;
+                    list.take(&mut ready);
+                    let now = written.load(Ordering::Acquire);
+                    if !ready.is_empty() {
+                        seen = now;
+                    }
+                }
+                lost += u32::from(seen < round);
+            }
+        });
+        assert_eq!(lost, 0, "of {ROUNDS}");
     }
 }
