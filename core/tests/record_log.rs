@@ -6,8 +6,8 @@ use std::time::Duration;
 use plimsoll_core::id::{ConnId, RequestId};
 use plimsoll_core::machine::{Action, Input, Machine};
 use plimsoll_core::policy::balance::Strategy;
-use plimsoll_core::record::{Log, Options, Record, What};
-use plimsoll_core::replay::{self, ClientHappening, Happening, Query, Unreplayable};
+use plimsoll_core::record::{Log, Options, Record, Subject, What};
+use plimsoll_core::replay::{self, ClientHappening, Happening, Line, Query, Story, Unreplayable};
 use plimsoll_core::service::client::{self, Client, Config};
 use plimsoll_core::service::server::{self, Server};
 use plimsoll_core::service::{Uw, UwRequest};
@@ -398,6 +398,22 @@ fn a_pick_and_a_moment_are_explained() {
     let moment = replay::explain(&log, Query::At(Instant::from_millis(200))).unwrap();
     assert_eq!(moment.standing.len(), 3, "{moment}");
     assert!(!moment.lines.is_empty() && moment.lines.iter().any(|line| line.at > Instant::from_millis(200)));
+}
+
+#[test]
+fn what_happens_alike_at_one_time_is_one_line() {
+    let line =
+        |ms, what: &str| Line { at: Instant::from_millis(ms), call: ms, what: Happening::Input(what.into()) };
+    let story = Story {
+        subject: Subject::Client,
+        from: Instant::ZERO,
+        to: Instant::from_millis(2),
+        lines: vec![line(1, "one"), line(1, "one"), line(1, "other"), line(2, "other")],
+        more: 0,
+        standing: vec![],
+    };
+    let told: Vec<_> = story.to_string().lines().map(|line| line.trim().to_string()).collect();
+    assert_eq!(told, ["0.001000 s  one (2 times)", "0.001000 s  other", "0.002000 s  other"]);
 }
 
 /// Bursts like those of a loaded client, as many as make many segments.

@@ -7,7 +7,7 @@ use core::fmt;
 use core::num::NonZeroU32;
 use core::time::Duration;
 
-use super::told::happenings;
+use super::told::{Count, happenings};
 use super::{Happening, Matter, Notes};
 use crate::cluster::explain::{Decision, Explanation};
 use crate::cluster::{EndpointStatus, StateEvent};
@@ -135,7 +135,12 @@ impl fmt::Display for ClientHappening {
                 reachable,
                 score,
             } => {
-                write!(f, "{address}: {connections} connections, {in_flight} requests, breaker {breaker}")?;
+                write!(
+                    f,
+                    "{address}: {}, {}, breaker {breaker}",
+                    Count(u64::from(*connections), "connection"),
+                    Count(u64::from(*in_flight), "request")
+                )?;
                 write!(f, ", score {score} ‰{}", if *ejected { ", ejected" } else { "" })?;
                 f.write_str(if *reachable { "" } else { ", the last dial failed" })
             }

@@ -81,9 +81,15 @@ pub struct Line {
 /// Since the start of the log, as the lines of a story begin.
 impl fmt::Display for Story {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.lines {
-            let us = line.at.since(self.from).as_micros();
-            writeln!(f, "{:>8}.{:06} s  {}", us / 1_000_000, us % 1_000_000, line.what)?;
+        let told: Vec<_> = self.lines.iter().map(|line| (line.at, line.what.to_string())).collect();
+        for alike in told.chunk_by(|one, next| one == next) {
+            let (at, what) = &alike[0];
+            let us = at.since(self.from).as_micros();
+            write!(f, "{:>8}.{:06} s  {what}", us / 1_000_000, us % 1_000_000)?;
+            match alike.len() {
+                1 => writeln!(f)?,
+                times => writeln!(f, " ({times} times)")?,
+            }
         }
         if self.more > 0 {
             writeln!(f, "… and {} lines more", self.more)?;
