@@ -78,7 +78,7 @@ impl Default for Options {
     }
 }
 
-/// A machine that can be recorded. It costs nothing while it is off.
+/// A machine that can be recorded. While it is off, that costs a branch wherever something would be noted.
 pub trait Record {
     #[doc(hidden)]
     const SUBJECT: Subject;

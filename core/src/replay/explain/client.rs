@@ -7,7 +7,7 @@ use core::fmt;
 use core::num::NonZeroU32;
 use core::time::Duration;
 
-use super::told::{Count, happenings};
+use super::told::{Count, change, happenings};
 use super::{Happening, Matter, Notes};
 use crate::cluster::explain::{Decision, Explanation};
 use crate::cluster::{EndpointStatus, StateEvent};
@@ -145,21 +145,6 @@ impl fmt::Display for ClientHappening {
                 f.write_str(if *reachable { "" } else { ", the last dial failed" })
             }
         }
-    }
-}
-
-pub(super) fn change(event: &StateEvent) -> String {
-    match event {
-        StateEvent::Connected { .. } => "a connection stands".into(),
-        StateEvent::Closed { cause, .. } => alloc::format!("a connection has ended: {cause}"),
-        StateEvent::Breaker { to, .. } => alloc::format!("its circuit breaker is {to}"),
-        StateEvent::Ejected { cause, .. } => alloc::format!("it is ejected: {cause}"),
-        StateEvent::Returned { .. } => "it is back from its ejection".into(),
-        StateEvent::Health { to, .. } => alloc::format!("a health check says that it is {to}"),
-        StateEvent::Drained { .. } => "it is drained".into(),
-        StateEvent::Panic { priority, spread } => alloc::format!("priority {priority} panics: {spread:?}"),
-        StateEvent::Failover { shares } => alloc::format!("the priorities take {shares:?} ‰"),
-        StateEvent::Missed(missed) => alloc::format!("{missed} changes that nobody took"),
     }
 }
 

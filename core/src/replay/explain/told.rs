@@ -118,7 +118,7 @@ fields! {
     u64: n => Fact::Number(*n),
     bool: flag => Fact::Flag(*flag),
     Duration: time => Fact::Time(*time),
-    StateEvent: event => Fact::Text(Cow::Owned(super::client::change(event))),
+    StateEvent: event => Fact::Text(Cow::Owned(change(event))),
 }
 
 impl<T> Field for Id<T> {
@@ -170,6 +170,22 @@ macro_rules! happenings {
 }
 
 pub(super) use happenings;
+
+/// A change, as people read it.
+pub(super) fn change(event: &StateEvent) -> String {
+    match event {
+        StateEvent::Connected { .. } => "a connection stands".into(),
+        StateEvent::Closed { cause, .. } => alloc::format!("a connection has ended: {cause}"),
+        StateEvent::Breaker { to, .. } => alloc::format!("its circuit breaker is {to}"),
+        StateEvent::Ejected { cause, .. } => alloc::format!("it is ejected: {cause}"),
+        StateEvent::Returned { .. } => "it is back from its ejection".into(),
+        StateEvent::Health { to, .. } => alloc::format!("a health check says that it is {to}"),
+        StateEvent::Drained { .. } => "it is drained".into(),
+        StateEvent::Panic { priority, spread } => alloc::format!("priority {priority} panics: {spread:?}"),
+        StateEvent::Failover { shares } => alloc::format!("the priorities take {shares:?} ‰"),
+        StateEvent::Missed(missed) => alloc::format!("{missed} changes that nobody took"),
+    }
+}
 
 /// The request that is asked for, by its id, and the numbers of those that have none but on the wire.
 pub(super) struct Asked {
