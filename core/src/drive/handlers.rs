@@ -2,11 +2,8 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt;
 use core::task::{Context, Poll, Waker};
 
 use super::ReadyList;
@@ -14,28 +11,6 @@ use super::methods::{Ended, Pool};
 
 /// Handlers polled again in one turn, at most.
 const POLLS: usize = 256;
-
-/// Why a handler has no result. Any error turns into one by `?`, as `EXECUTION_FAILED`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HandlerError {
-    /// A word for machines.
-    pub code: String,
-    /// A sentence for people; the caller sees it.
-    pub message: String,
-}
-
-impl HandlerError {
-    /// An error with a code of the application's own, or one of those that the wire names.
-    pub fn new(code: impl Into<String>, message: impl fmt::Display) -> Self {
-        HandlerError { code: code.into(), message: format!("{message}") }
-    }
-}
-
-impl<E: core::error::Error> From<E> for HandlerError {
-    fn from(error: E) -> Self {
-        HandlerError::new("EXECUTION_FAILED", error)
-    }
-}
 
 /// Methods by name, and their calls that wait. `C` is what handlers are told besides their parameters, `K` names a call
 /// that waits to whoever answers it.

@@ -5,8 +5,10 @@
 
 use alloc::boxed::Box;
 use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
 use core::mem;
@@ -17,10 +19,30 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::handlers::HandlerError;
-
 /// More capacity than this is not kept for reuse.
 const SPARE_BYTES: usize = 64 * 1024;
+
+/// Why a handler has no result. Any error turns into one by `?`, as `EXECUTION_FAILED`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandlerError {
+    /// A word for machines.
+    pub code: String,
+    /// A sentence for people; the caller sees it.
+    pub message: String,
+}
+
+impl HandlerError {
+    /// An error with a code of the application's own, or one of those that the wire names.
+    pub fn new(code: impl Into<String>, message: impl fmt::Display) -> Self {
+        HandlerError { code: code.into(), message: format!("{message}") }
+    }
+}
+
+impl<E: core::error::Error> From<E> for HandlerError {
+    fn from(error: E) -> Self {
+        HandlerError::new("EXECUTION_FAILED", error)
+    }
+}
 
 /// What a handler came to; its result has been written as JSON.
 pub(super) type Ended = Result<(), HandlerError>;

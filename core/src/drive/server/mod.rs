@@ -14,7 +14,7 @@ use std::io;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use super::handlers::HandlerError;
+pub use super::methods::HandlerError;
 
 use super::handlers::Handlers;
 use super::methods::{About, Json, Method, Raw, Typed};

@@ -4,8 +4,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 
-use crate::drive::handlers::HandlerError;
 use crate::drive::hub;
+use crate::drive::methods::HandlerError;
 use crate::ipc::client::{Cause, Refused};
 use crate::wire::ipc::MessageError;
 

@@ -23,7 +23,7 @@ use core::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use super::super::handlers::HandlerError;
+pub use super::super::methods::HandlerError;
 pub use crate::ipc::Context;
 pub use crate::ipc::client::{Config, MethodError, Metrics};
 pub use crate::wire::ipc::Format;
