@@ -233,30 +233,33 @@ impl Timer {
     }
 
     pub(crate) fn set(&mut self, at: Instant) {
-        let mut timers = lock(&self.reactor.timers);
-        if let Some(old) = self.at.replace(at) {
-            timers.pending.remove(&(old, self.id));
-        }
-        timers.pending.insert((at, self.id), None);
+        self.clear();
+        self.at = Some(at);
+        lock(&self.reactor.timers).pending.insert((at, self.id), None);
     }
 
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         let Some(at) = self.at else { return Poll::Pending };
+        let _replaced;
         match lock(&self.reactor.timers).pending.get_mut(&(at, self.id)) {
             Some(waker) => {
-                *waker = Some(cx.waker().clone());
+                _replaced = waker.replace(cx.waker().clone());
                 Poll::Pending
             }
             None => Poll::Ready(()),
         }
     }
+
+    /// A waker is dropped after the lock: it may be the last that holds a task, and that task another timer.
+    fn clear(&mut self) {
+        let Some(at) = self.at.take() else { return };
+        let _removed = lock(&self.reactor.timers).pending.remove(&(at, self.id));
+    }
 }
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        if let Some(at) = self.at {
-            lock(&self.reactor.timers).pending.remove(&(at, self.id));
-        }
+        self.clear();
     }
 }
 

@@ -1,8 +1,13 @@
 //! What is this adapter's own: handles that block, and a loop that somebody owns.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
+use plimsoll_core::drive::Timer;
 use plimsoll_mio::{Cause, Client, Ctx, HandlerError, Loop, Mio, Server, ServiceConfig};
 use serde_json::Value;
 
@@ -92,4 +97,28 @@ fn a_loop_ends_by_itself_when_its_last_handle_is_gone() {
     assert_eq!(server.metrics().status.connections, 0, "it still runs");
     drop(server);
     running.join().unwrap().unwrap();
+}
+
+type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A task whose waker is all that is left of it, and which sleeps.
+struct Last(#[expect(dead_code, reason = "held until it is dropped")] Mutex<Sleep>);
+
+impl Wake for Last {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn a_waker_that_a_timer_drops_may_be_the_last_that_holds_another_timer() {
+    let mio = Mio::start().unwrap();
+    let asleep = |waker: &Waker| {
+        let mio = mio.clone();
+        let mut sleep: Sleep = Box::pin(async move { mio.sleep(Duration::from_secs(3600)).await });
+        assert!(sleep.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+        sleep
+    };
+    let last = || Waker::from(Arc::new(Last(Mutex::new(asleep(Waker::noop())))));
+    let mut sleep = asleep(&last());
+    assert!(sleep.as_mut().poll(&mut Context::from_waker(&last())).is_pending(), "another task's now");
+    drop(sleep);
 }
