@@ -1,5 +1,6 @@
 //! A server of RESP that is written by hand: it answers in order, in its manner, and in whatever kind of value. If it lies, it
-//! answers once too often or not at all, to another, in pieces, in no language, or dies in the middle of a word.
+//! answers once too often or not at all, to another, in pieces, in no language, lets nobody in, or dies in the middle of a
+//! word.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -96,7 +97,7 @@ impl Clerk {
     }
 
     fn lie(&mut self, lines: &mut Lines, conn: ConnId, at: Option<Instant>, name: &[u8], size: usize) {
-        match self.dice.below(10) {
+        match self.dice.below(11) {
             0 => {
                 for _ in 0..2 {
                     let answer = self.answer(conn, name, size);
@@ -133,6 +134,12 @@ impl Clerk {
             8 => {
                 let answer = self.answer(conn, name, size);
                 self.put(conn, at.map(|at| at + LATE), Words::Whole(answer));
+            }
+            9 => {
+                // To the hello as well, which then was the last word.
+                let line = self.queue(conn).line;
+                let mark = self.book.open().turns.next_answer(line);
+                self.put(conn, at, Words::Whole(format!("-NOAUTH {mark} is not let in\r\n").into()));
             }
             _ => lines.close(conn),
         }

@@ -1,4 +1,5 @@
-//! Worlds of one service: clients with pools of connections, and servers that answer, late, wrongly, or never.
+//! Worlds of one service: clients with pools of connections, and servers that answer, late, wrongly, or never. They speak UW,
+//! whose answers bear the ids of their requests, or RESP, where only the order of the answers says whose they are.
 
 mod book;
 mod callee;
