@@ -31,7 +31,16 @@ fn fleet_of_10_000_servers(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(args = [10, 100, 10_000])]
 fn bare_loop(bencher: Bencher<'_, '_>, hosts: u32) {
-    let mut bare = BareLoop::new(hosts);
+    bare(bencher, BareLoop::new(hosts, 1));
+}
+
+/// As many lines that are in no cache as an event of the largest fleet has, by callgrind's count: what memory alone costs.
+#[divan::bench]
+fn bare_loop_out_of_cache(bencher: Bencher<'_, '_>) {
+    bare(bencher, BareLoop::new(10_000, 19));
+}
+
+fn bare(bencher: Bencher<'_, '_>, mut bare: BareLoop) {
     bencher.counter(ItemsCount::new(EVENTS)).bench_local(|| bare.live(EVENTS));
 }
 

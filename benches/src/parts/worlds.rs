@@ -204,31 +204,40 @@ impl Host<Client<Uw>> for Asking {
     }
 }
 
-/// What no simulator can do without: a heap of what happens when, and a line of memory for each of those to whom it
+/// What no simulator can do without: a heap of what happens when, and some lines of memory for each of those to whom it
 /// happens. Each event leads to another, at somebody else, a random time later.
 pub struct BareLoop {
     due: BinaryHeap<Reverse<(u64, u64, u32)>>,
-    hosts: Vec<[u64; 8]>,
+    hosts: u32,
+    /// The first line of all hosts, then the second of all, and so on. Each says how much further the next is: nothing, but no
+    /// processor knows before it has read it.
+    lines: Vec<[u64; 8]>,
     sequence: u64,
     rng: Pcg,
 }
 
 impl BareLoop {
-    /// So many hosts, to each of whom something is about to happen.
-    pub fn new(hosts: u32) -> Self {
+    /// So many hosts, to each of whom something is about to happen, of so many lines of 64 bytes.
+    pub fn new(hosts: u32, lines: usize) -> Self {
         let due = (0..hosts).map(|host| Reverse((0, host.into(), host))).collect();
-        BareLoop { due, hosts: vec![[0; 8]; hosts as usize], sequence: hosts.into(), rng: Pcg::new(1, 1) }
+        let lines = vec![[0; 8]; hosts as usize * lines];
+        BareLoop { due, hosts, lines, sequence: hosts.into(), rng: Pcg::new(1, 1) }
     }
 
     /// Lives through so many events more.
     pub fn live(&mut self, events: u64) {
         for _ in 0..events {
             let Some(Reverse((now, _, host))) = self.due.pop() else { return };
-            self.hosts[host as usize][0] += now;
-            let next = self.rng.below(self.hosts.len() as u32);
+            let mut further = 0;
+            for lines in self.lines.chunks_exact_mut(self.hosts as usize) {
+                let line = &mut lines[(u64::from(host) + further) as usize];
+                line[1] += now;
+                further = line[0];
+            }
+            let next = self.rng.below(self.hosts);
             self.due.push(Reverse((now + self.rng.up_to(2_000_000), self.sequence, next)));
             self.sequence += 1;
         }
-        black_box(&self.hosts);
+        black_box(&mut self.lines);
     }
 }

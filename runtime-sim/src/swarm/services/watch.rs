@@ -77,13 +77,13 @@ impl Watch {
             StateEvent::Breaker { endpoint, to } => {
                 journal.stats.trips += u64::from(to == State::Open);
                 let from = self.told.insert(endpoint, to);
-                let usual = match to {
-                    State::Open => from != Some(State::Open),
-                    State::HalfOpen => from.is_none_or(|from| from == State::Open),
-                    State::Closed => from.is_none_or(|from| from == State::HalfOpen),
+                let before = match to {
+                    State::Open => &[State::Closed, State::HalfOpen][..],
+                    State::HalfOpen => &[State::Open],
+                    State::Closed => &[State::HalfOpen],
                 };
-                if !usual {
-                    let what = format!("the breaker of {endpoint} goes from {from:?} to {to:?}");
+                if let Some(from) = from.filter(|from| !before.contains(from)) {
+                    let what = format!("the breaker of {endpoint} goes from {from} to {to}");
                     journal.broken(Law::Breaker, now, self.name.clone(), what);
                 }
             }
@@ -241,8 +241,8 @@ fn look_at_breaker(
 ) -> Result<Seen, String> {
     let breaker = &config.breaker;
     let longest = breaker.recovery_cap.max(breaker.lease);
-    if endpoint.next_attempt.is_some_and(|left| left > longest) {
-        return Err(format!("{} is let out in {:?} only", endpoint.address, endpoint.next_attempt));
+    if let Some(left) = endpoint.next_attempt.filter(|left| *left > longest) {
+        return Err(format!("{} is let out in {left:?} only", endpoint.address));
     }
     if now.state != State::HalfOpen || before.state == State::Closed || now.opened != before.opened {
         return Ok(now);
