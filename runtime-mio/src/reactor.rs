@@ -233,9 +233,11 @@ impl Timer {
     }
 
     pub(crate) fn set(&mut self, at: Instant) {
-        self.clear();
-        self.at = Some(at);
-        lock(&self.reactor.timers).pending.insert((at, self.id), None);
+        // A waker is dropped after the lock: it may be the last that holds a task, and that task another timer.
+        let _removed;
+        let mut timers = lock(&self.reactor.timers);
+        _removed = self.at.replace(at).and_then(|old| timers.pending.remove(&(old, self.id)));
+        timers.pending.insert((at, self.id), None);
     }
 
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
@@ -249,17 +251,12 @@ impl Timer {
             None => Poll::Ready(()),
         }
     }
-
-    /// A waker is dropped after the lock: it may be the last that holds a task, and that task another timer.
-    fn clear(&mut self) {
-        let Some(at) = self.at.take() else { return };
-        let _removed = lock(&self.reactor.timers).pending.remove(&(at, self.id));
-    }
 }
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        self.clear();
+        let Some(at) = self.at else { return };
+        let _removed = lock(&self.reactor.timers).pending.remove(&(at, self.id));
     }
 }
 
