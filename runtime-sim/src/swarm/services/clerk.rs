@@ -3,7 +3,6 @@
 //! word.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use plimsoll_core::drive::client::Callable;
 use plimsoll_core::id::ConnId;
@@ -13,14 +12,10 @@ use plimsoll_resp::{Resp, Value};
 
 use super::Manner;
 use super::book::Shared;
-use super::scripted::{Lines, Role, Words};
-use super::turns::{Line, Wrong};
+use super::scripted::{LATE, Lines, NO_ANSWER, Role, Words, halves};
+use super::turns::Line;
 use crate::swarm::content;
 use crate::swarm::dice::Dice;
-use crate::swarm::law::Law;
-
-/// How much longer than usual a late answer takes.
-const LATE: Duration = Duration::from_secs(20);
 
 /// See the module.
 pub(super) struct Clerk {
@@ -63,19 +58,7 @@ impl Clerk {
         let line = self.queue(conn).line;
         let is_lie = {
             let mut book = self.book.open();
-            if let Err(wrong) = book.turns.asked(line, number) {
-                let (law, what) = match wrong {
-                    Wrong::Owner { turn, told, number } => {
-                        let whose = number.map_or("a ping".into(), |number| format!("request {number}"));
-                        (
-                            Law::Delivery,
-                            format!("request {told} was told answer {turn}, which is for {whose}"),
-                        )
-                    }
-                    Wrong::TooMany { open, most } => {
-                        (Law::Limits, format!("{open} requests are open over a connection, {most} may be"))
-                    }
-                };
+            if let Err((law, what)) = book.turns.asked(line, number) {
                 book.journal.broken(law, lines.now, format!("s{}", self.place), what);
             }
             if let Some(number) = number {
@@ -116,7 +99,7 @@ impl Clerk {
                     self.queue(other).is_crooked = true;
                 }
             }
-            3 => self.put(conn, at, Words::Whole(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())),
+            3 => self.put(conn, at, Words::Whole(NO_ANSWER.to_vec())),
             4 => {
                 // A length that nobody should believe, and arrays that have no end.
                 let long = self.dice.of(&[&b"$4294967295\r\n"[..], b"*4294967295\r\n"]).to_vec();
@@ -163,9 +146,8 @@ impl Clerk {
     }
 
     fn halves(&mut self, conn: ConnId, name: &[u8], size: usize) -> (Vec<u8>, Vec<u8>) {
-        let mut first = self.answer(conn, name, size);
-        let rest = first.split_off(self.dice.below(first.len() as u32) as usize);
-        (first, rest)
+        let answer = self.answer(conn, name, size);
+        halves(answer, &mut self.dice)
     }
 
     fn put(&mut self, conn: ConnId, at: Option<Instant>, words: Words) {

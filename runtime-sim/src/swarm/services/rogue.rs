@@ -1,8 +1,6 @@
 //! A server that is written by hand, and lies: it answers twice, to another, under ids that nobody has, in pieces, and now
 //! and then in no language at all.
 
-use std::time::Duration;
-
 use plimsoll_core::id::ConnId;
 use plimsoll_core::time::Instant;
 use plimsoll_core::wire::WireId;
@@ -10,7 +8,7 @@ use plimsoll_core::wire::uw::{self, Limits, Mode, Step, decode_request, encode_r
 
 use super::Manner;
 use super::book::Shared;
-use super::scripted::{Lines, Role, Words};
+use super::scripted::{LATE, Lines, NO_ANSWER, Role, Words, halves};
 use crate::swarm::content;
 use crate::swarm::dice::Dice;
 
@@ -68,7 +66,7 @@ impl Rogue {
                 }
                 lines.say(at, conn, whole(&answer));
             }
-            3 => lines.say(at, conn, whole(b"HTTP/1.1 400 Bad Request\r\n\r\n")),
+            3 => lines.say(at, conn, whole(NO_ANSWER)),
             4 => {
                 // A length that nobody should believe.
                 let mut huge = answer.clone();
@@ -76,11 +74,10 @@ impl Rogue {
                 lines.say(at, conn, Words::Whole(huge));
             }
             5 => {
-                let mut first = answer;
-                let rest = first.split_off(self.dice.below(first.len() as u32) as usize);
+                let (first, rest) = halves(answer, &mut self.dice);
                 lines.say(at, conn, Words::Half(first, rest));
             }
-            6 => lines.say(at + Duration::from_secs(20), conn, whole(&answer)),
+            6 => lines.say(at + LATE, conn, whole(&answer)),
             7 => lines.close(conn),
             _ => lines.say(at, conn, whole(&answer)),
         }

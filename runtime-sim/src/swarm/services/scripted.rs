@@ -11,11 +11,17 @@ use plimsoll_core::machine::{Action, Input, Machine, Peer};
 use plimsoll_core::time::Instant;
 
 use super::book::Shared;
+use crate::swarm::dice::Dice;
 
 /// Room to read into.
 const ROOM: usize = 16 * 1_024;
 /// How long half an answer is out.
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// How much longer than usual a late answer takes.
+pub(super) const LATE: Duration = Duration::from_secs(20);
+/// What is said in no language that is spoken here.
+pub(super) const NO_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\r\n";
 
 /// What it says to whom, and when.
 type Said = Reverse<(Instant, u64, ConnId, Words)>;
@@ -29,6 +35,12 @@ pub(super) enum Words {
     GoOn,
     /// The last words: it closes.
     Last(Vec<u8>),
+}
+
+/// An answer, cut somewhere.
+pub(super) fn halves(mut answer: Vec<u8>, dice: &mut Dice) -> (Vec<u8>, Vec<u8>) {
+    let rest = answer.split_off(dice.below(answer.len() as u32) as usize);
+    (answer, rest)
 }
 
 /// What a server of this kind makes of what it reads.

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::swarm::law::Law;
+
 /// A connection, to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Line(usize);
@@ -43,17 +45,25 @@ impl Turns {
     /// A server reads the next question of a line.
     ///
     /// # Errors
-    /// What is wrong with that.
-    pub(super) fn asked(&mut self, Line(line): Line, number: Option<u64>) -> Result<(), Wrong> {
+    /// Which law that breaks, and how.
+    pub(super) fn asked(&mut self, Line(line): Line, number: Option<u64>) -> Result<(), (Law, String)> {
         let Asked { asked, out, early, .. } = &mut self.lines[line];
         let turn = asked.len();
         asked.push(number);
         match early.remove(&turn) {
-            Some(told) if number != Some(told) => return Err(Wrong::Owner { turn, told, number }),
+            Some(told) if number != Some(told) => {
+                let whose = number.map_or("a ping".into(), |number| format!("request {number}"));
+                let what = format!("request {told} was told answer {turn}, which is for {whose}");
+                return Err((Law::Delivery, what));
+            }
             _ => {}
         }
-        let open = asked.len().saturating_sub(*out);
-        if open > self.most { Err(Wrong::TooMany { open, most: self.most }) } else { Ok(()) }
+        let (open, most) = (asked.len().saturating_sub(*out), self.most);
+        if open > most {
+            let what = format!("{open} requests are open over a connection, {most} may be");
+            return Err((Law::Limits, what));
+        }
+        Ok(())
     }
 
     /// The mark of the next answer that will be said over a line.
@@ -79,13 +89,4 @@ impl Turns {
             None => line.early.insert(turn, number).is_none(),
         }
     }
-}
-
-/// What is wrong with a question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wrong {
-    /// Another request than that which was told the answer of this turn.
-    Owner { turn: usize, told: u64, number: Option<u64> },
-    /// There is no room for it.
-    TooMany { open: usize, most: usize },
 }

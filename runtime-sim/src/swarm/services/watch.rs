@@ -137,9 +137,9 @@ impl Watch {
             out += u32::from(endpoint.ejected);
             // A probe whose lease has ended is still out.
             let may_outlast = self.longest_timeout > self.config.cluster.breaker.lease || was_paused;
-            let first = Seen::new(&endpoint, given_up);
-            let before = self.endpoints.insert(endpoint.id, first).unwrap_or(first);
-            match look_at_breaker(before, first, cluster, may_outlast, &endpoint) {
+            let seen = Seen::new(&endpoint, given_up);
+            let before = self.endpoints.get(&endpoint.id).copied().unwrap_or(seen);
+            match look_at_breaker(before, seen, cluster, may_outlast, &endpoint) {
                 Ok(seen) => _ = self.endpoints.insert(endpoint.id, seen),
                 Err(what) => broken(Law::Breaker, what),
             }
